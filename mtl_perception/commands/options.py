@@ -1,0 +1,95 @@
+"""Options that several commands share, so that each has one spelling and one meaning."""
+
+import argparse
+from pathlib import Path
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """Add ``--checkpoint``, ``--device`` and ``--runtime``: which network, and what runs it."""
+    parser.add_argument(
+        '--checkpoint',
+        type=Path,
+        metavar='FILE',
+        help='.safetensors checkpoint (default: the embedded one)',
+    )
+    parser.add_argument(
+        '--device',
+        default='auto',
+        metavar='DEVICE',
+        help='auto, cpu, cuda or cuda:N (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--runtime',
+        default='auto',
+        metavar='RUNTIME',
+        help='what runs the network: auto or torch (default: %(default)s)',
+    )
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add ``--data`` and ``--split``: which dataset."""
+    parser.add_argument(
+        '--data',
+        type=Path,
+        required=True,
+        metavar='DIR',
+        help='dataset in the Cityscapes folder layout',
+    )
+    parser.add_argument(
+        '--split',
+        default='val',
+        metavar='NAME',
+        help='sub-folder of the dataset: train, val or test (default: %(default)s)',
+    )
+
+
+def add_output(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add ``--output``: the folder that results are written to."""
+    parser.add_argument(
+        '--output',
+        type=Path,
+        default=Path(default),
+        metavar='DIR',
+        help='folder for the results (default: %(default)s)',
+    )
+
+
+def add_limit(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add ``--limit``: stop after so many."""
+    parser.add_argument(
+        '--limit', type=positive_int, metavar='N', help=f'use only the first N {what}'
+    )
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    """Add ``--seed``."""
+    parser.add_argument(
+        '--seed',
+        type=int,
+        default=0,
+        metavar='N',
+        help='seed of everything random (default: %(default)s)',
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add ``--json``: the printed table as a file too."""
+    parser.add_argument(
+        '--json', type=Path, metavar='FILE', help='also write the figures to this file'
+    )
+
+
+def positive_int(text: str) -> int:
+    """Parse a positive integer, as an argparse ``type``."""
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
+def positive_float(text: str) -> float:
+    """Parse a positive number, as an argparse ``type``."""
+    value = float(text)
+    if not 0 < value < float('inf'):
+        raise ValueError(text)
+    return value

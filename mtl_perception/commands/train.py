@@ -1,0 +1,25 @@
+"""Train a checkpoint with Lightning: ``mtl train fit --config FILE``.
+
+What is trained on what, for how long and how is in the configuration file; every value of it can be
+overridden on the command line.
+
+examples:
+  mtl train fit --config config/train_synthetic.yaml --data.root out/synthetic
+  mtl train fit --config config/train_synthetic.yaml --trainer.max_steps 1000
+  mtl train fit --config config/train_synthetic.yaml --ckpt_path out/train/last.ckpt   (resume)
+  mtl train fit --print_config                                                       (all options)
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Hand ``arguments`` to LightningCLI; return the exit status."""
+    if not arguments or arguments[0] in ('-h', '--help'):
+        print(__doc__)
+        return 0 if arguments else 2
+    try:
+        from mtl_perception.training.cli import run
+    except ModuleNotFoundError as err:
+        msg = f'training needs {err.name}: pip install -r requirements-train.txt'
+        raise ModuleNotFoundError(msg) from err
+    run(arguments)
+    return 0

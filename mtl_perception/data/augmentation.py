@@ -1,0 +1,200 @@
+"""Random changes of a frame that keep its ground truth true, and the tensors that training takes."""
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from mtl_perception.data.frame import Camera, Frame
+from mtl_perception.network.multitask import OUTPUT_STRIDE
+from mtl_perception.tasks import depth, instance, semantic
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How much a training frame is changed.
+
+    Attributes:
+        scale: range of the zoom, relative to the input height; drawn log-uniformly.
+        flip: probability of a horizontal flip.
+        photometric: strength of brightness, contrast, saturation, hue, blur and noise; 0 leaves colours alone,
+            1 is strong.
+    """
+
+    scale: tuple[float, float] = (0.7, 2.0)
+    flip: float = 0.5
+    photometric: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale[0] <= self.scale[1]:
+            msg = f'scale must be a rising range of positive numbers, got {self.scale}'
+            raise ValueError(msg)
+        if not 0 <= self.flip <= 1 or self.photometric < 0:
+            msg = 'flip must be from 0 to 1 and photometric not negative'
+            raise ValueError(msg)
+
+
+def augment(
+    frame: Frame,
+    settings: Augmentation,
+    input_height: int,
+    crop: tuple[int, int],
+    rng: np.random.Generator,
+) -> Frame:
+    """Return a random view of ``frame``, ``crop`` (height, width) pixels large.
+
+    At scale 1 the whole frame would be ``input_height`` rows high. What lies outside the frame is grey, void
+    and of unknown depth.
+    """
+    zoom = np.exp(rng.uniform(*np.log(settings.scale)))
+    height, width = frame.image.shape[:2]
+    factor = zoom * input_height / height
+    frame = resize_frame(frame, max(1, round(height * factor)), max(1, round(width * factor)))
+    frame = _random_crop(frame, crop, rng)
+    if rng.random() < settings.flip:
+        frame = flip_frame(frame)
+    if settings.photometric:
+        frame = replace(frame, image=_change_colors(frame.image, settings.photometric, rng))
+    return frame
+
+
+def to_sample(frame: Frame) -> dict[str, np.ndarray | str | float]:
+    """Return the frame as training takes it: the image, and targets at half its size.
+
+    ``image`` ``(H, W, 3)`` uint8; ``semantic`` ``(H/2, W/2)`` uint8; ``instance`` ``(2, H/2, W/2)`` and ``depth``
+    ``(H/2, W/2)`` float32; ``focal_length`` in pixels of the targets; ``name``. A task without ground truth
+    has a target without a valid pixel.
+    """
+    height, width = (size // OUTPUT_STRIDE for size in frame.image.shape[:2])
+    small = resize_frame(frame, height, width)
+    labels, focal_length = small.labels, small.focal_length
+    unknown = np.full((height, width), np.nan, np.float32)
+    return {
+        'image': frame.image,
+        'semantic': (
+            np.full((height, width), semantic.IGNORE, np.uint8)
+            if labels is None
+            else semantic.target(labels)
+        ),
+        'instance': (
+            np.stack([unknown, unknown])
+            if small.instances is None
+            else instance.target(small.instances)
+        ),
+        'depth': depth.target(
+            unknown if small.depth is None else small.depth, labels, focal_length
+        ),
+        'focal_length': focal_length,
+        'name': frame.name,
+    }
+
+
+def resize_frame(frame: Frame, height: int, width: int) -> Frame:
+    """Return ``frame`` at another size: the image smoothly, all ground truth by nearest neighbour."""
+    rows, columns = frame.image.shape[:2]
+    camera = _camera(frame)
+    if (rows, columns) == (height, width):
+        return replace(frame, camera=camera)
+    smooth = cv2.INTER_AREA if height < rows else cv2.INTER_LINEAR
+
+    def nearest(values: np.ndarray | None) -> np.ndarray | None:
+        if values is None:
+            return None
+        return cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+
+    sx, sy = width / columns, height / rows
+    return replace(
+        frame,
+        image=cv2.resize(frame.image, (width, height), interpolation=smooth),
+        labels=nearest(frame.labels),
+        instances=nearest(frame.instances),
+        depth=nearest(frame.depth),
+        camera=replace(
+            camera,
+            fx=camera.fx * sx,
+            fy=camera.fy * sy,
+            # Pixel centres are at whole numbers, so the image starts at −½.
+            cx=(camera.cx + 0.5) * sx - 0.5,
+            cy=(camera.cy + 0.5) * sy - 0.5,
+        ),
+    )
+
+
+def flip_frame(frame: Frame) -> Frame:
+    """Return ``frame`` mirrored left to right."""
+    camera = _camera(frame)
+    width = frame.image.shape[1]
+
+    def flipped(values: np.ndarray | None) -> np.ndarray | None:
+        return None if values is None else np.ascontiguousarray(values[:, ::-1])
+
+    return replace(
+        frame,
+        image=flipped(frame.image),
+        labels=flipped(frame.labels),
+        instances=flipped(frame.instances),
+        depth=flipped(frame.depth),
+        camera=replace(camera, cx=width - 1 - camera.cx),
+    )
+
+
+def crop_frame(frame: Frame, top: int, left: int, height: int, width: int) -> Frame:
+    """Return a window of ``frame``; it may reach beyond, where it is grey, void and of unknown depth."""
+    camera = _camera(frame)
+
+    def window(values: np.ndarray | None, outside: float) -> np.ndarray | None:
+        if values is None:
+            return None
+        result = np.full((height, width, *values.shape[2:]), outside, values.dtype)
+        rows, columns = values.shape[:2]
+        y0, y1 = max(0, top), min(rows, top + height)
+        x0, x1 = max(0, left), min(columns, left + width)
+        result[y0 - top : y1 - top, x0 - left : x1 - left] = values[y0:y1, x0:x1]
+        return result
+
+    return replace(
+        frame,
+        image=window(frame.image, 127),
+        labels=window(frame.labels, 0),
+        instances=window(frame.instances, 0),
+        depth=window(frame.depth, np.nan),
+        camera=replace(camera, cx=camera.cx - left, cy=camera.cy - top),
+    )
+
+
+def _camera(frame: Frame) -> Camera:
+    """Return the frame's camera; from now on it must not depend on the image's height."""
+    if frame.camera is not None:
+        return frame.camera
+    height, width = frame.image.shape[:2]
+    focal_length = frame.focal_length
+    return Camera(focal_length, focal_length, (width - 1) / 2, (height - 1) / 2)
+
+
+def _random_crop(frame: Frame, crop: tuple[int, int], rng: np.random.Generator) -> Frame:
+    top, left = (
+        int(rng.integers(min(0, size - part), max(0, size - part) + 1))
+        for size, part in zip(frame.image.shape[:2], crop, strict=True)
+    )
+    return crop_frame(frame, top, left, *crop)
+
+
+def _change_colors(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Change exposure, contrast, colour cast and saturation, and sometimes blur or add noise."""
+    values = image.astype(np.float32) / 255
+    if rng.random() < 0.8:
+        values = values ** np.exp(rng.normal(0, 0.25 * strength))
+    mean = values.mean((0, 1), keepdims=True)
+    grey = values.mean(2, keepdims=True)
+    cast = np.exp(rng.normal(0, 0.08 * strength, 3)).astype(np.float32)
+    gain = np.float32(np.exp(rng.normal(0, 0.2 * strength)))
+    contrast = np.float32(np.exp(rng.normal(0, 0.2 * strength)))
+    saturation = np.float32(rng.uniform(max(0, 1 - 0.7 * strength), 1 + 0.5 * strength))
+    values = grey + (values - grey) * saturation
+    values = ((values - mean) * contrast + mean) * gain * cast
+    if rng.random() < 0.2 * strength:
+        values = cv2.GaussianBlur(values, (0, 0), rng.uniform(0.3, 1.2))
+    if rng.random() < 0.3 * strength:
+        noise = rng.standard_normal(values.shape, dtype=np.float32)
+        values = values + noise * np.float32(rng.uniform(0, 0.05))
+    return (values.clip(0, 1) * 255 + 0.5).astype(np.uint8)

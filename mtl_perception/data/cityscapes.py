@@ -1,0 +1,250 @@
+"""Read and write street frames in the folder layout of Cityscapes.
+
+``ROOT/leftImg8bit/SPLIT/CITY/NAME_leftImg8bit.png`` (or ``.jpg``) is a frame; the files of its ground truth
+lie beside it under ``gtFine``, ``disparity`` and ``camera``. A file that is absent means that the
+frame lacks that ground truth.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mtl_perception.data.frame import Camera, Frame
+
+IMAGE_SUFFIXES = ('_leftImg8bit.png', '_leftImg8bit.jpg', '_leftImg8bit.jpeg')
+
+LABELS_FILE = 'gtFine', '_gtFine_labelIds.png'
+INSTANCES_FILE = 'gtFine', '_gtFine_instanceIds.png'
+DISPARITY_FILE = 'disparity', '_disparity.png'
+CAMERA_FILE = 'camera', '_camera.json'
+
+
+class DatasetError(ValueError):
+    """A file of a dataset is not what its name promises; the message names it."""
+
+
+@dataclass(frozen=True)
+class FramePaths:
+    """Where the files of one frame lie; ``None`` for those that do not exist."""
+
+    name: str
+    image: Path
+    labels: Path | None
+    instances: Path | None
+    disparity: Path | None
+    camera: Path | None
+
+    def read(self) -> Frame:
+        """Read the image and what ground truth there is.
+
+        Raises:
+            DatasetError: a file cannot be decoded, has another type, or another size than the image.
+        """
+        image, camera = self.read_image(), self.read_camera()
+        labels = instances = depth = None
+        if self.labels is not None:
+            labels = _read_map(self.labels, np.uint8, image)
+        if self.instances is not None:
+            instances = _read_map(self.instances, np.uint16, image).astype(np.int32)
+        if self.disparity is not None and camera is not None:
+            depth = _depth(_read_map(self.disparity, np.uint16, image), camera)
+        return Frame(self.name, image, labels, instances, depth, camera)
+
+    def read_image(self) -> np.ndarray:
+        """Return the image, ``(H, W, 3)`` uint8 RGB.
+
+        Raises:
+            DatasetError: it cannot be decoded.
+        """
+        return cv2.cvtColor(_read_picture(self.image, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+    def read_camera(self) -> Camera | None:
+        """Return the camera, if its file exists.
+
+        Raises:
+            DatasetError: the file does not describe a camera.
+        """
+        return None if self.camera is None else _read_camera(self.camera)
+
+
+def find_frames(root: Path, split: str) -> list[FramePaths]:
+    """Return the frames of ``root``'s ``split``, by their images, sorted by name.
+
+    Raises:
+        FileNotFoundError: there is no such split, or it holds no image.
+    """
+    folder = root / 'leftImg8bit' / split
+    if not folder.is_dir():
+        found = sorted(path.name for path in (root / 'leftImg8bit').glob('*') if path.is_dir())
+        hint = f'its splits are {", ".join(found)}' if found else 'it holds no leftImg8bit folder'
+        msg = f'{root}: no split {split!r} in the Cityscapes layout ({folder} is missing); {hint}'
+        raise FileNotFoundError(msg)
+    images = sorted(path for path in folder.glob('*/*') if path.name.endswith(IMAGE_SUFFIXES))
+    if not images:
+        msg = f'{folder}: no image *{" or *".join(IMAGE_SUFFIXES)} in its city folders'
+        raise FileNotFoundError(msg)
+    return [pair(image) for image in images]
+
+
+def pair(image: Path) -> FramePaths:
+    """Return the frame of one image, with the ground truth that lies beside it in the layout."""
+    name = next((image.name[: -len(s)] for s in IMAGE_SUFFIXES if image.name.endswith(s)), image.stem)
+    city = image.parent
+    split, root = city.parent, city.parent.parent.parent
+
+    def existing(kind: str, suffix: str) -> Path | None:
+        path = root / kind / split.name / city.name / f'{name}{suffix}'
+        return path if path.is_file() else None
+
+    return FramePaths(
+        name=name,
+        image=image,
+        labels=existing(*LABELS_FILE),
+        instances=existing(*INSTANCES_FILE),
+        disparity=existing(*DISPARITY_FILE),
+        camera=existing(*CAMERA_FILE),
+    )
+
+
+def write_frame(root: Path, split: str, frame: Frame) -> None:
+    """Write ``frame`` (named ``CITY_SEQUENCE_FRAME``) below ``root``, the image last.
+
+    Every file appears complete or not at all, so a frame whose image exists is complete. Infinite and
+    unknown depth is written as 0, Cityscapes' mark for an invalid disparity.
+
+    Raises:
+        ValueError: the frame has a depth and no camera to express it in.
+        OSError: the folder cannot be written.
+    """
+    city = frame.name.partition('_')[0]
+
+    def path(kind: str, suffix: str) -> Path:
+        folder = root / kind / split / city
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f'{frame.name}{suffix}'
+
+    if frame.labels is not None:
+        _write_picture(path(*LABELS_FILE), frame.labels)
+    if frame.instances is not None:
+        _write_picture(path(*INSTANCES_FILE), frame.instances.astype(np.uint16))
+    if frame.camera is not None:
+        text = json.dumps(_camera_json(frame.camera), indent=4) + '\n'
+        _write_bytes(path(*CAMERA_FILE), text.encode())
+    if frame.depth is not None:
+        if frame.camera is None:
+            msg = f'{frame.name}: depth without a camera cannot be written as a disparity'
+            raise ValueError(msg)
+        _write_picture(path(*DISPARITY_FILE), _disparity_code(frame.depth, frame.camera))
+    _write_picture(
+        path('leftImg8bit', IMAGE_SUFFIXES[0]), cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
+    )
+
+
+def count_ground_truth(frames: Sequence[FramePaths]) -> dict[str, int]:
+    """Return how many frames there are and how many of them have each kind of ground truth."""
+    return {
+        'frames': len(frames),
+        'semantic': sum(frame.labels is not None for frame in frames),
+        'instance': sum(frame.instances is not None for frame in frames),
+        'depth': sum(frame.disparity is not None and frame.camera is not None for frame in frames),
+    }
+
+
+def _read_picture(path: Path, flags: int) -> np.ndarray:
+    data = np.fromfile(path, np.uint8)
+    picture = cv2.imdecode(data, flags) if data.size else None
+    if picture is None:
+        msg = f'{path}: cannot be decoded as a picture; it is damaged or of another format'
+        raise DatasetError(msg)
+    return picture
+
+
+def _read_map(path: Path, dtype: type, image: np.ndarray) -> np.ndarray:
+    values = _read_picture(path, cv2.IMREAD_UNCHANGED)
+    if values.dtype != dtype or values.ndim != 2:
+        channels = 1 if values.ndim == 2 else values.shape[2]
+        msg = (
+            f'{path}: {channels}-channel {values.dtype}, '
+            f'expected one channel of {np.dtype(dtype).name}'
+        )
+        raise DatasetError(msg)
+    if values.shape != image.shape[:2]:
+        msg = (
+            f'{path}: {values.shape[1]}×{values.shape[0]} pixels, '
+            f'but its image has {image.shape[1]}×{image.shape[0]}'
+        )
+        raise DatasetError(msg)
+    return values
+
+
+def _read_camera(path: Path) -> Camera:
+    try:
+        values = json.loads(path.read_text())
+        intrinsic, extrinsic = values['intrinsic'], values['extrinsic']
+        camera = Camera(
+            fx=float(intrinsic['fx']),
+            fy=float(intrinsic['fy']),
+            cx=float(intrinsic['u0']),
+            cy=float(intrinsic['v0']),
+            baseline=float(extrinsic['baseline']),
+            height=float(extrinsic.get('z', Camera.height)),
+            pitch=float(extrinsic.get('pitch', Camera.pitch)),
+        )
+    except (ValueError, KeyError, TypeError) as err:
+        msg = f'{path}: not a Cityscapes camera file ({type(err).__name__}: {err})'
+        raise DatasetError(msg) from err
+    if not (camera.fx > 0 and camera.fy > 0 and camera.baseline > 0):
+        msg = f'{path}: fx, fy and baseline must be positive'
+        raise DatasetError(msg)
+    return camera
+
+
+def _camera_json(camera: Camera) -> dict[str, dict[str, float]]:
+    return {
+        'extrinsic': {
+            'baseline': camera.baseline,
+            'pitch': camera.pitch,
+            'roll': 0.0,
+            'x': 0.0,
+            'y': 0.0,
+            'yaw': 0.0,
+            'z': camera.height,
+        },
+        'intrinsic': {'fx': camera.fx, 'fy': camera.fy, 'u0': camera.cx, 'v0': camera.cy},
+    }
+
+
+def _depth(code: np.ndarray, camera: Camera) -> np.ndarray:
+    depth = np.full(code.shape, np.nan, np.float32)
+    known = code > 0
+    disparity = (code[known].astype(np.float32) - 1) / 256
+    with np.errstate(divide='ignore'):
+        depth[known] = camera.baseline * camera.fx / disparity
+    return depth
+
+
+def _disparity_code(depth: np.ndarray, camera: Camera) -> np.ndarray:
+    code = np.zeros(depth.shape, np.uint16)
+    known = np.isfinite(depth)
+    disparity = camera.baseline * camera.fx / depth[known]
+    code[known] = np.clip(np.rint(disparity * 256 + 1), 1, 65535)
+    return code
+
+
+def _write_picture(path: Path, picture: np.ndarray) -> None:
+    done, data = cv2.imencode(path.suffix, picture)
+    if not done:
+        msg = f'{path}: the picture cannot be encoded'
+        raise OSError(msg)
+    _write_bytes(path, data.tobytes())
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+    temporary.write_bytes(data)
+    temporary.replace(path)

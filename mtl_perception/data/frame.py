@@ -1,0 +1,56 @@
+"""One street frame with its ground truth, as every reader produces it and every consumer takes it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+CITYSCAPES_BASELINE = 0.2093
+"""Metres between the cameras of Cityscapes' stereo rig: the reference rig of the depth task."""
+
+CITYSCAPES_FOCAL_RATIO = 2262.52 / 1024
+"""Focal length of Cityscapes' camera over its image height, for a camera that does not tell its own."""
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A rectified pinhole camera: focal lengths and principal point in pixels of the frame's image.
+
+    ``baseline`` (metres) and the extrinsic values are used only to read and write Cityscapes' files:
+    ``height`` is metres above the road, ``pitch`` radians, positive when the camera looks down.
+    """
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    baseline: float = CITYSCAPES_BASELINE
+    height: float = 1.22
+    pitch: float = 0.0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image and the ground truth there is for it; ``None`` where the frame lacks that ground truth.
+
+    Attributes:
+        name: what to call the frame in messages and file names, ``city_sequence_frame`` in Cityscapes.
+        image: ``(H, W, 3)`` uint8, RGB.
+        labels: ``(H, W)`` uint8, Cityscapes label IDs.
+        instances: ``(H, W)`` int32, ``label · 1000 + k`` on instances, the bare label ID elsewhere.
+        depth: ``(H, W)`` float32, metres along the optical axis; +Inf is infinitely far, NaN unknown.
+        camera: the frame's intrinsics, if its source states them.
+    """
+
+    name: str
+    image: np.ndarray
+    labels: np.ndarray | None = None
+    instances: np.ndarray | None = None
+    depth: np.ndarray | None = None
+    camera: Camera | None = None
+
+    @property
+    def focal_length(self) -> float:
+        """Vertical focal length in pixels of ``image``; Cityscapes' field of view where unknown."""
+        if self.camera is not None:
+            return self.camera.fy
+        return CITYSCAPES_FOCAL_RATIO * self.image.shape[0]

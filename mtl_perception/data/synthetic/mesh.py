@@ -1,0 +1,201 @@
+"""Triangle meshes and the primitives that everything in a synthetic street is assembled from.
+
+The world is metric: x to the right, y up, z forward along the street. An object's own frame is the same
+with its origin on the ground and z where it is heading. Surfaces are two-sided, so corner order is free.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """``F`` triangles whose look is left open: each names the slot that a palette fills later.
+
+    Attributes:
+        corners: ``(F, 3, 3)`` float32, metres.
+        normals: ``(F, 3, 3)`` float32, one unit vector a corner.
+        uv: ``(F, 3, 2)`` float32, texture coordinates; one texture tile spans one unit.
+        slots: ``(F,)`` int32, index into ``slot_names``.
+    """
+
+    corners: np.ndarray
+    normals: np.ndarray
+    uv: np.ndarray
+    slots: np.ndarray
+    slot_names: tuple[str, ...]
+
+    def placed(
+        self,
+        position: Sequence[float],
+        heading: float = 0.0,
+        scale: float | Sequence[float] = 1.0,
+        lean: float = 0.0,
+    ) -> 'Mesh':
+        """Return the mesh scaled, leaned to the right, turned to the right (radians), then moved."""
+        cos, sin = np.cos(heading), np.sin(heading)
+        turn = np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]])
+        if lean:
+            cos, sin = np.cos(lean), np.sin(lean)
+            turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]) @ turn
+        turn = turn.astype(np.float32)
+        corners = (self.corners * np.float32(scale)) @ turn + np.asarray(position, np.float32)
+        return Mesh(corners, self.normals @ turn, self.uv, self.slots, self.slot_names)
+
+
+def merged(meshes: Iterable[Mesh]) -> Mesh:
+    """Join meshes into one; equal slot names become one slot."""
+    parts = list(meshes)
+    names = tuple(dict.fromkeys(name for part in parts for name in part.slot_names))
+    slots = [
+        np.array([names.index(name) for name in part.slot_names], np.int32)[part.slots]
+        for part in parts
+    ]
+    return Mesh(
+        np.concatenate([part.corners for part in parts]),
+        np.concatenate([part.normals for part in parts]),
+        np.concatenate([part.uv for part in parts]),
+        np.concatenate(slots),
+        names,
+    )
+
+
+def triangles(
+    corners: np.ndarray, slot: str, uv: np.ndarray, normals: np.ndarray | None = None
+) -> Mesh:
+    """Make a mesh of ``(F, 3, 3)`` corners with ``(F, 3, 2)`` uv; flat normals unless given."""
+    if normals is None:
+        flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        normals = np.repeat(_unit(flat)[:, None], 3, axis=1)
+    return Mesh(
+        np.asarray(corners, np.float32),
+        np.asarray(normals, np.float32),
+        np.asarray(uv, np.float32),
+        np.zeros(len(corners), np.int32),
+        (slot,),
+    )
+
+
+def quads(
+    corners: np.ndarray | Sequence,
+    slot: str,
+    uv: np.ndarray | None = None,
+    normals: np.ndarray | None = None,
+    tile: float = 1.0,
+) -> Mesh:
+    """Make planar ``(N, 4, 3)`` quads; uv runs along the first and last edge, ``tile`` metres a unit."""
+    corners = np.asarray(corners, np.float64)
+    if uv is None:
+        along = np.linalg.norm(corners[:, 1] - corners[:, 0], axis=1) / tile
+        across = np.linalg.norm(corners[:, 3] - corners[:, 0], axis=1) / tile
+        zero = np.zeros_like(along)
+        uv = np.stack([zero, zero, along, zero, along, across, zero, across], 1).reshape(-1, 4, 2)
+    split = np.array([[0, 1, 2], [0, 2, 3]])
+    return triangles(
+        corners[:, split].reshape(-1, 3, 3),
+        slot,
+        np.asarray(uv)[:, split].reshape(-1, 3, 2),
+        None if normals is None else np.asarray(normals)[:, split].reshape(-1, 3, 3),
+    )
+
+
+def panel(points: np.ndarray | Sequence, slot: str) -> Mesh:
+    """Make one convex planar polygon of ``(N, 3)`` points."""
+    points = np.asarray(points, np.float64)
+    fan = np.array([[0, i, i + 1] for i in range(1, len(points) - 1)])
+    corners = points[fan]
+    return triangles(corners, slot, np.zeros((len(corners), 3, 2)))
+
+
+def box(
+    size: Sequence[float],
+    centre: Sequence[float],
+    slot: str,
+    top: float = 1.0,
+    tile: float = 1.0,
+) -> Mesh:
+    """Make a box of ``size`` (x, y, z) whose bottom face has its centre at ``centre``.
+
+    ``top`` scales the upper face, so that tables of boxes can taper.
+    """
+    x, y, z = size[0] / 2, size[1], size[2] / 2
+    low = np.array([[-x, 0, -z], [x, 0, -z], [x, 0, z], [-x, 0, z]])
+    high = low * [top, 1, top] + [0, y, 0]
+    sides = [[low[i], low[(i + 1) % 4], high[(i + 1) % 4], high[i]] for i in range(4)]
+    return quads(np.array([*sides, high, low]) + np.asarray(centre), slot, tile=tile)
+
+
+def limb(
+    start: Sequence[float],
+    end: Sequence[float],
+    radii: tuple[float, float],
+    slot: str,
+    sides: int = 6,
+    flatness: float = 1.0,
+) -> Mesh:
+    """Make a closed tapered tube; ``flatness`` scales the radius across its own z direction."""
+    a, b = np.asarray(start, np.float64), np.asarray(end, np.float64)
+    axis = _unit((b - a)[None])[0]
+    helper = np.array([0.0, 0.0, 1.0]) if abs(axis[2]) < 0.9 else np.array([0.0, 1.0, 0.0])
+    side = _unit(np.cross(axis, helper)[None])[0]
+    front = np.cross(side, axis) * flatness
+    angle = np.arange(sides + 1) * (2 * np.pi / sides)
+    around = np.cos(angle)[:, None] * side + np.sin(angle)[:, None] * front
+    low, high = a + around * radii[0], b + around * radii[1]
+    normal = _unit(around)
+    skin = np.stack([low[:-1], low[1:], high[1:], high[:-1]], 1)
+    normals = np.stack([normal[:-1], normal[1:], normal[1:], normal[:-1]], 1)
+    return merged(
+        [quads(skin, slot, normals=normals), panel(low[:-1], slot), panel(high[:-1], slot)]
+    )
+
+
+def ellipsoid(centre: Sequence[float], radii: Sequence[float], slot: str, sides: int = 8) -> Mesh:
+    """Make an ellipsoid with smooth normals; ``sides`` facets around, half as many from pole to pole."""
+    around = np.arange(sides + 1) * (2 * np.pi / sides)
+    down = np.linspace(0, np.pi, sides // 2 + 1)
+    sphere = np.stack(
+        [
+            np.sin(down)[:, None] * np.cos(around),
+            np.repeat(np.cos(down)[:, None], sides + 1, 1),
+            np.sin(down)[:, None] * np.sin(around),
+        ],
+        -1,
+    )
+    cells = [sphere[:-1, :-1], sphere[:-1, 1:], sphere[1:, 1:], sphere[1:, :-1]]
+    unit = np.stack(cells, 2).reshape(-1, 4, 3)
+    corners = unit * np.asarray(radii) + np.asarray(centre)
+    return quads(corners, slot, normals=_unit(unit / np.asarray(radii)))
+
+
+def disc(centre: Sequence[float], radius: float, slot: str, sides: int = 12) -> Mesh:
+    """Make a disc across the x axis."""
+    angle = np.arange(sides) * (2 * np.pi / sides)
+    rim = np.stack([np.zeros(sides), np.cos(angle) * radius, np.sin(angle) * radius], 1)
+    return panel(rim + np.asarray(centre), slot)
+
+
+def hoop(
+    centre: Sequence[float], radius: float, thickness: float, slot: str, sides: int = 12
+) -> Mesh:
+    """Make a tyre-like open hoop around the x axis with a square section of side ``thickness``."""
+    angle = np.arange(sides + 1) * (2 * np.pi / sides)
+    circle = np.stack([np.zeros(sides + 1), np.cos(angle), np.sin(angle)], 1)
+    half = np.array([thickness / 2, 0, 0])
+    rails = [
+        circle * radius - half,
+        circle * radius + half,
+        circle * (radius - thickness) + half,
+        circle * (radius - thickness) - half,
+    ]
+    bands = [
+        np.stack([one[:-1], one[1:], other[1:], other[:-1]], 1)
+        for one, other in zip(rails, rails[1:] + rails[:1], strict=True)
+    ]
+    return quads(np.concatenate(bands) + np.asarray(centre), slot)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)

@@ -1,0 +1,225 @@
+"""Pooled metrics: every pixel of every frame counts once, whichever frame it lies in.
+
+Averages of per-image averages would weigh a pixel by how few others its frame has. Each metric keeps its
+``totals`` in one array, so that processes that share a dataset can add theirs up.
+"""
+
+import math
+from collections.abc import Callable
+from typing import TypedDict
+
+import numpy as np
+
+from mtl_perception.labels import EVALUATED_IDS, IS_EVALUATED, LABELS, NUM_LABELS
+
+MIN_DEPTH = 1e-3
+MAX_DEPTH = 80.0
+"""Metres between which depth is evaluated, as is usual since Eigen, Puhrsch, Fergus, NIPS 2014."""
+
+DELTA_THRESHOLD = 1.25
+
+CATEGORIES = tuple(dict.fromkeys(label.category for label in LABELS if label.evaluated))
+
+
+class SemanticScores(TypedDict):
+    """Intersection over union, 0 to 1; ``None`` for what the truth does not hold.
+
+    ``confusion[truth][prediction]`` counts pixels, in the order of ``labels``.
+    """
+
+    iou_class: float | None
+    iou_category: float | None
+    per_class: dict[str, float | None]
+    labels: list[int]
+    confusion: list[list[int]]
+
+
+class OffsetScores(TypedDict):
+    """Length of the error of the offset to the centroid, in pixels of the output map."""
+
+    mean_error_px: float
+    rms_error_px: float
+
+
+class DepthScores(TypedDict):
+    """Relative error, metres, share of pixels, and disparity error in pixels of the output map."""
+
+    abs_rel: float | None
+    rmse: float | None
+    delta1: float | None
+    mean_disparity_error_px: float | None
+    rms_disparity_error_px: float | None
+
+
+class SemanticMetrics:
+    """Confusion of the evaluated labels; ``totals[truth, prediction]`` is indexed by label ID."""
+
+    def __init__(self) -> None:
+        self.totals = np.zeros((NUM_LABELS, NUM_LABELS), np.int64)
+
+    def update(self, predicted: np.ndarray, true: np.ndarray) -> None:
+        """Count one frame.
+
+        Args:
+            predicted: ``(H, W)`` label IDs. One that is not evaluated is wrong wherever the truth is.
+            true: ``(H, W)`` label IDs; pixels of labels that are not evaluated, or 255, are left out.
+
+        Raises:
+            ValueError: a predicted value is no label ID.
+        """
+        valid = IS_EVALUATED[true]
+        of_true, of_predicted = true[valid].astype(np.int64), predicted[valid].astype(np.int64)
+        if of_predicted.size and not 0 <= of_predicted.min() <= of_predicted.max() < NUM_LABELS:
+            msg = (
+                f'predicted label IDs from {of_predicted.min()} to {of_predicted.max()}, '
+                f'expected 0 to {NUM_LABELS - 1}'
+            )
+            raise ValueError(msg)
+        pairs = of_true * NUM_LABELS + of_predicted
+        self.totals += np.bincount(pairs, minlength=NUM_LABELS**2).reshape(self.totals.shape)
+
+    def compute(self) -> SemanticScores | None:
+        """Return the scores, ``None`` if no labelled pixel was seen."""
+        if not self.totals.any():
+            return None
+        return semantic_scores(
+            self.totals,
+            class_iou=lambda label_id: _iou(self.totals, [label_id]),
+            category_iou=lambda category: _iou(self.totals, _members(category)),
+        )
+
+
+class OffsetMetrics:
+    """Error of the offsets; ``totals`` are pixels, the sum of error lengths and that of their squares."""
+
+    def __init__(self) -> None:
+        self.totals = np.zeros(3)
+
+    def update(self, predicted: np.ndarray, true: np.ndarray) -> None:
+        """Count one frame.
+
+        Args:
+            predicted: ``(2, h, w)`` (dx, dy), pixels of the output map.
+            true: likewise, NaN where the pixel belongs to no instance.
+        """
+        valid = np.isfinite(true).all(0)
+        self.totals += _error_sums(np.hypot(*(predicted[:, valid] - true[:, valid].astype(float))))
+
+    def compute(self) -> OffsetScores | None:
+        """Return the scores, ``None`` if no pixel with a centroid was seen."""
+        mean, rms = _mean_and_rms(self.totals)
+        if mean is None or rms is None:
+            return None
+        return {'mean_error_px': mean, 'rms_error_px': rms}
+
+
+class DepthMetrics:
+    """Errors of depth and of disparity.
+
+    ``totals`` are, for depth: pixels, the sum of relative errors, of squared errors and the pixels
+    within δ < 1.25; ``disparity_totals``: pixels, the sum of absolute errors and of their squares.
+    """
+
+    def __init__(self) -> None:
+        self.totals = np.zeros(4)
+        self.disparity_totals = np.zeros(3)
+
+    def update(self, predicted: np.ndarray, true: np.ndarray) -> None:
+        """Count one frame's depth over the pixels whose truth lies in (0, 80] metres.
+
+        The prediction is clipped to that range, so +Inf ("beyond what I can tell") counts as 80 m. NaN
+        ("no answer") counts as a depth of 0: a relative error of 1. Nothing is scaled to the truth.
+
+        Args:
+            predicted: ``(H, W)`` metres.
+            true: ``(H, W)`` metres; NaN and +Inf are left out.
+        """
+        valid = (true > 0) & (true <= MAX_DEPTH)
+        z = true[valid].astype(float)
+        answer = np.clip(np.nan_to_num(predicted[valid], nan=0), MIN_DEPTH, MAX_DEPTH).astype(float)
+        error = np.abs(answer - z)
+        close = np.maximum(answer / z, z / answer) < DELTA_THRESHOLD
+        self.totals += (z.size, (error / z).sum(), np.square(error).sum(), close.sum())
+
+    def update_disparity(self, predicted: np.ndarray, true: np.ndarray) -> None:
+        """Count one frame's disparity.
+
+        Args:
+            predicted: ``(h, w)`` pixels of the output map.
+            true: likewise, NaN where unknown.
+        """
+        valid = np.isfinite(true)
+        self.disparity_totals += _error_sums(np.abs(predicted[valid] - true[valid].astype(float)))
+
+    def compute(self) -> DepthScores | None:
+        """Return the scores, ``None`` if no pixel with a known depth or disparity was seen."""
+        if not self.totals[0] and not self.disparity_totals[0]:
+            return None
+        pixels, relative, squares, close = self.totals
+        mean_disparity_error, rms_disparity_error = _mean_and_rms(self.disparity_totals)
+        return {
+            'abs_rel': relative / pixels if pixels else None,
+            'rmse': math.sqrt(squares / pixels) if pixels else None,
+            'delta1': close / pixels if pixels else None,
+            'mean_disparity_error_px': mean_disparity_error,
+            'rms_disparity_error_px': rms_disparity_error,
+        }
+
+
+def semantic_scores(
+    confusion: np.ndarray,
+    *,
+    class_iou: Callable[[int], float],
+    category_iou: Callable[[str], float],
+) -> SemanticScores:
+    """Score a confusion matrix; means are over the classes and categories that the truth holds.
+
+    Cityscapes' own script also counts a class as 0 that is absent from the truth and predicted
+    somewhere. All are present in its splits, so there the means are the same.
+
+    Args:
+        confusion: ``(34, 34)`` pixels, indexed ``[truth, prediction]`` by label ID.
+        class_iou: the IoU of a label ID.
+        category_iou: the IoU of a category.
+    """
+    of_class = {
+        LABELS[label_id].name: class_iou(label_id) if confusion[label_id].any() else None
+        for label_id in EVALUATED_IDS
+    }
+    of_category = [
+        category_iou(name) for name in CATEGORIES if confusion[_members(name)].any()
+    ]
+    return {
+        'iou_class': mean_of_known(of_class.values()),
+        'iou_category': mean_of_known(of_category),
+        'per_class': of_class,
+        'labels': list(EVALUATED_IDS),
+        'confusion': confusion[np.ix_(EVALUATED_IDS, EVALUATED_IDS)].astype(int).tolist(),
+    }
+
+
+def mean_of_known(values) -> float | None:
+    """Return the mean of the values that are not ``None``, ``None`` if there is no such value."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _members(category: str) -> list[int]:
+    return [label.id for label in LABELS if label.evaluated and label.category == category]
+
+
+def _iou(confusion: np.ndarray, members: list[int]) -> float:
+    intersection = confusion[np.ix_(members, members)].sum()
+    union = confusion[members].sum() + confusion[:, members].sum() - intersection
+    return float(intersection / union)
+
+
+def _error_sums(errors: np.ndarray) -> tuple[float, float, float]:
+    return errors.size, errors.sum(), np.square(errors).sum()
+
+
+def _mean_and_rms(totals: np.ndarray) -> tuple[float | None, float | None]:
+    pixels, total, squares = totals.tolist()
+    if not pixels:
+        return None, None
+    return total / pixels, math.sqrt(squares / pixels)

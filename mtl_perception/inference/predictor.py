@@ -1,0 +1,182 @@
+"""From an image to the three maps: preprocessing, one forward pass, decoding."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mtl_perception.data.frame import CITYSCAPES_FOCAL_RATIO
+from mtl_perception.inference.runtimes import create_runtime
+from mtl_perception.network.checkpoint import CheckpointError, load_checkpoint
+from mtl_perception.network.multitask import OUTPUT_STRIDE, input_size
+from mtl_perception.tasks import TASKS, semantic
+from mtl_perception.tasks.depth import decode as decode_depth
+from mtl_perception.tasks.instance import GroupingParameters, group_instances
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network sees in one image, as maps of one size ``(h, w)``.
+
+    Attributes:
+        labels: uint8 label IDs.
+        confidence: uint8, 255 is certain.
+        instances: uint16, ``label · 1000 + k``, the bare label elsewhere; ``None`` when not asked for.
+        scores: for each instance ID how sure its class is, 0 to 1.
+        depth: float32 metres along the optical axis, +Inf beyond the maximum, NaN invalid; ``None`` when
+            not asked for.
+        offsets: ``(2, h, w)`` float32 (dx, dy), pixels of the network's output map.
+        disparity: float32, of the reference rig, pixels of the network's output map.
+        milliseconds: how long each stage took.
+    """
+
+    labels: np.ndarray
+    confidence: np.ndarray
+    instances: np.ndarray | None = None
+    scores: dict[int, float] = field(default_factory=dict)
+    depth: np.ndarray | None = None
+    offsets: np.ndarray | None = None
+    disparity: np.ndarray | None = None
+    milliseconds: dict[str, float] = field(default_factory=dict)
+
+    def resized(self, height: int, width: int) -> 'Prediction':
+        """Return the maps at another size, by nearest neighbour; offsets and disparity are left out."""
+        if self.labels.shape == (height, width):
+            return self
+
+        def nearest(values: np.ndarray | None) -> np.ndarray | None:
+            if values is None:
+                return None
+            return cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+
+        return replace(
+            self,
+            labels=nearest(self.labels),
+            confidence=nearest(self.confidence),
+            instances=nearest(self.instances),
+            depth=nearest(self.depth),
+            offsets=None,
+            disparity=None,
+        )
+
+
+class Predictor:
+    """A checkpoint, ready to turn images into predictions. Not thread-safe.
+
+    ``grouping`` and ``max_depth`` may be replaced between calls.
+
+    Args:
+        checkpoint: a ``.safetensors`` file of this package with all three tasks.
+        device: auto, cpu, cuda or cuda:N.
+        runtime: auto or the name of a runtime.
+        max_depth: metres beyond which depth is +Inf.
+        grouping: how votes become instances.
+
+    Raises:
+        FileNotFoundError: there is no such checkpoint.
+        CheckpointError: the checkpoint cannot be used.
+        ValueError: unknown or absent device or runtime.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Path,
+        *,
+        device: str = 'auto',
+        runtime: str = 'auto',
+        max_depth: float = 100.0,
+        grouping: GroupingParameters = GroupingParameters(),  # noqa: B008 (frozen)
+    ) -> None:
+        network, self.info = load_checkpoint(checkpoint)
+        missing = set(TASKS) - set(self.info.network.tasks)
+        if missing:
+            msg = f'{checkpoint}: has no head for {", ".join(sorted(missing))}; all three are needed'
+            raise CheckpointError(msg)
+        self._runtime = create_runtime(runtime, network, device)
+        self.max_depth = max_depth
+        self.grouping = grouping
+
+    @property
+    def description(self) -> str:
+        """One line that says what runs: network, runtime, training data and their terms."""
+        parts = (
+            f'{self.info.network.encoder}, stride {self.info.network.stride}',
+            f'runtime {self._runtime.name}',
+            self.info.data and f'trained on {self.info.data}',
+            self.info.terms,
+        )
+        return '; '.join(part for part in parts if part)
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the (height, width) of the maps for a ``height`` × ``width`` image."""
+        rows, columns = input_size(height, width, self.info.input_height)
+        return rows // OUTPUT_STRIDE, columns // OUTPUT_STRIDE
+
+    def warm_up(self, height: int, width: int) -> None:
+        """Run every stage once for images of this size, so that the first real one does not wait."""
+        self.predict(np.zeros((height, width, 3), np.uint8))
+
+    def predict(
+        self,
+        image: np.ndarray,
+        focal_length: float | None = None,
+        *,
+        instances: bool = True,
+        depth: bool = True,
+    ) -> Prediction:
+        """Return what is in ``image``.
+
+        Args:
+            image: ``(H, W, 3)`` uint8 RGB.
+            focal_length: vertical, in pixels of ``image``; Cityscapes' field of view if not known.
+            instances: whether to group votes into instances.
+            depth: whether to decode depth.
+        """
+        height, width = image.shape[:2]
+        stages = _Stages()
+        with stages.measure('preprocess'):
+            rows, columns = input_size(height, width, self.info.input_height)
+            image = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
+        with stages.measure('network'):
+            output = self._runtime.run(image)
+            maps = semantic.decode(output.semantic)
+            labels, confidence = (values[0].cpu().numpy() for values in maps)
+        prediction = Prediction(labels, confidence, milliseconds=stages.milliseconds)
+        if instances:
+            with stages.measure('instance'):
+                offsets = output.instance[0].float().cpu().numpy()
+                grouped = group_instances(labels, confidence, offsets, self.grouping)
+            prediction = replace(
+                prediction, instances=grouped.ids, scores=grouped.scores, offsets=offsets
+            )
+        if depth:
+            with stages.measure('depth'):
+                focal_ratio = focal_length / height if focal_length else CITYSCAPES_FOCAL_RATIO
+                metres = decode_depth(output.depth, focal_ratio * len(labels), self.max_depth)
+                prediction = replace(
+                    prediction,
+                    depth=metres[0].cpu().numpy(),
+                    disparity=output.depth[0, 0].float().cpu().numpy(),
+                )
+        return prediction
+
+    def close(self) -> None:
+        """Let go of the network and its memory."""
+        del self._runtime
+
+
+class _Stages:
+    """Measures named stretches of time."""
+
+    def __init__(self) -> None:
+        self.milliseconds: dict[str, float] = {}
+
+    @contextmanager
+    def measure(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.milliseconds[name] = (time.perf_counter() - start) * 1e3

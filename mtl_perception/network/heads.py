@@ -1,0 +1,61 @@
+"""What stands on the encoder: a head for each task and, optionally, the context module before them."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def task_head(inputs: int, width: int, outputs: int) -> nn.Sequential:
+    """Return 3×3 and 1×1 convolutions of ``width`` channels with ReLU, and a linear 1×1 to ``outputs``.
+
+    The last layer is linear because offsets have a sign.
+    """
+    return nn.Sequential(
+        nn.Conv2d(inputs, width, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(width, width, 1),
+        nn.ReLU(),
+        nn.Conv2d(width, outputs, 1),
+    )
+
+
+class ASPP(nn.Module):
+    """Atrous spatial pyramid pooling with image-level features.
+
+    Chen et al., *Rethinking Atrous Convolution for Semantic Image Segmentation*, arXiv 1706.05587, with 256
+    channels a branch. Maps ``(N, inputs, H, W)`` to ``(N, 256, H, W)``.
+
+    Args:
+        inputs: channels of the features.
+        stride: of the encoder; the rates are 6, 12, 18 at 16 and twice that at 8.
+    """
+
+    channels = 256
+
+    def __init__(self, inputs: int, stride: int) -> None:
+        super().__init__()
+        rates = [rate * 16 // stride for rate in (6, 12, 18)]
+        self.branches = nn.ModuleList(
+            [_conv(inputs, self.channels, 1)]
+            + [_conv(inputs, self.channels, 3, dilation=rate) for rate in rates]
+        )
+        self.pooled = _conv(inputs, self.channels, 1)
+        self.project = _conv(5 * self.channels, self.channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        image = self.pooled(x.mean((2, 3), keepdim=True)).expand(-1, -1, *x.shape[2:])
+        return self.project(torch.cat([*(branch(x) for branch in self.branches), image], 1))
+
+
+def _conv(inputs: int, outputs: int, size: int, dilation: int = 1) -> nn.Sequential:
+    padding = dilation * (size // 2)
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, size, padding=padding, dilation=dilation, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+    )
+
+
+def resize(maps: Tensor, height: int, width: int) -> Tensor:
+    """Resize ``(N, C, H, W)`` bilinearly, corners not aligned."""
+    return F.interpolate(maps, (height, width), mode='bilinear', align_corners=False)

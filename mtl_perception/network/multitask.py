@@ -1,0 +1,125 @@
+"""The network: one encoder, a head for each task, every output at half the input's size.
+
+Kendall, Gal, Cipolla, *Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry and Semantics*,
+CVPR 2018.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mtl_perception.network.encoder import Encoder
+from mtl_perception.network.heads import ASPP, resize, task_head
+from mtl_perception.tasks import TASKS, depth, instance, semantic
+
+CONTEXTS = ('none', 'aspp')
+CHANNELS: Mapping[str, int] = {
+    'semantic': semantic.CHANNELS,
+    'instance': instance.CHANNELS,
+    'depth': depth.CHANNELS,
+}
+OUTPUT_STRIDE = 2
+"""Input size over output size."""
+
+SIZE_MULTIPLE = 32
+"""Widths and heights the network takes are multiples of this."""
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """What a network is built from.
+
+    Attributes:
+        encoder: resnet18, resnet34, resnet50 or resnet101.
+        stride: of the encoder, 8 or 16.
+        head_width: channels inside the heads.
+        context: ``none``, or ``aspp`` for the paper's module between encoder and heads.
+        tasks: which heads there are.
+    """
+
+    encoder: str = 'resnet18'
+    stride: int = 8
+    head_width: int = 256
+    context: str = 'none'
+    tasks: Sequence[str] = TASKS
+
+    def __post_init__(self) -> None:
+        unknown = [task for task in self.tasks if task not in TASKS]
+        if unknown or not self.tasks:
+            msg = f'unknown tasks {unknown}; the tasks are {", ".join(TASKS)}'
+            raise ValueError(msg)
+        if self.context not in CONTEXTS:
+            msg = f'unknown context {self.context!r}; choose one of {", ".join(CONTEXTS)}'
+            raise ValueError(msg)
+        if self.head_width < 1:
+            msg = f'head_width must be positive, got {self.head_width}'
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True)
+class NetworkOutput:
+    """What the heads say, at half the input's size ``(h, w)``; ``None`` where there is no such head.
+
+    Attributes:
+        semantic: ``(N, 34, h, w)`` logits.
+        instance: ``(N, 2, h, w)`` offsets (dx, dy) to the instance's centroid, pixels of this map.
+        depth: ``(N, 1, h, w)`` disparity of the reference rig, pixels of this map.
+    """
+
+    semantic: Tensor | None = None
+    instance: Tensor | None = None
+    depth: Tensor | None = None
+
+
+class MultiTaskNetwork(nn.Module):
+    """Encoder and heads as ``config`` says, randomly initialised.
+
+    Raises:
+        ValueError: ``config`` names an unknown encoder or stride.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config.encoder, config.stride)
+        channels = self.encoder.channels
+        self.context: nn.Module = nn.Identity()
+        if config.context == 'aspp':
+            self.context = ASPP(channels, config.stride)
+            channels = ASPP.channels
+        self.heads = nn.ModuleDict(
+            {task: task_head(channels, config.head_width, CHANNELS[task]) for task in config.tasks}
+        )
+
+    def forward(self, images: Tensor) -> NetworkOutput:
+        """Run the network.
+
+        Args:
+            images: ``(N, 3, H, W)`` as ``normalize`` returns them, H and W multiples of 32.
+        """
+        height, width = images.shape[2] // OUTPUT_STRIDE, images.shape[3] // OUTPUT_STRIDE
+        features = self.context(self.encoder(images))
+        return NetworkOutput(
+            **{task: resize(head(features), height, width) for task, head in self.heads.items()}
+        )
+
+
+def normalize(images: Tensor) -> Tensor:
+    """Turn ``(N, H, W, 3)`` uint8 RGB into ``(N, 3, H, W)`` float32 of ImageNet's mean and deviation."""
+    mean = torch.tensor(IMAGENET_MEAN, device=images.device) * 255
+    std = torch.tensor(IMAGENET_STD, device=images.device) * 255
+    return ((images.float() - mean) / std).permute(0, 3, 1, 2)
+
+
+def input_size(height: int, width: int, input_height: int) -> tuple[int, int]:
+    """Return the (height, width) at which the network sees a ``height`` × ``width`` image.
+
+    ``input_height`` rows, and the width that keeps the aspect ratio up to rounding to a multiple of 32.
+    """
+    columns = round(width * input_height / height / SIZE_MULTIPLE) * SIZE_MULTIPLE
+    return input_height, max(SIZE_MULTIPLE, columns)

@@ -1,0 +1,81 @@
+"""Which camera an image was taken with: from CameraInfo, from a parameter, or assumed; said once."""
+
+from rclpy.impl.rcutils_logger import RcutilsLogger
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
+
+from mtl_perception.data.frame import CITYSCAPES_FOCAL_RATIO, Camera
+from mtl_perception.ros.messages import MessageError, camera_info, camera_info_scaled, intrinsics
+
+
+class Calibration:
+    """The latest CameraInfo of each frame_id, and what stands in for it.
+
+    What a user should know is logged when it begins to hold, not for every image.
+    """
+
+    def __init__(self, logger: RcutilsLogger) -> None:
+        self._logger = logger
+        self._infos: dict[str, CameraInfo] = {}
+        self._said: dict[tuple[str, str], str] = {}
+
+    def update(self, info: CameraInfo) -> None:
+        """Take note of a CameraInfo."""
+        self._infos[info.header.frame_id] = info
+
+    def look_up(self, header: Header, width: int, height: int, focal_length: float) -> CameraInfo:
+        """Return the CameraInfo of an image of that size; it holds a calibration.
+
+        Args:
+            header: of the image.
+            width: of the image.
+            height: of the image.
+            focal_length: what to assume without a CameraInfo, in pixels of the image; 0 is unknown.
+        """
+        frame_id = header.frame_id
+        info = self._infos.get(frame_id)
+        if info is not None:
+            try:
+                focal = intrinsics(info, width, height).fy
+            except MessageError as err:
+                self._warn(frame_id, 'unusable', f'frame {frame_id!r}: {err}; it is not used')
+            else:
+                self._warn_of_distortion(info)
+                self._say_focal_length(frame_id, 'from camera_info', focal)
+                return camera_info_scaled(info, width, height, header)
+        elif self._infos:
+            others = ', '.join(map(repr, sorted(self._infos)))
+            text = f'camera_info is of frame {others}, the image of {frame_id!r}; it is not used'
+            self._warn(frame_id, 'other frame', text)
+        if focal_length > 0:
+            source = f'from the parameter focal_length, {focal_length:g}'
+        else:
+            focal_length = CITYSCAPES_FOCAL_RATIO * height
+            source = (
+                "that of Cityscapes' field of view, as there is no camera_info: if the camera's "
+                'differs, so do all depths; publish camera_info or set the parameter focal_length'
+            )
+        self._say_focal_length(frame_id, source, focal_length)
+        camera = Camera(focal_length, focal_length, (width - 1) / 2, (height - 1) / 2)
+        return camera_info(camera, width, height, header)
+
+    def _warn_of_distortion(self, info: CameraInfo) -> None:
+        if any(abs(value) > 1e-9 for value in info.d):
+            text = (
+                f'camera_info of frame {info.header.frame_id!r} has distortion coefficients: images '
+                'are taken for rectified ones; if they are not, put image_proc before this node'
+            )
+            self._warn(info.header.frame_id, 'distortion', text)
+
+    def _say_focal_length(self, frame_id: str, source: str, pixels: float) -> None:
+        if self._is_new(frame_id, 'focal length', source):
+            self._logger.info(f'focal length of frame {frame_id!r}: {pixels:.1f} px, {source}')
+
+    def _warn(self, frame_id: str, subject: str, text: str) -> None:
+        if self._is_new(frame_id, subject, text):
+            self._logger.warning(text)
+
+    def _is_new(self, frame_id: str, subject: str, text: str) -> bool:
+        before = self._said.get((frame_id, subject))
+        self._said[frame_id, subject] = text
+        return before != text

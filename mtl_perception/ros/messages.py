@@ -1,0 +1,322 @@
+"""ROS messages from and to arrays: pure functions, the only place that knows how pixels are packed.
+
+Pixel centres have integer coordinates, as in OpenCV and image_geometry: the image reaches from −0.5
+to ``width`` − 0.5, so scaling a principal point by s gives ``(c + 0.5) · s − 0.5``.
+"""
+
+import array
+import copy
+import sys
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from sensor_msgs.msg import (
+    CameraInfo,
+    CompressedImage,
+    Image,
+    PointCloud2,
+    PointField,
+    RegionOfInterest,
+)
+from std_msgs.msg import Header
+
+from mtl_perception.data.frame import Camera
+
+
+class MessageError(ValueError):
+    """A message that cannot be used; the text says what it holds and what was expected."""
+
+
+class Encoding(NamedTuple):
+    """How an encoding packs its pixels, and OpenCV's conversion to RGB where one is needed."""
+
+    dtype: type
+    channels: int
+    conversion: int | None
+
+
+ENCODINGS = {
+    'rgb8': Encoding(np.uint8, 3, None),
+    'rgba8': Encoding(np.uint8, 4, cv2.COLOR_RGBA2RGB),
+    'rgb16': Encoding(np.uint16, 3, None),
+    'rgba16': Encoding(np.uint16, 4, cv2.COLOR_RGBA2RGB),
+    'bgr8': Encoding(np.uint8, 3, cv2.COLOR_BGR2RGB),
+    'bgra8': Encoding(np.uint8, 4, cv2.COLOR_BGRA2RGB),
+    'bgr16': Encoding(np.uint16, 3, cv2.COLOR_BGR2RGB),
+    'bgra16': Encoding(np.uint16, 4, cv2.COLOR_BGRA2RGB),
+    'mono8': Encoding(np.uint8, 1, cv2.COLOR_GRAY2RGB),
+    'mono16': Encoding(np.uint16, 1, cv2.COLOR_GRAY2RGB),
+    # OpenCV names a Bayer pattern after the second row's second and third pixel.
+    'bayer_rggb8': Encoding(np.uint8, 1, cv2.COLOR_BayerBG2RGB),
+    'bayer_bggr8': Encoding(np.uint8, 1, cv2.COLOR_BayerRG2RGB),
+    'bayer_gbrg8': Encoding(np.uint8, 1, cv2.COLOR_BayerGR2RGB),
+    'bayer_grbg8': Encoding(np.uint8, 1, cv2.COLOR_BayerGB2RGB),
+    'bayer_rggb16': Encoding(np.uint16, 1, cv2.COLOR_BayerBG2RGB),
+    'bayer_bggr16': Encoding(np.uint16, 1, cv2.COLOR_BayerRG2RGB),
+    'bayer_gbrg16': Encoding(np.uint16, 1, cv2.COLOR_BayerGR2RGB),
+    'bayer_grbg16': Encoding(np.uint16, 1, cv2.COLOR_BayerGB2RGB),
+    'yuv422': Encoding(np.uint8, 2, cv2.COLOR_YUV2RGB_UYVY),
+    'uyvy': Encoding(np.uint8, 2, cv2.COLOR_YUV2RGB_UYVY),
+    'yuv422_yuy2': Encoding(np.uint8, 2, cv2.COLOR_YUV2RGB_YUY2),
+    'yuyv': Encoding(np.uint8, 2, cv2.COLOR_YUV2RGB_YUY2),
+}
+"""What the C++ cv_bridge converts to rgb8, and the later names of two of them. cv_bridge itself is
+not used: its Python port on PyPI knows half of these, and a distribution's own is bound to that
+distribution's NumPy."""
+
+CLOUD_DTYPE = np.dtype(
+    {
+        'names': ['x', 'y', 'z', 'rgb', 'instance', 'label'],
+        'formats': ['f4', 'f4', 'f4', 'u4', 'u2', 'u1'],
+        'offsets': [0, 4, 8, 12, 16, 18],
+        'itemsize': 20,
+    }
+)
+"""One point of ``point_cloud``; ``rgb`` is 0x00RRGGBB in the bits of a float, as PCL and RViz read it."""
+
+CLOUD_FIELDS = tuple(
+    PointField(name=name, offset=offset, datatype=datatype, count=1)
+    for name, offset, datatype in (
+        ('x', 0, PointField.FLOAT32),
+        ('y', 4, PointField.FLOAT32),
+        ('z', 8, PointField.FLOAT32),
+        ('rgb', 12, PointField.FLOAT32),
+        ('instance', 16, PointField.UINT16),
+        ('label', 18, PointField.UINT8),
+    )
+)
+
+MAP_ENCODINGS = {'uint8': 'mono8', 'uint16': 'mono16', 'float32': '32FC1'}
+
+
+def image_to_rgb(msg: Image) -> np.ndarray:
+    """Return the image as ``(height, width, 3)`` uint8 RGB; it may share the message's memory.
+
+    Rows may be padded; 16-bit values are scaled by 255 / 65535, as cv_bridge does.
+
+    Raises:
+        MessageError: unknown encoding, no pixels, rows shorter than the width, or too little data.
+    """
+    encoding = ENCODINGS.get(msg.encoding)
+    if encoding is None:
+        text = f'encoding {msg.encoding!r} has no conversion to rgb8; known: {", ".join(ENCODINGS)}'
+        raise MessageError(text)
+    pixels = _pixels(msg, encoding)
+    try:
+        rgb = pixels if encoding.conversion is None else cv2.cvtColor(pixels, encoding.conversion)
+    except cv2.error as err:
+        text = f'{msg.width}×{msg.height} {msg.encoding} image cannot be converted: {err.err}'
+        raise MessageError(text) from err
+    if rgb.dtype == np.uint16:
+        rgb = cv2.convertScaleAbs(rgb, alpha=255 / 65535)
+    return rgb
+
+
+def compressed_to_rgb(msg: CompressedImage) -> np.ndarray:
+    """Return the decoded picture as ``(height, width, 3)`` uint8 RGB.
+
+    Raises:
+        MessageError: the data is not a picture that OpenCV reads.
+    """
+    data = np.frombuffer(msg.data, np.uint8)
+    # A camera's pixels are where its CameraInfo says; an EXIF orientation must not turn them.
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        bgr = cv2.imdecode(data, flags) if data.size else None
+    except cv2.error:
+        bgr = None
+    if bgr is None:
+        text = f'{data.size} bytes of format {msg.format!r} are not a picture that OpenCV reads'
+        raise MessageError(text)
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def rgb_to_image(rgb: np.ndarray, header: Header) -> Image:
+    """Return an rgb8 message of ``(H, W, 3)`` uint8 RGB."""
+    return _image(rgb, 'rgb8', header)
+
+
+def rgb_to_compressed(rgb: np.ndarray, header: Header, quality: int = 95) -> CompressedImage:
+    """Return a JPEG message of ``(H, W, 3)`` uint8 RGB, labelled as image_transport labels it.
+
+    Raises:
+        MessageError: OpenCV could not encode it.
+    """
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    encoded, jpeg = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not encoded:
+        text = f'OpenCV could not encode an image of shape {rgb.shape} as JPEG'
+        raise MessageError(text)
+    return CompressedImage(header=header, format='rgb8; jpeg compressed bgr8', data=_buffer(jpeg))
+
+
+def map_to_image(values: np.ndarray, header: Header) -> Image:
+    """Return an ``(H, W)`` map as a message: uint8 is mono8, uint16 mono16, float32 32FC1.
+
+    Raises:
+        MessageError: no such map.
+    """
+    encoding = MAP_ENCODINGS.get(values.dtype.name)
+    if encoding is None or values.ndim != 2:
+        text = f'a {values.dtype.name} map of shape {values.shape} has no image encoding'
+        raise MessageError(text)
+    return _image(values, encoding, header)
+
+
+def camera_info(camera: Camera, width: int, height: int, header: Header) -> CameraInfo:
+    """Return the CameraInfo of a rectified image of that size: no distortion, P equal to K."""
+    k = [camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0]
+    return CameraInfo(
+        header=header,
+        width=width,
+        height=height,
+        distortion_model='plumb_bob',
+        d=[0.0] * 5,
+        k=k,
+        r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+        p=[*k[:3], 0.0, *k[3:6], 0.0, *k[6:], 0.0],
+    )
+
+
+def camera_info_scaled(info: CameraInfo, width: int, height: int, header: Header) -> CameraInfo:
+    """Return ``info`` for an image of ``width`` × ``height`` that shows the same region.
+
+    K and P are those of the full sensor; what was published is the region of interest (all of it
+    where it is empty), binned. Both are folded into K and P, so binning and region are cleared.
+
+    Raises:
+        MessageError: ``info`` has no size.
+    """
+    x, y, region_width, region_height = _region(info)
+    if not (region_width and region_height):
+        text = f'camera_info states a size of {info.width}×{info.height}'
+        raise MessageError(text)
+    scale = np.diag([width / region_width, height / region_height, 1.0])
+    shift = np.array([[1.0, 0.0, 0.5 - x], [0.0, 1.0, 0.5 - y], [0.0, 0.0, 1.0]])
+    back = np.array([[1.0, 0.0, -0.5], [0.0, 1.0, -0.5], [0.0, 0.0, 1.0]])
+    to_image = back @ scale @ shift
+    result = copy.copy(info)
+    result.header = header
+    result.width, result.height = width, height
+    result.binning_x = result.binning_y = 0
+    result.roi = RegionOfInterest()
+    # A matrix of zeros says that there is no calibration, and stays one.
+    result.k = (to_image @ np.reshape(info.k, (3, 3))).ravel()
+    result.p = (to_image @ np.reshape(info.p, (3, 4))).ravel()
+    return result
+
+
+def intrinsics(info: CameraInfo, width: int, height: int) -> Camera:
+    """Return the pinhole camera of a rectified image of that size: from P, from K where P is zero.
+
+    Raises:
+        MessageError: ``info`` has no size or no calibration.
+    """
+    scaled = camera_info_scaled(info, width, height, info.header)
+    for fx, fy, cx, cy in (
+        (scaled.p[0], scaled.p[5], scaled.p[2], scaled.p[6]),
+        (scaled.k[0], scaled.k[4], scaled.k[2], scaled.k[5]),
+    ):
+        if np.isfinite([fx, fy, cx, cy]).all() and fx > 0 and fy > 0:
+            return Camera(fx, fy, cx, cy)
+    text = 'camera_info holds no calibration: neither P nor K has positive focal lengths'
+    raise MessageError(text)
+
+
+def camera_scaled(camera: Camera, scale_x: float, scale_y: float) -> Camera:
+    """Return the camera of the same image at ``scale_x``, ``scale_y`` times its size."""
+    return Camera(
+        fx=camera.fx * scale_x,
+        fy=camera.fy * scale_y,
+        cx=(camera.cx + 0.5) * scale_x - 0.5,
+        cy=(camera.cy + 0.5) * scale_y - 0.5,
+    )
+
+
+def point_cloud(
+    depth: np.ndarray,
+    labels: np.ndarray,
+    instances: np.ndarray,
+    rgb: np.ndarray,
+    camera: Camera,
+    header: Header,
+) -> PointCloud2:
+    """Return an organized cloud in the optical frame (x right, y down, z forward; metres).
+
+    Args:
+        depth: ``(h, w)`` float32, metres along z; the point is NaN where it is not finite.
+        labels: ``(h, w)`` uint8.
+        instances: ``(h, w)`` uint16.
+        rgb: ``(h, w, 3)`` uint8.
+        camera: intrinsics of an image of that size.
+        header: of the image.
+    """
+    height, width = depth.shape
+    z = np.where(np.isfinite(depth), depth, np.nan)
+    points = np.zeros((height, width), CLOUD_DTYPE)
+    points['x'] = z * ((np.arange(width, dtype=np.float32) - camera.cx) / camera.fx)
+    points['y'] = z * ((np.arange(height, dtype=np.float32) - camera.cy) / camera.fy)[:, None]
+    points['z'] = z
+    red, green, blue = (rgb[..., i].astype(np.uint32) for i in range(3))
+    points['rgb'] = red << 16 | green << 8 | blue
+    points['instance'] = instances
+    points['label'] = labels
+    return PointCloud2(
+        header=header,
+        height=height,
+        width=width,
+        fields=list(CLOUD_FIELDS),
+        is_bigendian=sys.byteorder == 'big',
+        point_step=CLOUD_DTYPE.itemsize,
+        row_step=CLOUD_DTYPE.itemsize * width,
+        data=_buffer(points),
+        is_dense=False,
+    )
+
+
+def _pixels(msg: Image, encoding: Encoding) -> np.ndarray:
+    row = msg.width * encoding.channels * np.dtype(encoding.dtype).itemsize
+    data = np.frombuffer(msg.data, np.uint8)
+    if row == 0 or msg.height == 0:
+        text = f'image of {msg.width}×{msg.height} has no pixels'
+        raise MessageError(text)
+    if msg.step < row:
+        text = f'step {msg.step} is less than the {row} bytes of {msg.width} {msg.encoding} pixels'
+        raise MessageError(text)
+    if data.size < msg.height * msg.step:
+        text = f'{data.size} bytes of data; {msg.height} rows of {msg.step} need more'
+        raise MessageError(text)
+    rows = data[: msg.height * msg.step].reshape(msg.height, msg.step)[:, :row]
+    stored = np.dtype(encoding.dtype).newbyteorder('>' if msg.is_bigendian else '<')
+    values = np.ascontiguousarray(rows).view(stored).astype(encoding.dtype, copy=False)
+    if encoding.channels == 1:
+        return values
+    return values.reshape(msg.height, msg.width, encoding.channels)
+
+
+def _image(values: np.ndarray, encoding: str, header: Header) -> Image:
+    height, width = values.shape[:2]
+    return Image(
+        header=header,
+        height=height,
+        width=width,
+        encoding=encoding,
+        is_bigendian=sys.byteorder == 'big',
+        step=values.nbytes // height,
+        data=_buffer(values),
+    )
+
+
+def _buffer(values: np.ndarray) -> array.array:
+    """Return the bytes as the one type that rclpy takes without converting element by element."""
+    data = array.array('B')
+    data.frombytes(np.ascontiguousarray(values).view(np.uint8).data)
+    return data
+
+
+def _region(info: CameraInfo) -> tuple[int, int, int, int]:
+    roi = info.roi
+    if roi.width and roi.height:
+        return roi.x_offset, roi.y_offset, roi.width, roi.height
+    return 0, 0, info.width, info.height

@@ -1,0 +1,3 @@
+"""The three tasks: one file each for its target, its loss and how its output becomes a map."""
+
+TASKS = ('semantic', 'instance', 'depth')

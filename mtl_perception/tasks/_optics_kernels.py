@@ -1,0 +1,323 @@
+"""The compiled half of ``optics.py``, apart from it because importing numba takes half a second.
+
+The points are kept in a k-d tree whose nodes know their bounding box and the largest reachability of their
+points that are not yet visited. A point can improve only those nodes that lie nearer than that, which leaves out
+nearly everything: scikit-learn looks at all points within ``max_eps`` of every point.
+
+The tree is perfect and needs no pointers: node ``2**level + j`` holds the tree positions from
+``j * n >> level`` up to ``(j + 1) * n >> level``, and its children are twice its number and that plus one.
+"""
+
+from typing import Any
+
+import numba
+import numpy as np
+
+LEAF_SIZE = 8
+ROUNDING = 10.0 ** np.finfo(np.float64).precision
+DONE = -1.0
+"""In place of the reachability of a point that is visited: smaller than any distance."""
+CERTAINLY_FARTHER = 1.0 - 1e-9
+"""Of squared distances: beyond any doubt that rounding could cast, so that a square root is saved."""
+STACK_SIZE = 128
+
+
+def _compiled(function: Any) -> Any:
+    """Return ``function`` compiled at its first call, without the lock of the interpreter."""
+    try:
+        return numba.njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # numba finds no directory that it may write its cache to
+        return numba.njit(nogil=True)(function)
+
+
+@_compiled
+def run(x, y, weights, min_samples, max_eps):  # type: ignore[no-untyped-def]
+    """Return ordering, reachability, core distances and predecessors; see ``optics.optics``.
+
+    ``x``, ``y``: (n,) float64, finite, n ≥ 1; ``weights``: (n,) int64, at least 1.
+    """
+    n = x.size
+    levels = 0
+    while n >> levels > LEAF_SIZE:
+        levels += 1
+    index = np.arange(n)  # of the point at a tree position
+    x, y = x.copy(), y.copy()
+    boxes = _build_tree(x, y, index, levels)
+    core = _core_distances(x, y, weights[index], boxes, levels, min_samples, max_eps)
+    ordering, reachability, predecessor = _visit_all(x, y, index, core, boxes, levels, max_eps)
+    core_distances = np.empty(n)
+    core_distances[index] = core
+    return ordering, reachability, core_distances, predecessor
+
+
+@_compiled
+def _build_tree(x, y, index, levels):  # type: ignore[no-untyped-def]
+    """Sort the points into tree order, in place, and return (nodes, 4) left, right, top, bottom."""
+    n = x.size
+    boxes = np.empty((2 << levels, 4))
+    for level in range(levels + 1):
+        for j in range(1 << level):
+            start, stop = (j * n) >> level, ((j + 1) * n) >> level
+            left, right, top, bottom = x[start], x[start], y[start], y[start]
+            for i in range(start + 1, stop):
+                left, right = min(left, x[i]), max(right, x[i])
+                top, bottom = min(top, y[i]), max(bottom, y[i])
+            node = (1 << level) + j
+            boxes[node, 0], boxes[node, 1] = left, right
+            boxes[node, 2], boxes[node, 3] = top, bottom
+            if level < levels:
+                middle = ((2 * j + 1) * n) >> (level + 1)
+                if right - left > bottom - top:
+                    _partition(x, y, index, start, stop, middle)
+                else:
+                    _partition(y, x, index, start, stop, middle)
+    return boxes
+
+
+@_compiled
+def _partition(keys, others, index, start, stop, middle):  # type: ignore[no-untyped-def]
+    """Reorder from ``start`` to ``stop`` so that no key before ``middle`` is above one after it."""
+    low, high = start, stop - 1
+    while low < high:
+        pivot = keys[(low + high) >> 1]
+        i, j = low, high
+        while i <= j:
+            while keys[i] < pivot:
+                i += 1
+            while keys[j] > pivot:
+                j -= 1
+            if i <= j:
+                keys[i], keys[j] = keys[j], keys[i]
+                others[i], others[j] = others[j], others[i]
+                index[i], index[j] = index[j], index[i]
+                i += 1
+                j -= 1
+        if middle <= j:
+            high = j
+        elif middle >= i:
+            low = i
+        else:
+            return
+
+
+@_compiled
+def _rounded(distance):  # type: ignore[no-untyped-def]
+    """Return ``np.around(distance, 15)``, which scikit-learn applies to what it stores."""
+    return np.rint(distance * ROUNDING) / ROUNDING
+
+
+@_compiled
+def _squared_distance(boxes, node, x, y):  # type: ignore[no-untyped-def]
+    """Return a squared distance that no point of the node comes below, not even by rounding."""
+    dx = max(boxes[node, 0] - x, x - boxes[node, 1], 0.0)
+    dy = max(boxes[node, 2] - y, y - boxes[node, 3], 0.0)
+    return dx * dx + dy * dy
+
+
+@_compiled
+def _core_distances(x, y, weights, boxes, levels, min_samples, max_eps):  # type: ignore[no-untyped-def]
+    """Return how far each point must reach for ``min_samples``, itself included; inf above ``max_eps``."""
+    n = x.size
+    leaves = 1 << levels
+    core = np.full(n, np.inf)
+    # A little beyond max_eps: what lies between is decided on the distance, as in scikit-learn.
+    limit = max_eps * max_eps * (1 + 1e-12) + 1e-300
+    capacity = min(n, min_samples) + 1
+    heap, heap_weights = np.empty(capacity), np.empty(capacity, np.int64)
+    stack = np.empty(STACK_SIZE, np.int64)
+    for leaf in range(leaves, 2 * leaves):
+        start = ((leaf - leaves) * n) >> levels
+        stop = ((leaf - leaves + 1) * n) >> levels
+        for p in range(start, stop):
+            if weights[p] >= min_samples:
+                core[p] = 0.0
+                continue
+            # The heap holds the nearest points found, farthest first, no more than it takes.
+            size, total, bound = 0, 0, limit
+            subtree, climbing = leaf, leaf
+            while True:
+                stack[0], depth = subtree, 1
+                while depth > 0:
+                    depth -= 1
+                    node = stack[depth]
+                    if _squared_distance(boxes, node, x[p], y[p]) >= bound:
+                        continue
+                    if node < leaves:
+                        nearer, farther = 2 * node, 2 * node + 1
+                        if _squared_distance(boxes, farther, x[p], y[p]) < _squared_distance(
+                            boxes, nearer, x[p], y[p]
+                        ):
+                            nearer, farther = farther, nearer
+                        stack[depth], stack[depth + 1] = farther, nearer
+                        depth += 2
+                        continue
+                    first = ((node - leaves) * n) >> levels
+                    for q in range(first, ((node - leaves + 1) * n) >> levels):
+                        dx, dy = x[q] - x[p], y[q] - y[p]
+                        squared = dx * dx + dy * dy
+                        if squared >= bound:
+                            continue
+                        total += weights[q]
+                        if size and total - heap_weights[0] >= min_samples:
+                            total -= heap_weights[0]
+                            _sink(heap, heap_weights, size, squared, weights[q])
+                            while total - heap_weights[0] >= min_samples:
+                                total -= heap_weights[0]
+                                size -= 1
+                                _sink(heap, heap_weights, size, heap[size], heap_weights[size])
+                        else:
+                            _rise(heap, heap_weights, size, squared, weights[q])
+                            size += 1
+                        if total >= min_samples:
+                            bound = heap[0]
+                if climbing == 1:
+                    break
+                subtree = climbing ^ 1
+                climbing >>= 1
+            if total >= min_samples:
+                distance = np.sqrt(heap[0])
+                if distance <= max_eps:
+                    core[p] = _rounded(distance)
+    return core
+
+
+@_compiled
+def _rise(heap, heap_weights, hole, key, weight):  # type: ignore[no-untyped-def]
+    """Put an entry at the end of a heap that has its largest key first."""
+    while hole > 0:
+        parent = (hole - 1) >> 1
+        if heap[parent] >= key:
+            break
+        heap[hole], heap_weights[hole] = heap[parent], heap_weights[parent]
+        hole = parent
+    heap[hole], heap_weights[hole] = key, weight
+
+
+@_compiled
+def _sink(heap, heap_weights, size, key, weight):  # type: ignore[no-untyped-def]
+    """Put an entry in place of the first."""
+    hole = 0
+    while True:
+        child = 2 * hole + 1
+        if child >= size:
+            break
+        if child + 1 < size and heap[child + 1] > heap[child]:
+            child += 1
+        if heap[child] <= key:
+            break
+        heap[hole], heap_weights[hole] = heap[child], heap_weights[child]
+        hole = child
+    heap[hole], heap_weights[hole] = key, weight
+
+
+@_compiled
+def _visit_all(x, y, index, core, boxes, levels, max_eps):  # type: ignore[no-untyped-def]
+    """Return ordering, reachability and predecessors by index of the point."""
+    n = x.size
+    leaves = 1 << levels
+    ordering = np.empty(n, np.int64)
+    reachability = np.full(n, np.inf)
+    predecessor = np.full(n, -1)
+    position = np.empty(n, np.int64)
+    position[index] = np.arange(n)
+    pending = np.full(n, np.inf)  # reachability by tree position, DONE where visited
+    farthest = np.full(2 << levels, np.inf)  # no pending point of the node exceeds it
+    squared_eps = max_eps * max_eps
+    stack = np.empty(STACK_SIZE, np.int64)
+    # The queue: a heap of indices, smallest reachability first, of equals the lowest index.
+    queue, slot, queued = np.empty(n, np.int64), np.full(n, -1), 0
+    unreached = 0
+    for step in range(n):
+        if queued:
+            point = queue[0]
+            queued -= 1
+            if queued:
+                _queue_sink(queue, slot, reachability, queued, queue[queued])
+        else:
+            while pending[position[unreached]] == DONE:
+                unreached += 1
+            point = unreached
+        ordering[step] = point
+        p = position[point]
+        pending[p] = DONE
+        if core[p] == np.inf:
+            continue
+        nearest = _rounded(core[p])
+        stack[0], depth = 1, 1
+        while depth > 0:
+            depth -= 1
+            node = stack[depth]
+            reach = farthest[node]
+            if reach <= nearest:
+                continue
+            squared = _squared_distance(boxes, node, x[p], y[p])
+            if squared > squared_eps or squared * CERTAINLY_FARTHER > reach * reach:
+                continue
+            if node < leaves:
+                stack[depth], stack[depth + 1] = 2 * node, 2 * node + 1
+                depth += 2
+                continue
+            reach = DONE
+            first = ((node - leaves) * n) >> levels
+            for q in range(first, ((node - leaves + 1) * n) >> levels):
+                before = pending[q]
+                if before > nearest:
+                    dx, dy = x[q] - x[p], y[q] - y[p]
+                    squared = dx * dx + dy * dy
+                    if squared <= squared_eps and squared * CERTAINLY_FARTHER <= before * before:
+                        distance = _rounded(max(np.sqrt(squared), core[p]))
+                        if distance < before:
+                            other = index[q]
+                            pending[q] = distance
+                            reachability[other] = distance
+                            predecessor[other] = point
+                            if slot[other] < 0:
+                                slot[other] = queued
+                                queued += 1
+                            _queue_rise(queue, slot, reachability, slot[other], other)
+                reach = max(reach, pending[q])
+            while reach < farthest[node]:
+                farthest[node] = reach
+                node >>= 1
+                if node == 0:
+                    break
+                reach = max(farthest[2 * node], farthest[2 * node + 1])
+    return ordering, reachability, predecessor
+
+
+@_compiled
+def _before(keys, a, b):  # type: ignore[no-untyped-def]
+    return keys[a] < keys[b] or (keys[a] == keys[b] and a < b)
+
+
+@_compiled
+def _queue_rise(queue, slot, keys, hole, item):  # type: ignore[no-untyped-def]
+    """Put ``item`` at the hole or, as far as it comes before its parents, above it."""
+    while hole > 0:
+        parent = (hole - 1) >> 1
+        if not _before(keys, item, queue[parent]):
+            break
+        queue[hole] = queue[parent]
+        slot[queue[hole]] = hole
+        hole = parent
+    queue[hole] = item
+    slot[item] = hole
+
+
+@_compiled
+def _queue_sink(queue, slot, keys, size, item):  # type: ignore[no-untyped-def]
+    """Put ``item`` in place of the first of ``size`` entries."""
+    hole = 0
+    while True:
+        child = 2 * hole + 1
+        if child >= size:
+            break
+        if child + 1 < size and _before(keys, queue[child + 1], queue[child]):
+            child += 1
+        if not _before(keys, queue[child], item):
+            break
+        queue[hole] = queue[child]
+        slot[queue[hole]] = hole
+        hole = child
+    queue[hole] = item
+    slot[item] = hole

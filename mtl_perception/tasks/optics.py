@@ -1,0 +1,172 @@
+"""OPTICS, exact and in real time: density-based order of points, and clusters cut from it.
+
+Ankerst, Breunig, Kriegel, Sander, *OPTICS: Ordering Points To Identify the Clustering Structure*,
+SIGMOD 1999.
+"""
+
+import functools
+import math
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+class Reachability(NamedTuple):
+    """The reachability plot of n points. All but the ordering are indexed by point."""
+
+    ordering: NDArray[np.int64]
+    """(n,) indices of the points in the order of the visit"""
+    reachability: NDArray[np.float64]
+    """(n,) distance at which a point was reached; inf where none was in reach"""
+    core_distances: NDArray[np.float64]
+    """(n,) radius within which a point has ``min_samples``, itself included; inf above ``max_eps``"""
+    predecessor: NDArray[np.int64]
+    """(n,) index of the point it was reached from; -1 where none was in reach"""
+
+
+def optics(
+    points: ArrayLike, *, weights: ArrayLike | None = None, min_samples: int, max_eps: float
+) -> Reachability:
+    """Return the exact reachability plot of ``points``.
+
+    Without weights it equals, bit for bit, ``ordering_``, ``reachability_``, ``core_distances_`` and
+    ``predecessor_`` of ``sklearn.cluster.OPTICS(min_samples=…, max_eps=…, algorithm='kd_tree')`` 1.9, of
+    equals the lowest index first. scikit-learn's other searches (``metric='euclidean'``, and the one that it
+    chooses itself where ``min_samples`` is at least half of n) take distances from x² − 2xy + y², which
+    rounds coarsely and differently on each CPU; they agree where that is exact, as on integers.
+
+    A weight counts as that many copies of the point. Core distances are those of the copies;
+    reachability, predecessor and place in the order are those of the first copy visited, which is also the
+    only one that changes anything for other points. A point whose own weight is ``min_samples`` or
+    more has the core distance 0.
+
+    Where scikit-learn refuses the answer is: no points, empty arrays; points (or weights) fewer than
+    ``min_samples``, no core point, nothing reached, order of the indices.
+
+    Args:
+        points: (n, 2) coordinates, usually pixels
+        weights: (n,) integers, 1 or more
+        min_samples: points that a core point has within its core distance, itself included; 1 or more
+        max_eps: largest distance looked at, in the unit of the points; may be inf
+
+    Raises:
+        ValueError: NaN or infinite points, or an argument out of its range
+
+    """
+    points = np.asarray(points, dtype=np.float64)
+    if points.ndim != 2 or points.shape[1] != 2:
+        msg = f'points must be (n, 2), got {points.shape}'
+        raise ValueError(msg)
+    if not np.isfinite(points).all():
+        msg = 'points must be finite'
+        raise ValueError(msg)
+    if min_samples < 1:
+        msg = f'min_samples must be 1 or more, got {min_samples}'
+        raise ValueError(msg)
+    if not max_eps >= 0:
+        msg = f'max_eps must be 0 or more, got {max_eps}'
+        raise ValueError(msg)
+    counts = _checked_weights(weights, len(points))
+    if counts.sum() < min_samples:
+        return _nothing_reached(len(points))
+    return _implementation()(points, counts, int(min_samples), float(max_eps))
+
+
+def clusters_at(plot: Reachability, cut: float) -> NDArray[np.int64]:
+    """Return (n,) the cluster of each point when the plot is cut at the distance ``cut``, -1 for noise.
+
+    Clusters count from 0 in the order of the plot. They are those of DBSCAN at that radius, up to points on
+    the border of a cluster (Ankerst et al., section 3.3, ExtractDBSCAN-Clustering). ``cut`` should not
+    exceed the plot's ``max_eps``, beyond which it knows nothing.
+
+    Raises:
+        ValueError: ``cut`` is negative or NaN
+
+    """
+    if not cut >= 0:
+        msg = f'cut must be 0 or more, got {cut}'
+        raise ValueError(msg)
+    apart = plot.reachability > cut
+    core = plot.core_distances <= cut
+    clusters = np.empty(len(apart), np.int64)
+    clusters[plot.ordering] = np.cumsum((apart & core)[plot.ordering]) - 1
+    clusters[apart & ~core] = -1
+    return clusters
+
+
+def compile_optics() -> None:
+    """Compile, or load from numba's cache on disk, what ``optics`` needs, so that no frame waits for it."""
+    optics(np.zeros((1, 2)), min_samples=1, max_eps=math.inf)
+
+
+def _checked_weights(weights: ArrayLike | None, n: int) -> NDArray[np.int64]:
+    if weights is None:
+        return np.ones(n, np.int64)
+    weights = np.asarray(weights)
+    if weights.shape != (n,) or not (n == 0 or np.issubdtype(weights.dtype, np.integer)):
+        msg = f'weights must be ({n},) integers, got {weights.shape} {weights.dtype}'
+        raise ValueError(msg)
+    if (weights < 1).any():
+        msg = f'weights must be 1 or more, got {weights.min()}'
+        raise ValueError(msg)
+    return weights.astype(np.int64)
+
+
+def _nothing_reached(n: int) -> Reachability:
+    return Reachability(
+        np.arange(n), np.full(n, math.inf), np.full(n, math.inf), np.full(n, -1, np.int64)
+    )
+
+
+@functools.cache
+def _implementation() -> Callable[[NDArray, NDArray, int, float], Reachability]:
+    try:
+        # Here and not above: importing numba takes half a second, which most commands can do without.
+        from mtl_perception.tasks import _optics_kernels  # noqa: F401
+    except ImportError as err:
+        warnings.warn(
+            f'OPTICS runs on scikit-learn, about a thousand times slower: {err}', stacklevel=3
+        )
+        return _with_scikit_learn
+    return _with_numba
+
+
+def _with_numba(
+    points: NDArray, weights: NDArray, min_samples: int, max_eps: float
+) -> Reachability:
+    from mtl_perception.tasks import _optics_kernels
+
+    x, y = np.ascontiguousarray(points.T)
+    return Reachability(*_optics_kernels.run(x, y, weights, min_samples, max_eps))
+
+
+def _with_scikit_learn(
+    points: NDArray, weights: NDArray, min_samples: int, max_eps: float
+) -> Reachability:
+    from sklearn.cluster import compute_optics_graph
+
+    original = np.repeat(np.arange(len(points)), weights)
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'All reachability values are inf')
+        ordering, core_distances, reachability, predecessor = compute_optics_graph(
+            points[original],
+            min_samples=min_samples,
+            max_eps=max_eps,
+            metric='minkowski',
+            p=2,
+            metric_params=None,
+            algorithm='kd_tree',
+            leaf_size=30,
+            n_jobs=None,
+        )
+    _, first = np.unique(original, return_index=True)
+    reached_from = predecessor[first]
+    return Reachability(
+        original[ordering[np.isin(ordering, first)]],
+        reachability[first],
+        core_distances[first],
+        np.where(reached_from < 0, -1, original[reached_from]),
+    )

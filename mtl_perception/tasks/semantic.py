@@ -1,0 +1,51 @@
+"""The semantic task: what every pixel is."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mtl_perception.labels import EVALUATED_IDS, IS_EVALUATED, NUM_LABELS
+from mtl_perception.tasks.loss import LossSum
+
+CHANNELS = NUM_LABELS
+IGNORE = 255
+"""Target value of pixels that carry no label or one that is not evaluated."""
+
+
+def target(labels: np.ndarray) -> np.ndarray:
+    """Return ``labels`` (``(H, W)`` uint8 label IDs) with every void label replaced by ``IGNORE``."""
+    return np.where(IS_EVALUATED[labels], labels, np.uint8(IGNORE))
+
+
+def loss(logits: Tensor, target: Tensor) -> LossSum:
+    """Return the cross-entropy summed over labelled pixels.
+
+    Args:
+        logits: ``(N, 34, H, W)``.
+        target: ``(N, H, W)`` uint8 or int64, label IDs or ``IGNORE``.
+    """
+    total = F.cross_entropy(logits.float(), target.long(), ignore_index=IGNORE, reduction='sum')
+    return LossSum(total, (target != IGNORE).sum())
+
+
+class SemanticMaps(NamedTuple):
+    """``labels``: ``(N, H, W)`` uint8 label IDs; ``confidence``: ``(N, H, W)`` uint8, 255 is certain."""
+
+    labels: Tensor
+    confidence: Tensor
+
+
+def decode(logits: Tensor) -> SemanticMaps:
+    """Return the likeliest of the 19 evaluated labels and its softmax probability among them.
+
+    Args:
+        logits: ``(N, 34, H, W)``.
+    """
+    ids = torch.tensor(EVALUATED_IDS, device=logits.device)
+    evaluated = logits.float().index_select(1, ids)
+    best, index = evaluated.max(1)
+    confidence = torch.exp(best - evaluated.logsumexp(1))
+    return SemanticMaps(ids[index].to(torch.uint8), (confidence * 255).round().to(torch.uint8))

@@ -1,0 +1,32 @@
+from glob import glob
+
+from setuptools import find_packages, setup
+
+package_name = 'mtl_perception'
+share = f'share/{package_name}'
+
+setup(
+    name=package_name,
+    version='0.1.0',
+    packages=find_packages(include=[package_name, f'{package_name}.*']),
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{package_name}']),
+        (share, ['package.xml']),
+        (f'{share}/launch', glob('launch/*.launch.py')),
+        (f'{share}/config', glob('config/*')),
+        (f'{share}/checkpoints', glob('checkpoints/*')),
+    ],
+    python_requires='>=3.10',
+    install_requires=['setuptools'],
+    zip_safe=True,
+    maintainer='mtl_perception maintainers',
+    maintainer_email='maintainers@mtl-perception.invalid',
+    description='Semantic labels, instances and metric depth from one forward pass, as ROS 2 topics.',
+    license='Apache-2.0',
+    entry_points={
+        'console_scripts': [
+            'mtl_node = mtl_perception.ros.node:main',
+            'mtl = mtl_perception.commands:main',
+        ],
+    },
+)

@@ -1,0 +1,20 @@
+"""Fixtures that several tests share."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope='session')
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a checkpoint of a small network with random weights, for inputs of 64 rows."""
+    import torch
+
+    from mtl_perception.network.checkpoint import CheckpointInfo, save_checkpoint
+    from mtl_perception.network.multitask import MultiTaskNetwork, NetworkConfig
+
+    torch.manual_seed(0)
+    network = MultiTaskNetwork(NetworkConfig(encoder='resnet18', stride=16, head_width=16))
+    path = tmp_path_factory.mktemp('checkpoint') / 'tiny.safetensors'
+    save_checkpoint(path, network, CheckpointInfo(network.config, input_height=64, data='nothing'))
+    return path
