@@ -49,6 +49,8 @@ class NetworkConfig:
     tasks: Sequence[str] = TASKS
 
     def __post_init__(self) -> None:
+        # JSON and the command line make lists of it.
+        object.__setattr__(self, 'tasks', tuple(self.tasks))
         unknown = [task for task in self.tasks if task not in TASKS]
         if unknown or not self.tasks:
             msg = f'unknown tasks {unknown}; the tasks are {", ".join(TASKS)}'

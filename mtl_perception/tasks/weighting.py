@@ -41,7 +41,7 @@ class UncertaintyWeighting(nn.Module):
     def weights(self) -> dict[str, float]:
         """Return what each task's loss is multiplied by at present."""
         return {
-            task: LIKELIHOOD_SCALE[task] * float(torch.exp(-self._clamped(task)))
+            task: LIKELIHOOD_SCALE[task] * float(torch.exp(-self._clamped(task).detach()))
             for task in self.log_variance
         }
 

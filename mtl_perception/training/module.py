@@ -120,19 +120,19 @@ class MultiTaskModule(L.LightningModule):
         if output.instance is not None:
             known = ~batch['instance'][:, 0].isnan()
             error = (output.instance.float() - batch['instance']).norm(dim=1)
-            self.metrics['instance'].update(error[known])
+            _update(self.metrics['instance'], error[known])
         if output.depth is not None:
             self._add_depth(output.depth[:, 0].float(), batch)
 
     def _add_depth(self, disparity: Tensor, batch: Mapping[str, Any]) -> None:
         target = batch['depth']
         known = target > 0  # neither unknown nor sky
-        self.metrics['depth'].update((disparity - target)[known].abs())
+        _update(self.metrics['depth'], (disparity - target)[known].abs())
         rig = batch['focal_length'].float()[:, None, None] * depth.CITYSCAPES_BASELINE
-        nearest = rig / target
-        counted = known & (nearest <= MAX_EVALUATED_DEPTH)
+        metres = rig / target
+        counted = known & (metres <= MAX_EVALUATED_DEPTH)
         predicted = rig / disparity.clamp(min=1e-3)
-        self.metrics['abs_rel'].update(((predicted - nearest).abs() / nearest)[counted])
+        _update(self.metrics['abs_rel'], ((predicted - metres).abs() / metres)[counted])
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics and start them anew."""
@@ -312,6 +312,11 @@ def _weights_of(path: Path, config: NetworkConfig) -> dict[str, Tensor]:
         msg = f'{path}: holds the network {info.network}, but {config} is to be trained'
         raise CheckpointError(msg)
     return network.state_dict()
+
+
+def _update(metric: MeanMetric, values: Tensor) -> None:
+    if values.numel():
+        metric.update(values)
 
 
 def _mean_over_processes(loss: LossSum) -> Tensor | None:

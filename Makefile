@@ -1,0 +1,45 @@
+# make demo, make test and make lint set up everything they need; Python 3.11 or 3.12 is all that must be there.
+
+PYTHON ?= $(shell command -v python3.12 || command -v python3.11 || echo python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.complete
+REQUIREMENTS := requirements.txt requirements-ros.txt requirements-train.txt requirements-dev.txt
+
+.PHONY: help setup demo test lint format clean
+
+help:
+	@echo 'make setup   a virtual environment in $(VENV) with pinned requirements, ROS 2 included'
+	@echo 'make demo    camera and node over DDS on a synthetic street; results in out/demo'
+	@echo 'make test    all tests'
+	@echo 'make lint    ruff and mypy'
+	@echo 'make format  rewrite the sources as ruff would'
+	@echo 'make clean   remove what was set up and built'
+
+setup: $(STAMP)
+
+$(STAMP): $(REQUIREMENTS) setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' || \
+		{ echo '$(PYTHON) is not Python 3.11 or 3.12, for which ROS 2 wheels exist; set PYTHON=...'; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check $(addprefix -r ,$(REQUIREMENTS))
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/mtl demo
+
+test: $(STAMP)
+	@$(BIN)/pytest
+
+lint: $(STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(STAMP)
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build install log out *.egg-info

@@ -1,0 +1,127 @@
+"""Augmentation changes the picture and keeps the ground truth true."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mtl_perception.data.augmentation import (
+    Augmentation,
+    augment,
+    crop_frame,
+    flip_frame,
+    resize_frame,
+    to_sample,
+)
+from mtl_perception.data.frame import CITYSCAPES_BASELINE, Camera, Frame
+from mtl_perception.tasks import instance, semantic
+
+
+@pytest.fixture
+def frame() -> Frame:
+    """Return a frame of blocks whose colour, label, instance and depth belong together."""
+    rng = np.random.default_rng(0)
+    blocks = rng.integers(0, 4, (8, 16)).repeat(8, 0).repeat(8, 1)
+    return Frame(
+        name='blocks',
+        image=np.array([[10] * 3, [80] * 3, [160] * 3, [240] * 3], np.uint8)[blocks],
+        labels=np.array([7, 23, 26, 24], np.uint8)[blocks],
+        instances=np.array([7, 23, 26000, 24005], np.int32)[blocks],
+        depth=np.array([4.0, np.inf, 12.0, 30.0], np.float32)[blocks],
+        camera=Camera(140.0, 140.0, 63.5, 31.5),
+    )
+
+
+def test_flipping_negates_dx_and_mirrors_everything(frame):
+    before, after = instance.target(frame.instances), instance.target(flip_frame(frame).instances)
+    np.testing.assert_allclose(after[0], -before[0][:, ::-1], atol=1e-4)
+    np.testing.assert_allclose(after[1], before[1][:, ::-1], atol=1e-4)
+    np.testing.assert_array_equal(flip_frame(frame).depth, frame.depth[:, ::-1])
+
+
+def test_flipping_twice_gives_the_frame_back(frame):
+    twice = flip_frame(flip_frame(frame))
+    for field in ('image', 'labels', 'instances', 'depth'):
+        np.testing.assert_array_equal(getattr(twice, field), getattr(frame, field))
+    assert twice.camera == frame.camera
+
+
+def test_resizing_keeps_labels_whole_and_metric_depth(frame):
+    small = resize_frame(frame, 32, 64)
+    np.testing.assert_array_equal(small.labels, frame.labels[::2, ::2])
+    np.testing.assert_array_equal(small.instances, frame.instances[::2, ::2])
+    np.testing.assert_array_equal(small.depth, frame.depth[::2, ::2])
+    assert small.camera.fy == frame.camera.fy / 2
+    # The ray through a scene point stays the same: pixel (u + ½)·½ − ½.
+    u = 17.0
+    ray = (u - frame.camera.cx) / frame.camera.fx
+    assert ((u + 0.5) / 2 - 0.5 - small.camera.cx) / small.camera.fx == pytest.approx(ray)
+
+
+def test_zooming_multiplies_the_disparity_to_learn(frame):
+    large = resize_frame(frame, 128, 256)
+    ratio = to_sample(large)['depth'].max() / to_sample(frame)['depth'].max()
+    assert ratio == pytest.approx(2.0)
+
+
+def test_targets_are_those_of_the_resized_maps(frame):
+    sample = to_sample(frame)
+    small = resize_frame(frame, 32, 64)
+    np.testing.assert_array_equal(sample['semantic'], semantic.target(small.labels))
+    np.testing.assert_array_equal(sample['instance'], instance.target(small.instances))
+    finite = np.isfinite(small.depth)
+    np.testing.assert_allclose(
+        sample['depth'][finite], CITYSCAPES_BASELINE * 70.0 / small.depth[finite], rtol=1e-6
+    )
+    assert (sample['depth'][small.labels == 23] == 0).all()
+    assert sample['focal_length'] == 70.0
+
+
+def test_missing_ground_truth_gives_targets_without_a_valid_pixel(frame):
+    bare = replace(frame, labels=None, instances=None, depth=None)
+    sample = to_sample(bare)
+    assert (sample['semantic'] == semantic.IGNORE).all()
+    assert np.isnan(sample['instance']).all()
+    assert np.isnan(sample['depth']).all()
+
+
+def test_a_crop_beyond_the_frame_is_void_there(frame):
+    window = crop_frame(frame, -8, 120, 80, 32)
+    assert window.image.shape == (80, 32, 3)
+    np.testing.assert_array_equal(window.labels[8:72, :8], frame.labels[:, 120:])
+    assert (window.labels[:8] == 0).all()
+    assert np.isnan(window.depth[:, 8:]).all()
+    assert window.camera.cx == frame.camera.cx - 120
+
+
+def test_a_frame_without_camera_keeps_its_assumed_focal_length_when_cropped(frame):
+    unknown = replace(frame, camera=None)
+    assert crop_frame(unknown, 0, 0, 16, 16).focal_length == unknown.focal_length
+
+
+def test_random_views_keep_colour_label_instance_and_depth_together(frame):
+    settings = Augmentation(scale=(0.5, 2.0), flip=0.5, photometric=0.0)
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        view = augment(frame, settings, 64, (64, 96), rng)
+        assert view.image.shape == (64, 96, 3)
+        for label, instance_id, depth in ((7, 7, 4.0), (26, 26000, 12.0), (24, 24005, 30.0)):
+            there = view.labels == label
+            assert (view.instances[there] == instance_id).all()
+            assert (view.depth[there] == np.float32(depth)).all()
+
+
+def test_what_is_drawn_follows_from_the_generator_alone(frame):
+    settings = Augmentation(photometric=1.0)
+    first, second, other = (
+        augment(frame, settings, 64, (64, 96), np.random.default_rng(seed)).image
+        for seed in (3, 3, 4)
+    )
+    np.testing.assert_array_equal(first, second)
+    assert (first != other).any()
+
+
+@pytest.mark.parametrize('wrong', [{'scale': (2.0, 1.0)}, {'scale': (0.0, 1.0)}, {'flip': 2.0}])
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(ValueError, match='must be'):
+        Augmentation(**wrong)

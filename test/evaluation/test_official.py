@@ -1,0 +1,187 @@
+import copy
+import os
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from cityscapesscripts.evaluation import evalInstanceLevelSemanticLabeling as instance_script
+from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as semantic_script
+
+from mtl_perception.evaluation.metrics import SemanticMetrics
+from mtl_perception.evaluation.official import OfficialInstance, OfficialSemantic
+from mtl_perception.labels import EVALUATED_IDS
+
+ROAD, VOID, CAR = 7, 0, 26
+SIZE = 40, 60
+
+
+def street(*cars):
+    """Return instance IDs with 20 × 20 cars at the given columns."""
+    ids = np.full(SIZE, ROAD, np.int32)
+    for k, x in enumerate(cars):
+        ids[10:30, x : x + 20] = CAR * 1000 + k
+    return ids
+
+
+def average_precision(predicted, true, scores=None):
+    official = OfficialInstance()
+    official.add(predicted, scores or {}, true)
+    return official.compute()
+
+
+def random_labels(seed, shape, agreement=0.7):
+    random = np.random.default_rng(seed)
+    true = random.integers(0, 34, shape).astype(np.uint8)
+    other = random.choice(EVALUATED_IDS, shape)
+    return np.where(random.random(shape) < agreement, true, other).astype(np.uint8), true
+
+
+def random_instances(seed):
+    """Return a truth of several frames, and the same shifted, with parts missing, and scores."""
+    random = np.random.default_rng(seed)
+    for i in range(3):
+        true = np.full((120, 160), ROAD, np.int32)
+        for k in range(6):
+            y, x = random.integers(0, (90, 130))
+            true[y : y + 30, x : x + 30] = random.choice([24, 26, 33]) * 1000 + k
+        true[:, :8] = CAR if i else VOID
+        predicted = np.roll(true, random.integers(0, 8), axis=1).astype(np.uint16)
+        scores = {key: float(random.random()) for key in np.unique(predicted).tolist()}
+        yield predicted, scores, true
+
+
+def test_a_perfect_prediction_scores_one():
+    semantic = OfficialSemantic()
+    _, true = random_labels(0, (40, 50))
+    semantic.add(true, true)
+    scores = semantic.compute()
+    assert scores['iou_class'] == scores['iou_category'] == 1.0
+    assert set(scores['per_class'].values()) == {1.0}
+
+    precision = average_precision(street(0, 40), street(0, 40))
+    assert precision['ap'] == precision['ap50'] == 1.0
+    assert precision['per_class']['car'] == {'ap': 1.0, 'ap50': 1.0}
+    assert precision['per_class']['bus'] == {'ap': None, 'ap50': None}
+
+
+def test_pooled_iou_is_the_official_one():
+    ours, official = SemanticMetrics(), OfficialSemantic()
+    for seed, shape in enumerate([(40, 50), (8, 9), (64, 32)]):
+        predicted, true = random_labels(seed, shape)
+        ours.update(predicted, true)
+        official.add(predicted, true)
+    mine, theirs = ours.compute(), official.compute()
+    assert mine['iou_class'] == pytest.approx(theirs['iou_class'], abs=1e-9)
+    assert mine['iou_category'] == pytest.approx(theirs['iou_category'], abs=1e-9)
+    assert mine['confusion'] == theirs['confusion']
+    assert 0.4 < mine['iou_class'] < 0.8
+
+
+def test_semantic_scores_are_those_of_the_script_run_on_files(tmp_path):
+    official, predictions, truths = OfficialSemantic(), [], []
+    for seed in range(3):
+        predicted, true = random_labels(seed, (30, 40 + seed))
+        official.add(predicted, true)
+        predictions.append(str(tmp_path / f'{seed}.png'))
+        truths.append(str(tmp_path / f'{seed}_gtFine_labelIds.png'))
+        cv2.imwrite(predictions[-1], predicted)
+        cv2.imwrite(truths[-1], true)
+    arguments = copy.copy(semantic_script.args)
+    arguments.quiet, arguments.JSONOutput, arguments.evalInstLevelScore = True, False, False
+    expected = semantic_script.evaluateImgLists(predictions, truths, arguments)
+    scores = official.compute()
+    assert scores['iou_class'] == pytest.approx(expected['averageScoreClasses'], abs=1e-12)
+    assert scores['iou_category'] == pytest.approx(expected['averageScoreCategories'], abs=1e-12)
+
+
+def test_average_precision_is_that_of_the_script_run_on_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    official, predictions, truths = OfficialInstance(), [], []
+    for i, (predicted, scores, true) in enumerate(random_instances(1)):
+        official.add(predicted, scores, true)
+        truths.append(str(tmp_path / f'{i}_gtFine_instanceIds.png'))
+        cv2.imwrite(truths[-1], true.astype(np.uint16))
+        lines = []
+        for instance_id in np.unique(predicted[predicted >= 1000]).tolist():
+            mask = f'{i}_{instance_id}.png'
+            cv2.imwrite(str(tmp_path / mask), np.uint8(predicted == instance_id))
+            lines.append(f'{mask} {instance_id // 1000} {scores[instance_id]!r}\n')
+        predictions.append(str(tmp_path / f'{i}.txt'))
+        (tmp_path / f'{i}.txt').write_text(''.join(lines))
+    arguments = copy.copy(instance_script.args)
+    arguments.quiet, arguments.JSONOutput = True, False
+    arguments.gtInstancesFile = str(tmp_path / 'truth.json')
+    arguments.predictionPath = str(tmp_path)
+    expected = instance_script.evaluateImgLists(predictions, truths, arguments)['averages']
+    precision = official.compute()
+    assert precision['ap'] == pytest.approx(expected['allAp'], abs=1e-12)
+    assert precision['ap50'] == pytest.approx(expected['allAp50%'], abs=1e-12)
+    assert 0.05 < precision['ap'] < 0.95
+
+
+def test_one_of_two_cars_found_is_half_the_precision():
+    assert average_precision(street(0), street(0, 40))['ap'] == pytest.approx(0.5)
+
+
+def test_a_mask_that_overlaps_by_five_eighths_counts_up_to_that_overlap():
+    predicted = street(0)
+    predicted[:, 12:20] = np.where(predicted[:, 12:20] >= 1000, ROAD, predicted[:, 12:20])
+    predicted[10:30, 12] = np.where(np.arange(20) < 10, CAR * 1000, ROAD)
+    precision = average_precision(predicted, street(0))
+    assert precision['ap50'] == 1.0
+    assert precision['ap'] == pytest.approx(3 / 10)
+
+
+def test_a_false_alarm_costs_more_when_it_is_surer_than_the_find():
+    predicted, true = street(0, 40), street(0)
+    sure = average_precision(predicted, true, {26000: 0.5, 26001: 0.9})
+    unsure = average_precision(predicted, true, {26000: 0.5, 26001: 0.1})
+    assert sure['ap'] < unsure['ap'] <= 1.0
+
+
+def test_predictions_on_void_alone_leave_a_missed_class_at_zero():
+    true = street(0)
+    true[:, 30:] = VOID
+    precision = average_precision(street(40), true)
+    assert precision['per_class']['car'] == {'ap': 0.0, 'ap50': 0.0}
+
+
+def test_truth_under_a_hundred_pixels_is_no_truth():
+    true = np.full(SIZE, ROAD, np.int32)
+    true[:9, :11] = CAR * 1000
+    assert average_precision(true, true)['ap'] is None
+
+
+def test_no_frame_gives_no_scores():
+    assert OfficialSemantic().compute() is None
+    assert OfficialInstance().compute() is None
+
+
+def test_a_value_that_is_no_label_is_refused():
+    labels = np.full((4, 4), 34, np.uint8)
+    with pytest.raises(ValueError, match='true label ID 34'):
+        OfficialSemantic().add(labels - 1, labels)
+    with pytest.raises(ValueError, match='predicted label ID 40'):
+        OfficialInstance().add(street(0) + 14000, {}, street(0))
+
+
+def test_differing_sizes_are_refused():
+    with pytest.raises(ValueError, match=r'\(2, 2\).*\(3, 3\)'):
+        OfficialSemantic().add(np.zeros((2, 2), np.uint8), np.zeros((3, 3), np.uint8))
+
+
+def test_nothing_is_left_in_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    average_precision(street(0, 40), street(0, 40))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_environment_of_cityscapesscripts_does_not_matter():
+    environment = os.environ | {
+        'CITYSCAPES_EXPORT_DIR': '/nonexistent',
+        'CITYSCAPES_DATASET': '/nonexistent',
+    }
+    code = 'from mtl_perception.evaluation.official import *; OfficialSemantic(); OfficialInstance()'
+    subprocess.run([sys.executable, '-c', code], env=environment, check=True)

@@ -1,0 +1,120 @@
+"""The encoders: shapes, strides and the names of torchvision's weights."""
+
+import pytest
+import torch
+
+from mtl_perception.network.encoder import ENCODERS, Encoder, load_pretrained
+
+BLOCKS = {'resnet18': 2, 'resnet34': 2, 'resnet50': 3, 'resnet101': 3}
+
+
+def torchvision_shapes(name: str) -> dict[str, tuple[int, ...]]:
+    """Return the names and shapes of torchvision's ResNet weights, written down from the paper's table."""
+    depths = {
+        'resnet18': (2, 2, 2, 2),
+        'resnet34': (3, 4, 6, 3),
+        'resnet50': (3, 4, 6, 3),
+        'resnet101': (3, 4, 23, 3),
+    }[name]
+    expansion = 4 if BLOCKS[name] == 3 else 1
+    shapes: dict[str, tuple[int, ...]] = {'conv1.weight': (64, 3, 7, 7)}
+
+    def norm(prefix: str, channels: int) -> None:
+        for part in ('weight', 'bias', 'running_mean', 'running_var'):
+            shapes[f'{prefix}.{part}'] = (channels,)
+        shapes[f'{prefix}.num_batches_tracked'] = ()
+
+    norm('bn1', 64)
+    inputs = 64
+    for stage, (width, depth) in enumerate(zip((64, 128, 256, 512), depths, strict=True), 1):
+        outputs = width * expansion
+        for block in range(depth):
+            prefix = f'layer{stage}.{block}'
+            channels = {
+                2: [(width, inputs, 3), (width, width, 3)],
+                3: [(width, inputs, 1), (width, width, 3), (outputs, width, 1)],
+            }[BLOCKS[name]]
+            for i, (to, since, size) in enumerate(channels, 1):
+                shapes[f'{prefix}.conv{i}.weight'] = (to, since, size, size)
+                norm(f'{prefix}.bn{i}', to)
+            if block == 0 and (stage > 1 or expansion == 4):
+                shapes[f'{prefix}.downsample.0.weight'] = (outputs, inputs, 1, 1)
+                norm(f'{prefix}.downsample.1', outputs)
+            inputs = outputs
+    shapes['fc.weight'], shapes['fc.bias'] = (1000, inputs), (1000,)
+    return shapes
+
+
+def torchvision_weights(name: str) -> dict[str, torch.Tensor]:
+    return {
+        key: torch.zeros((), dtype=torch.long) if not shape else torch.rand(shape)
+        for key, shape in torchvision_shapes(name).items()
+    }
+
+
+@pytest.mark.parametrize('name', ENCODERS)
+def test_weights_named_as_torchvision_names_them_load_strictly(name, tmp_path):
+    weights = torchvision_weights(name)
+    path = tmp_path / f'{name}.pth'
+    torch.save(weights, path)
+    encoder = Encoder(name)
+    load_pretrained(encoder, path)
+    state = encoder.state_dict()
+    assert set(state) == {key for key in weights if not key.startswith('fc.')}
+    assert all(torch.equal(value, weights[key]) for key, value in state.items())
+
+
+def test_safetensors_weights_load_too(tmp_path):
+    from safetensors.torch import save_file
+
+    weights = torchvision_weights('resnet18')
+    save_file(weights, tmp_path / 'resnet18.safetensors')
+    encoder = Encoder('resnet18')
+    load_pretrained(encoder, tmp_path / 'resnet18.safetensors')
+    assert torch.equal(encoder.conv1.weight, weights['conv1.weight'])
+
+
+def test_weights_of_another_network_are_refused_with_the_file_named(tmp_path):
+    path = tmp_path / 'resnet18.pth'
+    torch.save(torchvision_weights('resnet18'), path)
+    with pytest.raises(ValueError, match=r'resnet18\.pth: not the weights'):
+        load_pretrained(Encoder('resnet50'), path)
+
+
+def test_a_pickle_with_code_in_it_is_refused(tmp_path):
+    path = tmp_path / 'evil.pth'
+    torch.save({'conv1.weight': print}, path)
+    with pytest.raises(ValueError, match=r'evil\.pth'):
+        load_pretrained(Encoder('resnet18'), path)
+
+
+def test_absent_weights_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'absent\.pth'):
+        load_pretrained(Encoder('resnet18'), tmp_path / 'absent.pth')
+
+
+@pytest.mark.parametrize('name', ['resnet18', 'resnet50'])
+@pytest.mark.parametrize('stride', [8, 16])
+def test_features_have_the_output_stride(name, stride):
+    encoder = Encoder(name, stride).eval()
+    with torch.inference_mode():
+        features = encoder(torch.zeros(1, 3, 64, 96))
+    assert features.shape == (1, encoder.channels, 64 // stride, 96 // stride)
+
+
+def test_dilation_keeps_the_receptive_field_of_the_strided_network():
+    """At every second position, stride 8 computes what stride 16 computes."""
+    torch.manual_seed(0)
+    fine, coarse = Encoder('resnet18', 8).eval(), Encoder('resnet18', 16).eval()
+    coarse.load_state_dict(fine.state_dict())
+    image = torch.rand(1, 3, 128, 128)
+    with torch.inference_mode():
+        # Stage 3 of the coarse network sees every second position of the fine one's.
+        stem = fine.layer2(fine.layer1(torch.relu(fine.bn1(fine.conv1(image)))))
+        torch.testing.assert_close(fine.layer3(stem)[:, :, ::2, ::2], coarse.layer3(stem), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(('name', 'stride'), [('resnet19', 8), ('resnet18', 4)])
+def test_unknown_encoders_and_strides_are_refused(name, stride):
+    with pytest.raises(ValueError, match='unknown'):
+        Encoder(name, stride)

@@ -1,0 +1,59 @@
+"""The whole network: outputs, tasks, context and what it weighs."""
+
+import numpy as np
+import pytest
+import torch
+
+from mtl_perception.network.multitask import (
+    MultiTaskNetwork,
+    NetworkConfig,
+    input_size,
+    normalize,
+)
+
+
+@pytest.mark.parametrize('context', ['none', 'aspp'])
+def test_every_output_has_half_the_input_size(context):
+    network = MultiTaskNetwork(NetworkConfig(head_width=16, context=context)).eval()
+    with torch.inference_mode():
+        output = network(torch.zeros(2, 3, 64, 96))
+    assert output.semantic.shape == (2, 34, 32, 48)
+    assert output.instance.shape == (2, 2, 32, 48)
+    assert output.depth.shape == (2, 1, 32, 48)
+
+
+def test_a_single_task_network_has_only_that_head():
+    network = MultiTaskNetwork(NetworkConfig(head_width=16, tasks=('depth',))).eval()
+    with torch.inference_mode():
+        output = network(torch.zeros(1, 3, 64, 64))
+    assert output.semantic is None
+    assert output.instance is None
+    assert output.depth is not None
+
+
+def test_the_embedded_architecture_has_14_9_million_parameters():
+    network = MultiTaskNetwork(NetworkConfig('resnet18', 8, 256))
+    assert sum(p.numel() for p in network.parameters()) == pytest.approx(14.9e6, rel=0.005)
+
+
+@pytest.mark.parametrize(
+    'wrong', [{'tasks': ('semantics',)}, {'tasks': ()}, {'context': 'psp'}, {'head_width': 0}]
+)
+def test_unknown_settings_are_refused(wrong):
+    with pytest.raises(ValueError, match=r'unknown|must be'):
+        NetworkConfig(**wrong)
+
+
+def test_normalisation_uses_imagenets_statistics():
+    image = np.array([[[124, 116, 104]]], np.uint8)  # close to ImageNet's mean colour
+    values = normalize(torch.from_numpy(image)[None])
+    assert values.shape == (1, 3, 1, 1)
+    assert values.abs().max() < 0.02
+
+
+@pytest.mark.parametrize(
+    ('image', 'expected'),
+    [((1024, 2048), (256, 512)), ((480, 640), (256, 352)), ((375, 1242), (256, 832)), ((900, 10), (256, 32))],
+)
+def test_the_input_keeps_the_aspect_ratio_to_a_multiple_of_32(image, expected):
+    assert input_size(*image, 256) == expected

@@ -1,0 +1,61 @@
+"""The three losses against values computed by hand."""
+
+import math
+
+import numpy as np
+import torch
+
+from mtl_perception.tasks import depth, instance, semantic
+
+
+def test_cross_entropy_counts_labelled_pixels_only():
+    logits = torch.zeros(1, 34, 1, 3)
+    logits[0, 7, 0, 0] = math.log(33)  # probability of road: 33 / (33 + 33) = ½
+    target = torch.tensor([[[7, 23, semantic.IGNORE]]], dtype=torch.uint8)
+    loss = semantic.loss(logits, target)
+    assert loss.count == 2
+    torch.testing.assert_close(loss.total, torch.tensor(math.log(2) + math.log(34)))
+
+
+def test_void_labels_become_ignore():
+    labels = np.array([[0, 3, 7, 9, 23, 29, 33]], np.uint8)
+    ignore = semantic.IGNORE
+    assert semantic.target(labels).tolist() == [[ignore, ignore, 7, ignore, 23, ignore, 33]]
+
+
+def test_the_offset_loss_adds_both_components_over_pixels_with_a_centroid():
+    offsets = torch.tensor([[[[1.0, 5.0]], [[-2.0, 5.0]]]])
+    target = torch.tensor([[[[3.0, math.nan]], [[1.0, math.nan]]]])
+    loss = instance.loss(offsets, target)
+    assert loss.count == 1
+    assert loss.total == 5.0
+
+
+def test_the_disparity_loss_counts_known_pixels_only():
+    disparity = torch.tensor([[[[1.0, 2.0, -3.0]]]])
+    target = torch.tensor([[[1.5, math.nan, 0.0]]])
+    loss = depth.loss(disparity, target)
+    assert loss.count == 2
+    assert loss.total == 3.5
+
+
+def test_unknown_pixels_pass_no_gradient():
+    offsets = torch.ones(1, 2, 1, 2, requires_grad=True)
+    disparity = torch.ones(1, 1, 1, 2, requires_grad=True)
+    nan = math.nan
+    instance.loss(offsets, torch.tensor([[[[0.0, nan]], [[0.0, nan]]]])).total.backward()
+    depth.loss(disparity, torch.tensor([[[0.0, nan]]])).total.backward()
+    assert offsets.grad.tolist() == [[[[1, 0]], [[1, 0]]]]
+    assert disparity.grad.tolist() == [[[[1, 0]]]]
+
+
+def test_a_frame_without_a_valid_pixel_has_no_loss_and_no_count():
+    unknown = torch.full((1, 2, 2), math.nan)
+    ignored = torch.full((1, 2, 2), semantic.IGNORE)
+    for loss in (
+        semantic.loss(torch.rand(1, 34, 2, 2), ignored),
+        instance.loss(torch.rand(1, 2, 2, 2), torch.stack([unknown, unknown], 1)),
+        depth.loss(torch.rand(1, 1, 2, 2), unknown),
+    ):
+        assert loss.count == 0
+        assert loss.total == 0
