@@ -1,23 +1,37 @@
 """Files that appear complete or not at all."""
 
+import contextlib
 import os
 from pathlib import Path
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` under a temporary name and rename it; make its folder if need be.
+def make_folder(path: Path) -> None:
+    """Make ``path`` a folder that can be written, before the work whose results go there.
 
     Raises:
-        OSError: the folder cannot be made or written; ``filename`` is the folder.
+        OSError: it cannot; ``filename`` is the folder.
     """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise OSError(err.errno, f'cannot be made a folder ({err.strerror})', str(path)) from err
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise PermissionError(None, 'this folder cannot be written', str(path))
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` under a temporary name, then rename it; make its folder.
+
+    Raises:
+        OSError: the folder cannot be made or written; ``filename`` is ``path``.
+    """
+    make_folder(path.parent)
     temporary = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(data)
         temporary.replace(path)
     except OSError as err:
-        temporary_left = isinstance(err, IsADirectoryError) or path.parent.is_dir()
-        if temporary_left:
-            temporary.unlink(missing_ok=True)
-        reason = f'{err.strerror}; nothing can be written to this folder'
-        raise type(err)(err.errno, reason, str(path.parent)) from err
+        raise OSError(err.errno, f'cannot be written ({err.strerror})', str(path)) from err
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()

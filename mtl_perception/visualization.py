@@ -1,4 +1,4 @@
-"""Colours for the three maps, the overlay on the camera image, and sheets of pictures side by side."""
+"""Colours for the three maps, the overlay on the camera image, and sheets of pictures."""
 
 import colorsys
 import functools
@@ -16,8 +16,10 @@ from mtl_perception.labels import COLORS, INSTANCE_ID_BASE, LABELS
 if TYPE_CHECKING:
     from mtl_perception.inference.predictor import Prediction
 
-NEAR, FAR = 2.0, 80.0
-"""Metres at which the depth colours end: yellow is near, violet far."""
+MAX_DEPTH = 80.0
+"""Metres at which the depth colours end in dark blue; they begin in yellow at 1/40 of it."""
+
+DEPTH_SPAN = 40.0
 
 OVERVIEW_TITLES = ('input', 'semantic', 'instance', 'depth', 'overlay')
 
@@ -39,7 +41,7 @@ class InstanceSummary:
         id: ``label · 1000 + k``.
         name: of its class.
         score: how sure its class is, 0 to 1; ``None`` if not known.
-        distance: median depth of its pixels in metres, +Inf beyond the maximum; ``None`` if not known.
+        distance: median depth of its pixels in metres, +Inf too far to tell; ``None`` if not known.
         center: (x, y), the mean of its pixels, as shares of the image's width and height.
         area: its pixels as a share of the image.
     """
@@ -53,7 +55,7 @@ class InstanceSummary:
 
 
 def color_labels(labels: np.ndarray) -> np.ndarray:
-    """Return ``(H, W, 3)`` RGB in Cityscapes' colours for ``(H, W)`` uint8 label IDs; black beyond them."""
+    """Return ``(H, W, 3)`` RGB in Cityscapes' colours for ``(H, W)`` uint8 label IDs."""
     return cv2.applyColorMap(labels, _label_palette())
 
 
@@ -68,20 +70,21 @@ def color_instances(instances: np.ndarray) -> np.ndarray:
     return _take(_instance_palette(), instances)
 
 
-def color_depth(depth: np.ndarray) -> np.ndarray:
-    """Return ``(H, W, 3)`` RGB on a logarithmic scale: yellow is near, violet far or infinite, black NaN.
+def color_depth(depth: np.ndarray, max_depth: float = MAX_DEPTH) -> np.ndarray:
+    """Return ``(H, W, 3)`` RGB on a logarithmic scale: yellow is near, dark blue far, black NaN.
 
     Args:
-        depth: ``(H, W)`` metres.
+        depth: ``(H, W)`` metres; +Inf is far, NaN unknown.
+        max_depth: metres from which everything is far.
     """
     with np.errstate(over='ignore'):
         half = depth.astype(np.float16)
-    return _take(_depth_palette(), half.view(np.uint16))
+    return _take(_depth_palette(max_depth), half.view(np.uint16))
 
 
 def depth_legend(width: int) -> np.ndarray:
-    """Return a ``(16, width, 3)`` RGB bar of the depth colours with distances in metres on it."""
-    depth = np.geomspace(NEAR, FAR, width, dtype=np.float32)
+    """Return a ``(16, width, 3)`` RGB bar of ``color_depth``'s colours with distances in metres."""
+    depth = np.geomspace(MAX_DEPTH / DEPTH_SPAN, MAX_DEPTH, width, dtype=np.float32)
     bar = np.repeat(color_depth(depth[None]), 16, axis=0)
     for metres in (5, 10, 20, 40):
         x = int(np.searchsorted(depth, metres))
@@ -102,10 +105,7 @@ def draw_overlay(image: np.ndarray, prediction: 'Prediction') -> np.ndarray:
     if prediction.instances is None:
         return overlay
     overlay[_outlines(_stretch(prediction.instances, height, width))] = WHITE
-    scale = max(0.35, height / 1200)
-    for instance in summarize_instances(prediction):
-        if instance.area >= MIN_NAMED_SHARE:
-            _put_centered(overlay, _caption(instance), instance.center, scale)
+    _put_captions(overlay, summarize_instances(prediction))
     return overlay
 
 
@@ -137,7 +137,7 @@ def summarize_instances(prediction: 'Prediction') -> list[InstanceSummary]:
 def overview_row(
     image: np.ndarray, prediction: 'Prediction', *, width: int = 480
 ) -> list[np.ndarray]:
-    """Return the five pictures of ``OVERVIEW_TITLES``, RGB, ``width`` pixels wide, for one image."""
+    """Return the pictures of ``OVERVIEW_TITLES`` for one image, RGB, ``width`` pixels wide."""
     height = max(1, round(width * image.shape[0] / image.shape[1]))
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     return [
@@ -154,11 +154,9 @@ def map_row(
     height: int,
     width: int,
 ) -> list[np.ndarray]:
-    """Return the three maps coloured, ``(height, width, 3)`` RGB each; one that is ``None`` is grey."""
+    """Return the three maps coloured, ``(height, width, 3)`` RGB; one that is ``None`` is grey."""
     panels = [
-        np.full((height, width, 3), GREY, np.uint8)
-        if values is None
-        else _stretch(color(values), height, width)
+        _empty_panel(height, width) if values is None else _stretch(color(values), height, width)
         for values, color in (
             (labels, color_labels),
             (instances, color_instances),
@@ -234,8 +232,8 @@ def _instance_palette() -> np.ndarray:
     return _packed(palette)
 
 
-@functools.cache
-def _depth_palette() -> np.ndarray:
+@functools.lru_cache(maxsize=4)
+def _depth_palette(max_depth: float) -> np.ndarray:
     """Return packed colours for the bits of every half-precision float.
 
     A half has three digits, more than 256 colours can show, and so few values that a table does the
@@ -243,8 +241,8 @@ def _depth_palette() -> np.ndarray:
     """
     depth = np.arange(65536, dtype=np.uint16).view(np.float16).astype(np.float32)
     unknown = np.isnan(depth)
-    clipped = np.clip(np.where(unknown, FAR, depth), NEAR, FAR)
-    nearness = np.log(FAR / clipped) / np.log(FAR / NEAR)
+    clipped = np.clip(np.where(unknown, max_depth, depth), max_depth / DEPTH_SPAN, max_depth)
+    nearness = np.log(max_depth / clipped) / np.log(DEPTH_SPAN)
     colors = cv2.applyColorMap(np.rint(nearness * 255).astype(np.uint8), cv2.COLORMAP_PLASMA)
     palette = colors[:, 0, ::-1].copy()
     palette[unknown] = BLACK
@@ -252,7 +250,7 @@ def _depth_palette() -> np.ndarray:
 
 
 def _packed(palette: np.ndarray) -> np.ndarray:
-    """Return ``(n, 3)`` colours as ``(n,)`` uint32: one number is looked up much faster than three."""
+    """Return ``(n, 3)`` colours as ``(n,)`` uint32: one number is looked up faster than three."""
     return np.pad(palette, ((0, 0), (0, 1))).view(np.uint32)[:, 0]
 
 
@@ -272,7 +270,8 @@ def _outlines(instances: np.ndarray) -> np.ndarray:
     edge = np.zeros(instances.shape, bool)
     edge[:, :-1] = instances[:, :-1] != instances[:, 1:]
     edge[:-1] |= instances[:-1] != instances[1:]
-    return edge & (cv2.dilate(instances, np.ones((2, 2), np.uint8)) >= INSTANCE_ID_BASE)
+    highest = cv2.dilate(instances, np.ones((2, 2), np.uint8), anchor=(0, 0))
+    return edge & (highest >= INSTANCE_ID_BASE)
 
 
 def _median_depth(prediction: 'Prediction', members: np.ndarray) -> float | None:
@@ -283,6 +282,20 @@ def _median_depth(prediction: 'Prediction', members: np.ndarray) -> float | None
     return float(np.median(depth)) if depth.size else None
 
 
+def _put_captions(picture: np.ndarray, instances: list[InstanceSummary]) -> None:
+    """Write what each instance is, the largest first, and nothing over what is written already."""
+    scale = max(0.35, picture.shape[0] / 1200)
+    free = np.ones(picture.shape[:2], bool)
+    for instance in sorted(instances, key=lambda instance: -instance.area):
+        if instance.area < MIN_NAMED_SHARE:
+            break
+        text = _caption(instance)
+        left, bottom, box = _centered(picture, text, instance.center, scale)
+        if free[box].all():
+            _put_text(picture, text, (left, bottom), scale)
+            free[box] = False
+
+
 def _caption(instance: InstanceSummary) -> str:
     if instance.distance is None:
         return instance.name
@@ -291,21 +304,29 @@ def _caption(instance: InstanceSummary) -> str:
     return f'{instance.name} {instance.distance:.1f} m'
 
 
-def _put_centered(
+def _centered(
     picture: np.ndarray, text: str, center: tuple[float, float], scale: float
-) -> None:
-    """Write ``text`` around ``center``, moved so that all of it lies inside ``picture``."""
+) -> tuple[int, int, tuple[slice, slice]]:
+    """Return the left and bottom of ``text`` around ``center``, inside ``picture``, and its box."""
     height, width = picture.shape[:2]
     (text_width, text_height), _ = cv2.getTextSize(text, FONT, scale, 1)
-    x = min(int(center[0] * width - text_width / 2), width - text_width - 2)
-    y = min(int(center[1] * height + text_height / 2), height - 3)
-    _put_text(picture, text, (max(2, x), max(text_height + 2, y)), scale)
+    left = min(int(center[0] * width - text_width / 2), width - text_width - 2)
+    bottom = min(int(center[1] * height + text_height / 2), height - 3)
+    left, bottom = max(2, left), max(text_height + 2, bottom)
+    return left, bottom, (slice(bottom - text_height, bottom), slice(left, left + text_width))
 
 
 def _put_text(picture: np.ndarray, text: str, origin: tuple[int, int], scale: float) -> None:
     thickness = max(1, round(scale))
     cv2.putText(picture, text, origin, FONT, scale, BLACK, thickness + 2, cv2.LINE_AA)
     cv2.putText(picture, text, origin, FONT, scale, WHITE, thickness, cv2.LINE_AA)
+
+
+def _empty_panel(height: int, width: int) -> np.ndarray:
+    panel = np.full((height, width, 3), GREY, np.uint8)
+    left, bottom, _ = _centered(panel, 'none', (0.5, 0.5), 0.5)
+    _put_text(panel, 'none', (left, bottom), 0.5)
+    return panel
 
 
 def _side_by_side(panels: Sequence[np.ndarray], gap: int) -> np.ndarray:

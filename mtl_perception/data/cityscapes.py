@@ -6,7 +6,6 @@ frame lacks that ground truth.
 """
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import cv2
 import numpy as np
 
 from mtl_perception.data.frame import Camera, Frame
+from mtl_perception.files import write_file
 
 IMAGE_SUFFIXES = ('_leftImg8bit.png', '_leftImg8bit.jpg', '_leftImg8bit.jpeg')
 
@@ -93,7 +93,9 @@ def find_frames(root: Path, split: str) -> list[FramePaths]:
 
 def pair(image: Path) -> FramePaths:
     """Return the frame of one image, with the ground truth that lies beside it in the layout."""
-    name = next((image.name[: -len(s)] for s in IMAGE_SUFFIXES if image.name.endswith(s)), image.stem)
+    name = next(
+        (image.name[: -len(s)] for s in IMAGE_SUFFIXES if image.name.endswith(s)), image.stem
+    )
     city = image.parent
     split, root = city.parent, city.parent.parent.parent
 
@@ -124,9 +126,7 @@ def write_frame(root: Path, split: str, frame: Frame) -> None:
     city = frame.name.partition('_')[0]
 
     def path(kind: str, suffix: str) -> Path:
-        folder = root / kind / split / city
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / f'{frame.name}{suffix}'
+        return root / kind / split / city / f'{frame.name}{suffix}'
 
     if frame.labels is not None:
         _write_picture(path(*LABELS_FILE), frame.labels)
@@ -134,7 +134,7 @@ def write_frame(root: Path, split: str, frame: Frame) -> None:
         _write_picture(path(*INSTANCES_FILE), frame.instances.astype(np.uint16))
     if frame.camera is not None:
         text = json.dumps(_camera_json(frame.camera), indent=4) + '\n'
-        _write_bytes(path(*CAMERA_FILE), text.encode())
+        write_file(path(*CAMERA_FILE), text.encode())
     if frame.depth is not None:
         if frame.camera is None:
             msg = f'{frame.name}: depth without a camera cannot be written as a disparity'
@@ -241,10 +241,4 @@ def _write_picture(path: Path, picture: np.ndarray) -> None:
     if not done:
         msg = f'{path}: the picture cannot be encoded'
         raise OSError(msg)
-    _write_bytes(path, data.tobytes())
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    write_file(path, data.tobytes())

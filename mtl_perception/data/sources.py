@@ -37,19 +37,22 @@ class Pictures:
     """The pictures at ``paths``, in order; what cannot be decoded is logged, counted and left out.
 
     A picture that lies in the Cityscapes layout brings its camera.
+
+    Attributes:
+        frames: the pictures, with what ground truth lies beside them.
+        unreadable: how many could not be decoded while they were last iterated over.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self._paths = paths
+        self.frames = [pair(path) for path in paths]
         self.unreadable = 0
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self.frames)
 
     def __iter__(self) -> Iterator[SourceImage]:
         self.unreadable = 0
-        for path in self._paths:
-            frame = pair(path)
+        for frame in self.frames:
             try:
                 yield SourceImage(frame.name, frame.read_image(), frame.read_camera())
             except (DatasetError, OSError) as err:

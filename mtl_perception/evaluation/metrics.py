@@ -1,11 +1,11 @@
 """Pooled metrics: every pixel of every frame counts once, whichever frame it lies in.
 
-Averages of per-image averages would weigh a pixel by how few others its frame has. Each metric keeps its
-``totals`` in one array, so that processes that share a dataset can add theirs up.
+Averages of per-image averages would weigh a pixel by how few others its frame has. Each metric has
+its ``totals`` in an array, so that processes that share a dataset can add theirs up.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypedDict
 
 import numpy as np
@@ -61,8 +61,8 @@ class SemanticMetrics:
         """Count one frame.
 
         Args:
-            predicted: ``(H, W)`` label IDs. One that is not evaluated is wrong wherever the truth is.
-            true: ``(H, W)`` label IDs; pixels of labels that are not evaluated, or 255, are left out.
+            predicted: ``(H, W)`` label IDs; one that is not evaluated is wrong.
+            true: ``(H, W)`` label IDs; pixels of labels that are not evaluated, or 255, are void.
 
         Raises:
             ValueError: a predicted value is no label ID.
@@ -90,7 +90,7 @@ class SemanticMetrics:
 
 
 class OffsetMetrics:
-    """Error of the offsets; ``totals`` are pixels, the sum of error lengths and that of their squares."""
+    """Errors of the offsets; ``totals`` are pixels, the sum of lengths and that of squares."""
 
     def __init__(self) -> None:
         self.totals = np.zeros(3)
@@ -127,8 +127,8 @@ class DepthMetrics:
     def update(self, predicted: np.ndarray, true: np.ndarray) -> None:
         """Count one frame's depth over the pixels whose truth lies in (0, 80] metres.
 
-        The prediction is clipped to that range, so +Inf ("beyond what I can tell") counts as 80 m. NaN
-        ("no answer") counts as a depth of 0: a relative error of 1. Nothing is scaled to the truth.
+        The prediction is clipped to that range, so +Inf (too far to tell) counts as 80 m. NaN (no
+        answer) counts as a depth of 0: a relative error of 1. Nothing is scaled to the truth.
 
         Args:
             predicted: ``(H, W)`` metres.
@@ -186,9 +186,7 @@ def semantic_scores(
         LABELS[label_id].name: class_iou(label_id) if confusion[label_id].any() else None
         for label_id in EVALUATED_IDS
     }
-    of_category = [
-        category_iou(name) for name in CATEGORIES if confusion[_members(name)].any()
-    ]
+    of_category = [category_iou(name) for name in CATEGORIES if confusion[_members(name)].any()]
     return {
         'iou_class': mean_of_known(of_class.values()),
         'iou_category': mean_of_known(of_category),
@@ -198,7 +196,7 @@ def semantic_scores(
     }
 
 
-def mean_of_known(values) -> float | None:
+def mean_of_known(values: Iterable[float | None]) -> float | None:
     """Return the mean of the values that are not ``None``, ``None`` if there is no such value."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None

@@ -1,9 +1,9 @@
 """The official Cityscapes evaluation: cityscapesscripts, run as a library, frame by frame.
 
-Its two scripts are made to be run once on folders. Their own functions for one pair of files and for the final
-scores are called here instead of their ``evaluateImgLists``, which gives the same figures. So only
-one frame lies on disk at a time, progress can be shown, and no ``matches.json`` or stale cache of the
-truth is left anywhere.
+Its two scripts are made to be run once, on folders. Here their own functions for one pair of files
+and for the final scores are called, not ``evaluateImgLists`` around them; the figures are the same.
+So only one frame lies on disk at a time, progress can be shown, and no ``matches.json`` is left in
+the current folder and no stale cache of the truth among the installed packages.
 """
 
 import copy
@@ -99,8 +99,8 @@ class OfficialInstance:
         """Match one frame's predicted instances with the true ones.
 
         Args:
-            predicted: ``(H, W)`` instance IDs, ``label · 1000 + k``, at the size of ``true``; smaller
-                values are no instances.
+            predicted: ``(H, W)`` instance IDs, ``label · 1000 + k``, at the size of ``true``;
+                smaller values are no instances.
             scores: how sure each predicted instance is; 1 for one that has no score.
             true: ``(H, W)`` instance IDs.
 
@@ -126,7 +126,9 @@ class OfficialInstance:
         """Return the scores, ``None`` if no frame was added."""
         if not self._matches:
             return None
-        per_class = {LABELS[label].name: self._class_scores(LABELS[label].name) for label in THING_IDS}
+        per_class = {
+            LABELS[label].name: self._class_scores(LABELS[label].name) for label in THING_IDS
+        }
         return {
             'ap': mean_of_known(scores['ap'] for scores in per_class.values()),
             'ap50': mean_of_known(scores['ap50'] for scores in per_class.values()),
@@ -134,13 +136,11 @@ class OfficialInstance:
         }
 
     def _class_scores(self, name: str) -> AveragePrecision:
-        precisions = [
-            self._precision(name, overlap) for overlap in self._arguments.overlaps
-        ]
+        precisions = [self._precision(name, overlap) for overlap in self._arguments.overlaps]
         return {'ap': mean_of_known(precisions), 'ap50': precisions[0]}
 
     def _precision(self, name: str, overlap: float) -> float | None:
-        """Return one class's average precision at one overlap, ``None`` if the truth lacks the class."""
+        """Return a class's average precision at one overlap, ``None`` if the truth lacks it."""
         arguments = copy.copy(self._arguments)
         arguments.instLabels = [name]
         arguments.overlaps = [overlap]

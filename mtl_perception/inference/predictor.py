@@ -94,7 +94,9 @@ class Predictor:
         network, self.info = load_checkpoint(checkpoint)
         missing = set(TASKS) - set(self.info.network.tasks)
         if missing:
-            msg = f'{checkpoint}: has no head for {", ".join(sorted(missing))}; all three are needed'
+            msg = (
+                f'{checkpoint}: has no head for {", ".join(sorted(missing))}; all three are needed'
+            )
             raise CheckpointError(msg)
         self._runtime = create_runtime(runtime, network, device)
         self.max_depth = max_depth

@@ -66,7 +66,10 @@ def save_checkpoint(path: Path, network: MultiTaskNetwork, info: CheckpointInfo)
         'format': FORMAT,
         'labels': str(NUM_LABELS),
         'network': json.dumps(asdict(network.config)),
-        **{key: value if isinstance(value, str) else json.dumps(value) for key, value in details.items()},
+        **{
+            key: value if isinstance(value, str) else json.dumps(value)
+            for key, value in details.items()
+        },
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.name}.{os.getpid()}')

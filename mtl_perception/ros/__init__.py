@@ -1,0 +1,1 @@
+"""The core as ROS 2 nodes: messages in, messages out; no tensors here."""

@@ -1,4 +1,4 @@
-"""Which camera an image was taken with: from CameraInfo, from a parameter, or assumed; said once."""
+"""Which camera took an image: known from CameraInfo or a parameter, or assumed; said once."""
 
 from rclpy.impl.rcutils_logger import RcutilsLogger
 from sensor_msgs.msg import CameraInfo
@@ -62,8 +62,8 @@ class Calibration:
     def _warn_of_distortion(self, info: CameraInfo) -> None:
         if any(abs(value) > 1e-9 for value in info.d):
             text = (
-                f'camera_info of frame {info.header.frame_id!r} has distortion coefficients: images '
-                'are taken for rectified ones; if they are not, put image_proc before this node'
+                f'camera_info of frame {info.header.frame_id!r} has distortion coefficients, but '
+                'images are taken for rectified ones; if not, put image_proc before this node'
             )
             self._warn(info.header.frame_id, 'distortion', text)
 

@@ -73,7 +73,7 @@ CLOUD_DTYPE = np.dtype(
         'itemsize': 20,
     }
 )
-"""One point of ``point_cloud``; ``rgb`` is 0x00RRGGBB in the bits of a float, as PCL and RViz read it."""
+"""A point of ``point_cloud``; ``rgb`` is 0x00RRGGBB in the bits of a float, as PCL has it."""
 
 CLOUD_FIELDS = tuple(
     PointField(name=name, offset=offset, datatype=datatype, count=1)
@@ -88,6 +88,7 @@ CLOUD_FIELDS = tuple(
 )
 
 MAP_ENCODINGS = {'uint8': 'mono8', 'uint16': 'mono16', 'float32': '32FC1'}
+MAP_DTYPES = {encoding: np.dtype(name).type for name, encoding in MAP_ENCODINGS.items()}
 
 
 def image_to_rgb(msg: Image) -> np.ndarray:
@@ -162,6 +163,19 @@ def map_to_image(values: np.ndarray, header: Header) -> Image:
         text = f'a {values.dtype.name} map of shape {values.shape} has no image encoding'
         raise MessageError(text)
     return _image(values, encoding, header)
+
+
+def image_to_map(msg: Image) -> np.ndarray:
+    """Return the ``(H, W)`` map that ``map_to_image`` made a message of.
+
+    Raises:
+        MessageError: another encoding, no pixels, or too little data.
+    """
+    dtype = MAP_DTYPES.get(msg.encoding)
+    if dtype is None:
+        text = f'encoding {msg.encoding!r} is no map; expected {", ".join(MAP_DTYPES)}'
+        raise MessageError(text)
+    return _pixels(msg, Encoding(dtype, 1, None))
 
 
 def camera_info(camera: Camera, width: int, height: int, header: Header) -> CameraInfo:
@@ -289,7 +303,7 @@ def _pixels(msg: Image, encoding: Encoding) -> np.ndarray:
         raise MessageError(text)
     rows = data[: msg.height * msg.step].reshape(msg.height, msg.step)[:, :row]
     stored = np.dtype(encoding.dtype).newbyteorder('>' if msg.is_bigendian else '<')
-    values = np.ascontiguousarray(rows).view(stored).astype(encoding.dtype, copy=False)
+    values: np.ndarray = np.ascontiguousarray(rows).view(stored).astype(encoding.dtype, copy=False)
     if encoding.channels == 1:
         return values
     return values.reshape(msg.height, msg.width, encoding.channels)

@@ -81,15 +81,17 @@ def _semantic_confidence(result: Result) -> Image:
 
 
 def _instance_image(result: Result) -> Image:
-    return map_to_image(result.published.instances, result.header)
+    return map_to_image(_computed(result.published.instances), result.header)
 
 
 def _instance_color(result: Result) -> Image:
-    return rgb_to_image(visualization.color_instances(result.published.instances), result.header)
+    return rgb_to_image(
+        visualization.color_instances(_computed(result.published.instances)), result.header
+    )
 
 
 def _depth_image(result: Result) -> Image:
-    return map_to_image(result.published.depth, result.header)
+    return map_to_image(_computed(result.published.depth), result.header)
 
 
 def _depth_camera_info(result: Result) -> CameraInfo:
@@ -99,20 +101,27 @@ def _depth_camera_info(result: Result) -> CameraInfo:
 
 def _overlay(result: Result) -> Image:
     image = result.image_at(*result.size)
-    return rgb_to_image(visualization.draw_overlay(image, result.published), result.header)
+    return rgb_to_image(visualization.draw_overlay(image, result.prediction), result.header)
 
 
 def _points(result: Result) -> PointCloud2:
     maps = result.prediction
     height, width = maps.labels.shape
     return point_cloud(
-        maps.depth,
+        _computed(maps.depth),
         maps.labels,
-        maps.instances,
+        _computed(maps.instances),
         result.image_at(height, width),
         intrinsics(result.info, width, height),
         result.header,
     )
+
+
+def _computed(values: np.ndarray | None) -> np.ndarray:
+    if values is None:
+        msg = 'this output needs a map that its row in OUTPUTS does not ask for'
+        raise ValueError(msg)
+    return values
 
 
 OUTPUTS = (

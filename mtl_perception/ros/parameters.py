@@ -11,7 +11,6 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from mtl_perception.labels import LABELS
-from mtl_perception.share import default_checkpoint
 from mtl_perception.tasks.instance import GroupingParameters
 
 
@@ -94,10 +93,10 @@ _BY_NAME = {setting.name: setting for setting in SETTINGS}
 
 @dataclass(frozen=True)
 class Values:
-    """The parameters' values, checked."""
+    """The parameters' values, checked; ``checkpoint`` is ``None`` for the embedded one."""
 
     autostart: bool
-    checkpoint: Path
+    checkpoint: Path | None
     device: str
     runtime: str
     image_transport: str
@@ -129,7 +128,6 @@ def read(node: Node, changes: Iterable[Parameter] = ()) -> Values:
     """Return the values of all parameters, as they would be after ``changes``.
 
     Raises:
-        FileNotFoundError: the embedded checkpoint is wanted and missing.
         ValueError: a value is refused; the text says why.
     """
     values = {setting.name: node.get_parameter(setting.name).value for setting in SETTINGS}
@@ -143,7 +141,7 @@ def read(node: Node, changes: Iterable[Parameter] = ()) -> Values:
     }
     checkpoint = values.pop('checkpoint')
     return Values(
-        checkpoint=Path(checkpoint).expanduser() if checkpoint else default_checkpoint(),
+        checkpoint=Path(checkpoint).expanduser() if checkpoint else None,
         grouping=GroupingParameters(**grouping),
         **values,
     )

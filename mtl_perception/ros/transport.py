@@ -4,24 +4,48 @@ from collections.abc import Mapping
 
 from mtl_perception.share import share_file
 
-PROFILE_VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
-"""Where Fast DDS looks for a profile: since Kilted, and before it."""
+PROFILE_VARIABLE = 'FASTDDS_DEFAULT_PROFILES_FILE'
+"""Where Fast DDS looks for a profile; the older name makes Kilted and later warn of it."""
 
-USER_VARIABLES = (*PROFILE_VARIABLES, 'FASTDDS_BUILTIN_TRANSPORTS')
+OLD_PROFILE_VARIABLE = 'FASTRTPS_DEFAULT_PROFILES_FILE'
+OLD_DISTRIBUTIONS = ('humble', 'iron', 'jazzy')
+
+USER_VARIABLES = (PROFILE_VARIABLE, OLD_PROFILE_VARIABLE, 'FASTDDS_BUILTIN_TRANSPORTS')
 """Each of these, once set, says that the user has chosen transports."""
 
 
 def transport_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables to add to ``environ`` so that large images arrive.
+    """Return the variable to add to ``environ`` so that large images arrive.
 
     By default Fast DDS loses almost every 720p frame between two processes. ``config/fastdds.xml``
     cures that, also when only one of the two processes uses it. Nothing is returned where
-    ``environ`` shows that the user has chosen transports; other middlewares ignore the variables.
+    ``environ`` shows that the user has chosen transports; other middlewares ignore it.
 
     Raises:
         FileNotFoundError: the package was installed without its profile.
     """
     if any(environ.get(name) for name in USER_VARIABLES):
         return {}
-    profile = str(share_file('config', 'fastdds.xml'))
-    return dict.fromkeys(PROFILE_VARIABLES, profile)
+    old = environ.get('ROS_DISTRO') in OLD_DISTRIBUTIONS
+    name = OLD_PROFILE_VARIABLE if old else PROFILE_VARIABLE
+    return {name: str(share_file('config', 'fastdds.xml'))}
+
+
+def loss_hint(environ: Mapping[str, str], middleware: str) -> str:
+    """Return what to do when images get lost on the way to a process with this environment.
+
+    Args:
+        environ: of this process.
+        middleware: identifier of the RMW implementation.
+    """
+    if 'fastrtps' not in middleware:
+        return f'tune {middleware} for messages of megabytes, or take compressed images'
+    ours = transport_environment({'ROS_DISTRO': environ.get('ROS_DISTRO', '')})
+    chosen = {name: environ[name] for name in USER_VARIABLES if environ.get(name)}
+    if not chosen:
+        name, profile = next(iter(ours.items()))
+        return f'set {name}={profile} for this process or for the camera'
+    if chosen.items() <= ours.items():
+        return 'transports are fine here: look at camera and network, or take compressed images'
+    texts = ', '.join(f'{name}={value}' for name, value in chosen.items())
+    return f'{texts} may be the reason: Fast DDS needs what config/fastdds.xml has'

@@ -1,11 +1,12 @@
 """The compiled half of ``optics.py``, apart from it because importing numba takes half a second.
 
-The points are kept in a k-d tree whose nodes know their bounding box and the largest reachability of their
-points that are not yet visited. A point can improve only those nodes that lie nearer than that, which leaves out
-nearly everything: scikit-learn looks at all points within ``max_eps`` of every point.
+The points are kept in a k-d tree, a cell list whose cells adapt to the density, so that outliers
+and ``max_eps`` = inf need no special grid. Its nodes know their bounding box and the largest
+reachability of their points that are not yet visited. A point can improve only nodes nearer than
+that, which leaves out nearly all of them; scikit-learn looks at every point within ``max_eps``.
 
 The tree is perfect and needs no pointers: node ``2**level + j`` holds the tree positions from
-``j * n >> level`` up to ``(j + 1) * n >> level``, and its children are twice its number and that plus one.
+``j * n >> level`` up to ``(j + 1) * n >> level``, its children are ``2 * node`` and the next.
 """
 
 from typing import Any
@@ -18,7 +19,7 @@ ROUNDING = 10.0 ** np.finfo(np.float64).precision
 DONE = -1.0
 """In place of the reachability of a point that is visited: smaller than any distance."""
 CERTAINLY_FARTHER = 1.0 - 1e-9
-"""Of squared distances: beyond any doubt that rounding could cast, so that a square root is saved."""
+"""Of squared distances: beyond the doubt that rounding casts, where a square root can be saved."""
 STACK_SIZE = 128
 
 
@@ -31,7 +32,7 @@ def _compiled(function: Any) -> Any:
 
 
 @_compiled
-def run(x, y, weights, min_samples, max_eps):  # type: ignore[no-untyped-def]
+def run(x, y, weights, min_samples, max_eps):
     """Return ordering, reachability, core distances and predecessors; see ``optics.optics``.
 
     ``x``, ``y``: (n,) float64, finite, n ≥ 1; ``weights``: (n,) int64, at least 1.
@@ -51,7 +52,7 @@ def run(x, y, weights, min_samples, max_eps):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _build_tree(x, y, index, levels):  # type: ignore[no-untyped-def]
+def _build_tree(x, y, index, levels):
     """Sort the points into tree order, in place, and return (nodes, 4) left, right, top, bottom."""
     n = x.size
     boxes = np.empty((2 << levels, 4))
@@ -75,7 +76,7 @@ def _build_tree(x, y, index, levels):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _partition(keys, others, index, start, stop, middle):  # type: ignore[no-untyped-def]
+def _partition(keys, others, index, start, stop, middle):
     """Reorder from ``start`` to ``stop`` so that no key before ``middle`` is above one after it."""
     low, high = start, stop - 1
     while low < high:
@@ -101,13 +102,13 @@ def _partition(keys, others, index, start, stop, middle):  # type: ignore[no-unt
 
 
 @_compiled
-def _rounded(distance):  # type: ignore[no-untyped-def]
+def _rounded(distance):
     """Return ``np.around(distance, 15)``, which scikit-learn applies to what it stores."""
     return np.rint(distance * ROUNDING) / ROUNDING
 
 
 @_compiled
-def _squared_distance(boxes, node, x, y):  # type: ignore[no-untyped-def]
+def _squared_distance(boxes, node, x, y):
     """Return a squared distance that no point of the node comes below, not even by rounding."""
     dx = max(boxes[node, 0] - x, x - boxes[node, 1], 0.0)
     dy = max(boxes[node, 2] - y, y - boxes[node, 3], 0.0)
@@ -115,8 +116,8 @@ def _squared_distance(boxes, node, x, y):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _core_distances(x, y, weights, boxes, levels, min_samples, max_eps):  # type: ignore[no-untyped-def]
-    """Return how far each point must reach for ``min_samples``, itself included; inf above ``max_eps``."""
+def _core_distances(x, y, weights, boxes, levels, min_samples, max_eps):
+    """Return the radius within which each point has ``min_samples``; inf above ``max_eps``."""
     n = x.size
     leaves = 1 << levels
     core = np.full(n, np.inf)
@@ -132,7 +133,7 @@ def _core_distances(x, y, weights, boxes, levels, min_samples, max_eps):  # type
             if weights[p] >= min_samples:
                 core[p] = 0.0
                 continue
-            # The heap holds the nearest points found, farthest first, no more than it takes.
+            # The nearest points found, no more than it takes; once enough a heap, farthest first.
             size, total, bound = 0, 0, limit
             subtree, climbing = leaf, leaf
             while True:
@@ -157,19 +158,26 @@ def _core_distances(x, y, weights, boxes, levels, min_samples, max_eps):  # type
                         squared = dx * dx + dy * dy
                         if squared >= bound:
                             continue
+                        enough = total >= min_samples
                         total += weights[q]
-                        if size and total - heap_weights[0] >= min_samples:
+                        if enough and total - heap_weights[0] >= min_samples:
                             total -= heap_weights[0]
-                            _sink(heap, heap_weights, size, squared, weights[q])
-                            while total - heap_weights[0] >= min_samples:
-                                total -= heap_weights[0]
-                                size -= 1
-                                _sink(heap, heap_weights, size, heap[size], heap_weights[size])
-                        else:
+                            _sink(heap, heap_weights, 0, size, squared, weights[q])
+                        elif enough:
                             _rise(heap, heap_weights, size, squared, weights[q])
                             size += 1
-                        if total >= min_samples:
-                            bound = heap[0]
+                        else:
+                            heap[size], heap_weights[size] = squared, weights[q]
+                            size += 1
+                            if total < min_samples:
+                                continue
+                            for i in range(size // 2 - 1, -1, -1):
+                                _sink(heap, heap_weights, i, size, heap[i], heap_weights[i])
+                        while total - heap_weights[0] >= min_samples:
+                            total -= heap_weights[0]
+                            size -= 1
+                            _sink(heap, heap_weights, 0, size, heap[size], heap_weights[size])
+                        bound = heap[0]
                 if climbing == 1:
                     break
                 subtree = climbing ^ 1
@@ -182,7 +190,7 @@ def _core_distances(x, y, weights, boxes, levels, min_samples, max_eps):  # type
 
 
 @_compiled
-def _rise(heap, heap_weights, hole, key, weight):  # type: ignore[no-untyped-def]
+def _rise(heap, heap_weights, hole, key, weight):
     """Put an entry at the end of a heap that has its largest key first."""
     while hole > 0:
         parent = (hole - 1) >> 1
@@ -194,9 +202,8 @@ def _rise(heap, heap_weights, hole, key, weight):  # type: ignore[no-untyped-def
 
 
 @_compiled
-def _sink(heap, heap_weights, size, key, weight):  # type: ignore[no-untyped-def]
-    """Put an entry in place of the first."""
-    hole = 0
+def _sink(heap, heap_weights, hole, size, key, weight):
+    """Put an entry at the hole or, as far as larger ones are there, below it."""
     while True:
         child = 2 * hole + 1
         if child >= size:
@@ -211,7 +218,7 @@ def _sink(heap, heap_weights, size, key, weight):  # type: ignore[no-untyped-def
 
 
 @_compiled
-def _visit_all(x, y, index, core, boxes, levels, max_eps):  # type: ignore[no-untyped-def]
+def _visit_all(x, y, index, core, boxes, levels, max_eps):
     """Return ordering, reachability and predecessors by index of the point."""
     n = x.size
     leaves = 1 << levels
@@ -253,6 +260,8 @@ def _visit_all(x, y, index, core, boxes, levels, max_eps):  # type: ignore[no-un
             squared = _squared_distance(boxes, node, x[p], y[p])
             if squared > squared_eps or squared * CERTAINLY_FARTHER > reach * reach:
                 continue
+            if squared >= reach * reach * CERTAINLY_FARTHER and _rounded(np.sqrt(squared)) >= reach:
+                continue
             if node < leaves:
                 stack[depth], stack[depth + 1] = 2 * node, 2 * node + 1
                 depth += 2
@@ -286,12 +295,12 @@ def _visit_all(x, y, index, core, boxes, levels, max_eps):  # type: ignore[no-un
 
 
 @_compiled
-def _before(keys, a, b):  # type: ignore[no-untyped-def]
+def _before(keys, a, b):
     return keys[a] < keys[b] or (keys[a] == keys[b] and a < b)
 
 
 @_compiled
-def _queue_rise(queue, slot, keys, hole, item):  # type: ignore[no-untyped-def]
+def _queue_rise(queue, slot, keys, hole, item):
     """Put ``item`` at the hole or, as far as it comes before its parents, above it."""
     while hole > 0:
         parent = (hole - 1) >> 1
@@ -305,7 +314,7 @@ def _queue_rise(queue, slot, keys, hole, item):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _queue_sink(queue, slot, keys, size, item):  # type: ignore[no-untyped-def]
+def _queue_sink(queue, slot, keys, size, item):
     """Put ``item`` in place of the first of ``size`` entries."""
     hole = 0
     while True:

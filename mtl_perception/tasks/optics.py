@@ -22,7 +22,7 @@ class Reachability(NamedTuple):
     reachability: NDArray[np.float64]
     """(n,) distance at which a point was reached; inf where none was in reach"""
     core_distances: NDArray[np.float64]
-    """(n,) radius within which a point has ``min_samples``, itself included; inf above ``max_eps``"""
+    """(n,) radius within which a point has ``min_samples``, itself one; inf above ``max_eps``"""
     predecessor: NDArray[np.int64]
     """(n,) index of the point it was reached from; -1 where none was in reach"""
 
@@ -32,24 +32,26 @@ def optics(
 ) -> Reachability:
     """Return the exact reachability plot of ``points``.
 
-    Without weights it equals, bit for bit, ``ordering_``, ``reachability_``, ``core_distances_`` and
-    ``predecessor_`` of ``sklearn.cluster.OPTICS(min_samples=…, max_eps=…, algorithm='kd_tree')`` 1.9, of
-    equals the lowest index first. scikit-learn's other searches (``metric='euclidean'``, and the one that it
-    chooses itself where ``min_samples`` is at least half of n) take distances from x² − 2xy + y², which
-    rounds coarsely and differently on each CPU; they agree where that is exact, as on integers.
+    Without weights it equals, bit for bit, ``ordering_``, ``reachability_``, ``core_distances_``
+    and ``predecessor_`` of scikit-learn 1.9's ``OPTICS`` with ``algorithm='kd_tree'``, which is
+    what it uses by itself where ``min_samples`` is less than half of n; of equals the lowest index
+    comes first. Its other ways to take distances (brute force, ``metric='euclidean'``) go through
+    x² − 2xy + y², whose rounding is coarse and differs between CPUs; they give the same where that
+    is exact, as on integers.
 
     A weight counts as that many copies of the point. Core distances are those of the copies;
-    reachability, predecessor and place in the order are those of the first copy visited, which is also the
-    only one that changes anything for other points. A point whose own weight is ``min_samples`` or
-    more has the core distance 0.
+    reachability, predecessor and place in the order are those of the copy visited first, the only
+    one that changes anything for other points. A point whose own weight is ``min_samples`` or more
+    has the core distance 0.
 
-    Where scikit-learn refuses the answer is: no points, empty arrays; points (or weights) fewer than
-    ``min_samples``, no core point, nothing reached, order of the indices.
+    Where scikit-learn raises: no points give empty arrays; where the points (with weights: their
+    sum) are fewer than ``min_samples``, none is core, none is reached, and the order is that of the
+    indices.
 
     Args:
         points: (n, 2) coordinates, usually pixels
         weights: (n,) integers, 1 or more
-        min_samples: points that a core point has within its core distance, itself included; 1 or more
+        min_samples: points within its core distance that make a point core, itself one; 1 or more
         max_eps: largest distance looked at, in the unit of the points; may be inf
 
     Raises:
@@ -76,18 +78,18 @@ def optics(
 
 
 def clusters_at(plot: Reachability, cut: float) -> NDArray[np.int64]:
-    """Return (n,) the cluster of each point when the plot is cut at the distance ``cut``, -1 for noise.
+    """Return (n,) the cluster of each point when the plot is cut at distance ``cut``; -1 is noise.
 
-    Clusters count from 0 in the order of the plot. They are those of DBSCAN at that radius, up to points on
-    the border of a cluster (Ankerst et al., section 3.3, ExtractDBSCAN-Clustering). ``cut`` should not
-    exceed the plot's ``max_eps``, beyond which it knows nothing.
+    Clusters count from 0 in the order of the plot. They are those of DBSCAN with that radius, up to
+    points on the border of a cluster (Ankerst et al., ExtractDBSCAN-Clustering). Beyond the plot's
+    ``max_eps`` a larger ``cut`` changes nothing.
 
     Raises:
-        ValueError: ``cut`` is negative or NaN
+        ValueError: ``cut`` is negative, infinite or NaN
 
     """
-    if not cut >= 0:
-        msg = f'cut must be 0 or more, got {cut}'
+    if not 0 <= cut < math.inf:
+        msg = f'cut must be 0 or more and finite, got {cut}'
         raise ValueError(msg)
     apart = plot.reachability > cut
     core = plot.core_distances <= cut
@@ -98,8 +100,8 @@ def clusters_at(plot: Reachability, cut: float) -> NDArray[np.int64]:
 
 
 def compile_optics() -> None:
-    """Compile, or load from numba's cache on disk, what ``optics`` needs, so that no frame waits for it."""
-    optics(np.zeros((1, 2)), min_samples=1, max_eps=math.inf)
+    """Compile, or load from numba's cache on disk, what ``optics`` needs: no frame waits for it."""
+    optics(np.zeros((2, 2)), min_samples=2, max_eps=math.inf)
 
 
 def _checked_weights(weights: ArrayLike | None, n: int) -> NDArray[np.int64]:
@@ -124,7 +126,7 @@ def _nothing_reached(n: int) -> Reachability:
 @functools.cache
 def _implementation() -> Callable[[NDArray, NDArray, int, float], Reachability]:
     try:
-        # Here and not above: importing numba takes half a second, which most commands can do without.
+        # Not above: importing numba takes half a second, which most commands can do without.
         from mtl_perception.tasks import _optics_kernels  # noqa: F401
     except ImportError as err:
         warnings.warn(
@@ -148,6 +150,10 @@ def _with_scikit_learn(
 ) -> Reachability:
     from sklearn.cluster import compute_optics_graph
 
+    if (
+        min_samples == 1
+    ):  # refused by scikit-learn, but the same as two of points that are there twice
+        weights, min_samples = 2 * weights, 2
     original = np.repeat(np.arange(len(points)), weights)
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'All reachability values are inf')

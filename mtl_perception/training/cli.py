@@ -51,7 +51,11 @@ class TrainingCLI(LightningCLI):
 
     def _resolved(self) -> dict[str, Any]:
         values = yaml.safe_load(self.parser.dump(self.config, skip_none=True))[self.subcommand]
-        return {key: values[key] for key in ('seed_everything', 'trainer', 'model', 'data') if key in values}
+        return {
+            key: values[key]
+            for key in ('seed_everything', 'trainer', 'model', 'data')
+            if key in values
+        }
 
 
 def _revision() -> str:

@@ -273,9 +273,7 @@ class TrainingFrames(Dataset):
         draw = int(torch.randint(2**62, ()))
         rng = np.random.default_rng([self._seed, index, draw])
         frame = self._frames[index].read()
-        return to_sample(
-            augment(frame, self._augmentation, self._input_height, self._crop, rng)
-        )
+        return to_sample(augment(frame, self._augmentation, self._input_height, self._crop, rng))
 
 
 class ValidationFrames(Dataset):

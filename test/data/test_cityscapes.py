@@ -112,9 +112,24 @@ def test_an_empty_split_is_refused(tmp_path):
     [
         ('leftImg8bit', 'leftImg8bit.png', b'not a picture', 'cannot be decoded'),
         ('leftImg8bit', 'leftImg8bit.png', b'', 'cannot be decoded'),
-        ('gtFine', 'gtFine_instanceIds.png', np.zeros((32, 64), np.uint8), 'expected one channel of uint16'),
-        ('gtFine', 'gtFine_labelIds.png', np.zeros((32, 64, 3), np.uint8), 'expected one channel of uint8'),
-        ('gtFine', 'gtFine_labelIds.png', np.zeros((16, 64), np.uint8), '64×16 pixels, but its image has 64×32'),
+        (
+            'gtFine',
+            'gtFine_instanceIds.png',
+            np.zeros((32, 64), np.uint8),
+            'expected one channel of uint16',
+        ),
+        (
+            'gtFine',
+            'gtFine_labelIds.png',
+            np.zeros((32, 64, 3), np.uint8),
+            'expected one channel of uint8',
+        ),
+        (
+            'gtFine',
+            'gtFine_labelIds.png',
+            np.zeros((16, 64), np.uint8),
+            '64×16 pixels, but its image has 64×32',
+        ),
         ('camera', 'camera.json', json.dumps({'intrinsic': {}, 'extrinsic': {}}).encode(), "'fx'"),
         ('camera', 'camera.json', b'{', 'not a Cityscapes camera file'),
     ],
@@ -122,7 +137,9 @@ def test_an_empty_split_is_refused(tmp_path):
 def test_damaged_files_are_named_with_the_reason(frame, tmp_path, kind, suffix, content, reason):
     write_frame(tmp_path, 'val', frame)
     path = tmp_path / kind / 'val' / 'town' / f'{frame.name}_{suffix}'
-    path.write_bytes(content if isinstance(content, bytes) else cv2.imencode('.png', content)[1].tobytes())
+    path.write_bytes(
+        content if isinstance(content, bytes) else cv2.imencode('.png', content)[1].tobytes()
+    )
     with pytest.raises(DatasetError, match=reason) as raised:
         find_frames(tmp_path, 'val')[0].read()
     assert str(path) in str(raised.value)

@@ -6,8 +6,10 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from cityscapesscripts.evaluation import evalInstanceLevelSemanticLabeling as instance_script
-from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as semantic_script
+from cityscapesscripts.evaluation import (
+    evalInstanceLevelSemanticLabeling,
+    evalPixelLevelSemanticLabeling,
+)
 
 from mtl_perception.evaluation.metrics import SemanticMetrics
 from mtl_perception.evaluation.official import OfficialInstance, OfficialSemantic
@@ -88,9 +90,9 @@ def test_semantic_scores_are_those_of_the_script_run_on_files(tmp_path):
         truths.append(str(tmp_path / f'{seed}_gtFine_labelIds.png'))
         cv2.imwrite(predictions[-1], predicted)
         cv2.imwrite(truths[-1], true)
-    arguments = copy.copy(semantic_script.args)
+    arguments = copy.copy(evalPixelLevelSemanticLabeling.args)
     arguments.quiet, arguments.JSONOutput, arguments.evalInstLevelScore = True, False, False
-    expected = semantic_script.evaluateImgLists(predictions, truths, arguments)
+    expected = evalPixelLevelSemanticLabeling.evaluateImgLists(predictions, truths, arguments)
     scores = official.compute()
     assert scores['iou_class'] == pytest.approx(expected['averageScoreClasses'], abs=1e-12)
     assert scores['iou_category'] == pytest.approx(expected['averageScoreCategories'], abs=1e-12)
@@ -110,11 +112,13 @@ def test_average_precision_is_that_of_the_script_run_on_files(tmp_path, monkeypa
             lines.append(f'{mask} {instance_id // 1000} {scores[instance_id]!r}\n')
         predictions.append(str(tmp_path / f'{i}.txt'))
         (tmp_path / f'{i}.txt').write_text(''.join(lines))
-    arguments = copy.copy(instance_script.args)
+    arguments = copy.copy(evalInstanceLevelSemanticLabeling.args)
     arguments.quiet, arguments.JSONOutput = True, False
     arguments.gtInstancesFile = str(tmp_path / 'truth.json')
     arguments.predictionPath = str(tmp_path)
-    expected = instance_script.evaluateImgLists(predictions, truths, arguments)['averages']
+    expected = evalInstanceLevelSemanticLabeling.evaluateImgLists(predictions, truths, arguments)[
+        'averages'
+    ]
     precision = official.compute()
     assert precision['ap'] == pytest.approx(expected['allAp'], abs=1e-12)
     assert precision['ap50'] == pytest.approx(expected['allAp50%'], abs=1e-12)
@@ -183,5 +187,7 @@ def test_the_environment_of_cityscapesscripts_does_not_matter():
         'CITYSCAPES_EXPORT_DIR': '/nonexistent',
         'CITYSCAPES_DATASET': '/nonexistent',
     }
-    code = 'from mtl_perception.evaluation.official import *; OfficialSemantic(); OfficialInstance()'
+    code = (
+        'from mtl_perception.evaluation.official import *; OfficialSemantic(); OfficialInstance()'
+    )
     subprocess.run([sys.executable, '-c', code], env=environment, check=True)

@@ -34,7 +34,9 @@ def test_a_reloaded_checkpoint_gives_exactly_the_outputs_of_what_was_saved(netwo
         unrounded = network(image)
     for task in CONFIG.tasks:
         assert torch.equal(getattr(expected, task), getattr(found, task))
-        torch.testing.assert_close(getattr(found, task), getattr(unrounded, task), rtol=0.1, atol=0.1)
+        torch.testing.assert_close(
+            getattr(found, task), getattr(unrounded, task), rtol=0.1, atol=0.1
+        )
 
 
 def test_weights_are_stored_in_bfloat16(network, tmp_path):
@@ -80,7 +82,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
 def test_a_foreign_safetensors_file_is_refused(tmp_path):
     path = tmp_path / 'foreign.safetensors'
     save_file({'x': torch.zeros(1)}, path)
-    with pytest.raises(CheckpointError, match="not a checkpoint of this package"):
+    with pytest.raises(CheckpointError, match='not a checkpoint of this package'):
         load_checkpoint(path)
 
 

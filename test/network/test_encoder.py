@@ -111,7 +111,9 @@ def test_dilation_keeps_the_receptive_field_of_the_strided_network():
     with torch.inference_mode():
         # Stage 3 of the coarse network sees every second position of the fine one's.
         stem = fine.layer2(fine.layer1(torch.relu(fine.bn1(fine.conv1(image)))))
-        torch.testing.assert_close(fine.layer3(stem)[:, :, ::2, ::2], coarse.layer3(stem), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            fine.layer3(stem)[:, :, ::2, ::2], coarse.layer3(stem), rtol=1e-4, atol=1e-4
+        )
 
 
 @pytest.mark.parametrize(('name', 'stride'), [('resnet19', 8), ('resnet18', 4)])

@@ -53,7 +53,12 @@ def test_normalisation_uses_imagenets_statistics():
 
 @pytest.mark.parametrize(
     ('image', 'expected'),
-    [((1024, 2048), (256, 512)), ((480, 640), (256, 352)), ((375, 1242), (256, 832)), ((900, 10), (256, 32))],
+    [
+        ((1024, 2048), (256, 512)),
+        ((480, 640), (256, 352)),
+        ((375, 1242), (256, 832)),
+        ((900, 10), (256, 32)),
+    ],
 )
 def test_the_input_keeps_the_aspect_ratio_to_a_multiple_of_32(image, expected):
     assert input_size(*image, 256) == expected

@@ -31,7 +31,9 @@ def test_targets_equal_those_of_a_brute_force_loop():
     rng = np.random.default_rng(0)
     ids = np.array([7, 26, 26000, 26001, 24000, 24003, 29000, 33000])
     instances = rng.choice(ids, (9, 13)).astype(np.int32)
-    np.testing.assert_allclose(instance.target(instances), brute_force_offsets(instances), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        instance.target(instances), brute_force_offsets(instances), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_group_regions_and_classes_that_are_not_evaluated_have_no_centroid():

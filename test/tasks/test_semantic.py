@@ -18,5 +18,7 @@ def test_confidence_is_the_probability_among_evaluated_labels():
     logits = torch.randn(2, 34, 3, 4)
     maps = semantic.decode(logits)
     probabilities = logits[:, list(EVALUATED_IDS)].softmax(1).amax(1)
-    torch.testing.assert_close(maps.confidence.float() / 255, probabilities, atol=0.5 / 255 + 1e-6, rtol=0)
+    torch.testing.assert_close(
+        maps.confidence.float() / 255, probabilities, atol=0.5 / 255 + 1e-6, rtol=0
+    )
     assert maps.labels.dtype == maps.confidence.dtype == torch.uint8

@@ -12,7 +12,11 @@ def test_the_total_is_the_formula():
     weighting = UncertaintyWeighting()
     for task, s in {'semantic': 0.5, 'instance': 1.0, 'depth': -2.0}.items():
         weighting.log_variance[task].data.fill_(s)
-    losses = {'semantic': torch.tensor(3.0), 'instance': torch.tensor(4.0), 'depth': torch.tensor(0.5)}
+    losses = {
+        'semantic': torch.tensor(3.0),
+        'instance': torch.tensor(4.0),
+        'depth': torch.tensor(0.5),
+    }
     expected = (
         math.exp(-0.5) * 3 + 0.5 * math.exp(-1) * 4 + 0.5 * math.exp(2) * 0.5 + 0.5 * (0.5 + 1 - 2)
     )
@@ -20,7 +24,11 @@ def test_the_total_is_the_formula():
 
 
 def test_uncertainties_move_to_their_analytic_optimum():
-    losses = {'semantic': torch.tensor(0.7), 'instance': torch.tensor(6.0), 'depth': torch.tensor(0.02)}
+    losses = {
+        'semantic': torch.tensor(0.7),
+        'instance': torch.tensor(6.0),
+        'depth': torch.tensor(0.02),
+    }
     weighting = UncertaintyWeighting()
     optimizer = torch.optim.SGD(weighting.parameters(), lr=0.2, momentum=0.9, nesterov=True)
     for _ in range(2000):
@@ -29,7 +37,8 @@ def test_uncertainties_move_to_their_analytic_optimum():
         optimizer.step()
     found = {task: float(s) for task, s in weighting.log_variance.items()}
     assert found == pytest.approx(
-        {'semantic': math.log(2 * 0.7), 'instance': math.log(6.0), 'depth': math.log(0.02)}, abs=1e-3
+        {'semantic': math.log(2 * 0.7), 'instance': math.log(6.0), 'depth': math.log(0.02)},
+        abs=1e-3,
     )
 
 
@@ -57,7 +66,11 @@ def test_the_uncertainty_is_clamped_and_the_total_can_be_negative():
 
 def test_fixed_weights_are_what_they_say():
     weighting = FixedWeighting({'semantic': 0.89, 'instance': 0.01, 'depth': 0.1})
-    losses = {'semantic': torch.tensor(2.0), 'instance': torch.tensor(100.0), 'depth': torch.tensor(5.0)}
+    losses = {
+        'semantic': torch.tensor(2.0),
+        'instance': torch.tensor(100.0),
+        'depth': torch.tensor(5.0),
+    }
     assert float(weighting(losses)) == pytest.approx(0.89 * 2 + 1 + 0.5)
     assert not list(weighting.parameters())
 

@@ -41,8 +41,14 @@ class Mesh:
             cos, sin = np.cos(lean), np.sin(lean)
             turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]) @ turn
         turn = turn.astype(np.float32)
-        corners = (self.corners * np.float32(scale)) @ turn + np.asarray(position, np.float32)
-        return Mesh(corners, self.normals @ turn, self.uv, self.slots, self.slot_names)
+        stretched = turn * (scale if isinstance(scale, float) else np.float32(scale)[:, None])
+        corners = self.corners.reshape(-1, 3) @ np.asarray(stretched, np.float32)
+        corners += np.asarray(position, np.float32)
+        normals = self.normals.reshape(-1, 3) @ turn
+        shape = self.corners.shape
+        return Mesh(
+            corners.reshape(shape), normals.reshape(shape), self.uv, self.slots, self.slot_names
+        )
 
 
 def merged(meshes: Iterable[Mesh]) -> Mesh:

@@ -1,5 +1,7 @@
 """A z-buffer: which triangle of a mesh each sample of an image sees, and how far away it is."""
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
 
@@ -7,12 +9,21 @@ NEAR = 0.25
 """Metres; what is nearer to the camera is not drawn."""
 
 
-@numba.njit(cache=True, fastmath=False)
+class Eye(NamedTuple):
+    """A projection: ``matrix`` takes a world offset from ``position`` to homogeneous samples (x·Z, y·Z, Z)."""
+
+    matrix: np.ndarray
+    position: np.ndarray
+
+
+@numba.njit(cache=True, error_model='numpy')
 def rasterize(
+    eye: Eye,
     corners: np.ndarray,
     uv: np.ndarray,
     cover_layers: np.ndarray,
     bias: np.ndarray,
+    hidden: np.ndarray,
     covers: np.ndarray,
     inverse_depth: np.ndarray,
     faces: np.ndarray,
@@ -24,10 +35,12 @@ def rasterize(
     depth, affine in the image, so that nothing has to be clipped.
 
     Args:
-        corners: ``(F, 3, 3)`` float64, homogeneous sample coordinates (x·Z, y·Z, Z).
-        uv: ``(F, 3, 2)`` float32, where ``cover_layers`` wants a cut-out.
+        eye: from where; its samples are the elements of ``faces``.
+        corners: ``(F, 3, 3)`` float32, world coordinates.
+        uv: ``(F, 3, 2)`` float32, texture coordinates of the corners.
         cover_layers: ``(F,)`` int32, layer of ``covers`` to cut the face out with; -1 for a full face.
         bias: ``(F,)`` float32, relative gain in the depth test, for decals on coplanar faces.
+        hidden: ``(F,)`` bool, faces to leave out.
         covers: ``(L, S, S)`` uint8, opaque where 128 or more.
         inverse_depth: ``(H, W)`` float32, 1/metres.
         faces: ``(H, W)`` int32.
@@ -38,37 +51,35 @@ def rasterize(
     height, width = faces.shape
     size = covers.shape[1]
     edges = np.zeros((len(corners), 3, 3))
+    projected = np.empty((3, 3))
     for f in range(len(corners)):
-        left, right, top, bottom = _bounds(corners[f], width, height)
-        if left > right or top > bottom or not _invert(corners[f], edges[f]):
+        if hidden[f]:
             continue
-        e = edges[f]
-        a = e[0, 0] + e[1, 0] + e[2, 0]
+        _project_face(eye, corners, f, projected)
+        left, right, top, bottom = _bounds(projected, width, height)
+        if left > right or top > bottom or not _invert(projected, edges[f]):
+            continue
+        ax, ay, ac = edges[f, 0, 0], edges[f, 0, 1], edges[f, 0, 2]
+        bx, by, bc = edges[f, 1, 0], edges[f, 1, 1], edges[f, 1, 2]
+        cx, cy, cc = edges[f, 2, 0], edges[f, 2, 1], edges[f, 2, 2]
+        step = ax + bx + cx
         gain = 1.0 + bias[f]
         layer = cover_layers[f]
         for y in range(top, bottom + 1):
-            lo, hi = float(left), float(right)
-            for i in range(3):
-                rest = e[i, 1] * y + e[i, 2]
-                if e[i, 0] > 0.0:
-                    lo = max(lo, -rest / e[i, 0] - 1e-7)
-                elif e[i, 0] < 0.0:
-                    hi = min(hi, -rest / e[i, 0] + 1e-7)
-                elif rest < 0.0:
-                    hi = -1.0
-            b = (e[0, 1] + e[1, 1] + e[2, 1]) * y + e[0, 2] + e[1, 2] + e[2, 2]
+            a, b, c = ay * y + ac, by * y + bc, cy * y + cc
+            lo, hi = _span(ax, a, float(left), float(right))
+            lo, hi = _span(bx, b, lo, hi)
+            lo, hi = _span(cx, c, lo, hi)
             for x in range(int(np.ceil(lo)), int(np.floor(hi)) + 1):
-                inverse = a * x + b
+                inverse = step * x + a + b + c
                 if inverse * gain <= inverse_depth[y, x] or inverse > 1.0 / NEAR:
                     continue
                 if layer >= 0:
-                    u, v = 0.0, 0.0
-                    for i in range(3):
-                        share = (e[i, 0] * x + e[i, 1] * y + e[i, 2]) / inverse
-                        u += share * uv[f, i, 0]
-                        v += share * uv[f, i, 1]
-                    row = int((v - np.floor(v)) * size) % size
-                    column = int((u - np.floor(u)) * size) % size
+                    p, q, r = ax * x + a, bx * x + b, cx * x + c
+                    u = (p * uv[f, 0, 0] + q * uv[f, 1, 0] + r * uv[f, 2, 0]) / inverse
+                    v = (p * uv[f, 0, 1] + q * uv[f, 1, 1] + r * uv[f, 2, 1]) / inverse
+                    row = int((v - np.floor(v)) * size) & (size - 1)
+                    column = int((u - np.floor(u)) * size) & (size - 1)
                     if covers[layer, row, column] < 128:
                         continue
                 inverse_depth[y, x] = inverse * gain
@@ -76,7 +87,28 @@ def rasterize(
     return edges
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model='numpy')
+def _span(slope, rest, lo, hi):
+    """Narrow a row's span to where ``slope · x + rest`` is not negative."""
+    if slope > 0.0:
+        return max(lo, -rest / slope - 1e-7), hi
+    if slope < 0.0:
+        return lo, min(hi, -rest / slope + 1e-7)
+    return lo, (hi if rest >= 0.0 else -1.0)
+
+
+@numba.njit(cache=True, error_model='numpy')
+def _project_face(eye, corners, f, out):
+    m = eye.matrix
+    for i in range(3):
+        x = corners[f, i, 0] - eye.position[0]
+        y = corners[f, i, 1] - eye.position[1]
+        z = corners[f, i, 2] - eye.position[2]
+        for j in range(3):
+            out[i, j] = m[j, 0] * x + m[j, 1] * y + m[j, 2] * z
+
+
+@numba.njit(cache=True, error_model='numpy')
 def _bounds(corners, width, height):
     """First and last column, first and last row that the part beyond ``NEAR`` can touch."""
     x0, x1, y0, y1 = np.inf, -np.inf, np.inf, -np.inf
@@ -101,7 +133,7 @@ def _bounds(corners, width, height):
     )
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model='numpy')
 def _invert(corners, out):
     """Write the inverse of the matrix whose columns are the corners; false for an edge-on face."""
     ax, ay, az = corners[0]

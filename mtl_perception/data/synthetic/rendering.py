@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from mtl_perception.data.frame import Camera
-from mtl_perception.data.synthetic.raster import rasterize
+from mtl_perception.data.synthetic.raster import Eye, rasterize
 from mtl_perception.data.synthetic.textures import LEVELS, SIZE, bank
 from mtl_perception.labels import SKY_ID
 
@@ -89,7 +89,7 @@ SHADOW_SIZE = 1024
 SHADOW_REGION = ((-28.0, 28.0), (0.0, 75.0))
 """Metres to the right of and in front of the camera in which the sun casts shadows."""
 
-CONTACT_SIZE = (480, 320)
+CONTACT_SIZE = (360, 240)
 CONTACT_REGION = ((-20.0, 20.0), (0.0, 60.0))
 CONTACT_HEIGHT = 0.6
 """Metres above the ground at which a surface darkens the ground beneath it to 37 %."""
@@ -118,7 +118,7 @@ def render(soup: Soup, view: View, weather: Weather, height: int, width: int) ->
     camera = view.camera
     intrinsics = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
     to_samples = np.array([[2.0, 0, 1], [0, 2, 1], [0, 0, 1]]) @ intrinsics @ view.rotation
-    _, faces, edges = _draw(soup, _Eye(to_samples, view.eye), (2 * height + 1, 2 * width + 1))
+    _, faces, edges = _draw(soup, Eye(to_samples, view.eye), (2 * height + 1, 2 * width + 1))
     sun_eye, sun_map = _sun_map(soup, view, weather)
     contact_eye, contact_map = _contact_map(soup, view)
     textures = bank()
@@ -126,7 +126,12 @@ def render(soup: Soup, view: View, weather: Weather, height: int, width: int) ->
         faces,
         edges,
         _Surfaces(
-            soup.corners, soup.normals, soup.uv, soup.ground, soup.material_ids, soup.materials
+            soup.normals,
+            soup.uv,
+            soup.ground,
+            soup.material_ids,
+            soup.materials,
+            _texels_per_metre(soup.corners, soup.uv),
         ),
         textures.texels,
         textures.layers['macro'][0],
@@ -139,40 +144,34 @@ def render(soup: Soup, view: View, weather: Weather, height: int, width: int) ->
         contact_eye,
         contact_map,
     )
-    return Rendering(light, *_ground_truth(soup, faces, edges))
-
-
-class _Eye(NamedTuple):
-    """A projection: ``matrix`` takes a world offset from ``position`` to homogeneous samples."""
-
-    matrix: np.ndarray
-    position: np.ndarray
+    return Rendering(light, *_ground_truth(faces, edges, soup.label_ids, soup.instance_ids))
 
 
 class _Surfaces(NamedTuple):
     """What shading needs of a ``Soup``, as a tuple that compiled code can take."""
 
-    corners: np.ndarray
     normals: np.ndarray
     uv: np.ndarray
     ground: np.ndarray
     material_ids: np.ndarray
     materials: np.ndarray
+    texels_per_metre: np.ndarray
 
 
 def _draw(
-    soup: Soup, eye: _Eye, shape: tuple[int, int], chosen: slice | np.ndarray = slice(None)
+    soup: Soup, eye: Eye, shape: tuple[int, int], hidden: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the inverse depth, the nearest of the chosen faces and these faces' edges."""
+    """Return the inverse depth, the nearest face of every sample and all faces' edges."""
     inverse_depth = np.zeros(shape, np.float32)
     faces = np.full(shape, -1, np.int32)
-    materials = soup.materials[soup.material_ids[chosen]]
-    cover_layers = np.where(materials[:, 4] > 0, materials[:, 3], -1).astype(np.int32)
+    layers = np.where(soup.materials[:, 4] > 0, soup.materials[:, 3], -1).astype(np.int32)
     edges = rasterize(
-        (soup.corners[chosen] - eye.position) @ eye.matrix.T,
-        soup.uv[chosen],
-        cover_layers,
-        soup.bias[chosen],
+        eye,
+        soup.corners,
+        soup.uv,
+        layers[soup.material_ids],
+        soup.bias,
+        np.zeros(len(soup.bias), bool) if hidden is None else hidden,
         bank().covers,
         inverse_depth,
         faces,
@@ -180,19 +179,26 @@ def _draw(
     return inverse_depth, faces, edges
 
 
-def _ground_truth(
-    soup: Soup, faces: np.ndarray, edges: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    seen = faces[1::2, 1::2]
-    sky = seen < 0
-    y, x = np.mgrid[1 : faces.shape[0] : 2, 1 : faces.shape[1] : 2]
-    plane = edges.sum(axis=1)[seen]
-    with np.errstate(divide='ignore'):
-        depth = 1 / (plane[..., 0] * x + plane[..., 1] * y + plane[..., 2])
-    depth[sky] = np.inf
-    labels = np.where(sky, SKY_ID, soup.label_ids[seen]).astype(np.uint8)
-    instances = np.where(sky, SKY_ID, soup.instance_ids[seen]).astype(np.int32)
-    return labels, instances, depth.astype(np.float32)
+@numba.njit(cache=True, error_model='numpy')
+def _ground_truth(faces, edges, label_ids, instance_ids):
+    """Return label, instance and depth maps of the samples on the pixels' centres."""
+    height, width = faces.shape[0] // 2, faces.shape[1] // 2
+    labels = np.full((height, width), SKY_ID, np.uint8)
+    instances = np.full((height, width), SKY_ID, np.int32)
+    depth = np.full((height, width), np.inf, np.float32)
+    for row in range(height):
+        for column in range(width):
+            y, x = 2 * row + 1, 2 * column + 1
+            face = faces[y, x]
+            if face < 0:
+                continue
+            labels[row, column] = label_ids[face]
+            instances[row, column] = instance_ids[face]
+            inverse = 0.0
+            for i in range(3):
+                inverse += edges[face, i, 0] * x + edges[face, i, 1] * y + edges[face, i, 2]
+            depth[row, column] = 1.0 / inverse
+    return labels, instances, depth
 
 
 def _parallel_eye(
@@ -201,7 +207,7 @@ def _parallel_eye(
     up: np.ndarray,
     region: tuple[tuple[float, float], tuple[float, float]],
     shape: tuple[int, int],
-) -> _Eye:
+) -> Eye:
     """Return an all but parallel projection along ``direction`` that fits a ground region."""
     right = np.cross(up, direction)
     right /= np.linalg.norm(right)
@@ -217,32 +223,33 @@ def _parallel_eye(
     zoom = FAR_EYE * (np.array(shape[::-1]) - 1) / (high - low)[:2]
     middle = (np.array(shape[::-1]) - 1) / 2
     lens = np.array([[zoom[0], 0, middle[0]], [0, zoom[1], middle[1]], [0, 0, 1]])
-    return _Eye(lens @ axes, position)
+    return Eye(lens @ axes, position)
 
 
-def _sun_map(soup: Soup, view: View, weather: Weather) -> tuple[_Eye, np.ndarray]:
+def _sun_map(soup: Soup, view: View, weather: Weather) -> tuple[Eye, np.ndarray]:
     """Return the sun's projection and the inverse distance of the first surface it meets."""
     direction = -np.asarray(weather.sun_direction)
     shape = (SHADOW_SIZE, SHADOW_SIZE)
     eye = _parallel_eye(view, direction, np.array([0.0, 1, 0]), SHADOW_REGION, shape)
     if max(weather.sun) == 0:
         return eye, np.zeros((2, 2), np.float32)
-    return eye, _draw(soup, eye, shape)[0]
+    return eye, _draw(soup, eye, shape, soup.ground)[0]
 
 
-def _contact_map(soup: Soup, view: View) -> tuple[_Eye, np.ndarray]:
+def _contact_map(soup: Soup, view: View) -> tuple[Eye, np.ndarray]:
     """Return a projection from beneath the ground and how far things on it shut out the sky there."""
     up, forward = np.array([0.0, 1, 0]), view.rotation[2]
     eye = _parallel_eye(view, up, -forward, CONTACT_REGION, CONTACT_SIZE)
-    inverse, _, _ = _draw(soup, eye, CONTACT_SIZE, ~soup.ground)
+    high = soup.corners[:, 0, 1] > 5 * CONTACT_HEIGHT
+    inverse, _, _ = _draw(soup, eye, CONTACT_SIZE, soup.ground | high)
     with np.errstate(divide='ignore'):
         height = 1 / inverse + eye.position[1]
     closed = np.exp(-np.maximum(height, 0) / CONTACT_HEIGHT).astype(np.float32)
-    near, wide = cv2.GaussianBlur(closed, None, 2), cv2.GaussianBlur(closed, None, 7)
+    near, wide = cv2.GaussianBlur(closed, None, 1.5), cv2.GaussianBlur(closed, None, 5)
     return eye, 0.6 * near + 0.4 * wide
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model='numpy', fastmath=True)
 def _shade(
     faces,
     edges,
@@ -300,7 +307,7 @@ def _shade(
     return light
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model='numpy', fastmath=True, inline='always')
 def _sample(
     x,
     y,
@@ -327,16 +334,15 @@ def _sample(
     if face < 0:
         _sky(ray_x / length, ray_y / length, ray_z / length, texels, weather, color)
         return
-    e = edges[face]
-    b0 = e[0, 0] * x + e[0, 1] * y + e[0, 2]
-    b1 = e[1, 0] * x + e[1, 1] * y + e[1, 2]
-    b2 = e[2, 0] * x + e[2, 1] * y + e[2, 2]
+    b0 = edges[face, 0, 0] * x + edges[face, 0, 1] * y + edges[face, 0, 2]
+    b1 = edges[face, 1, 0] * x + edges[face, 1, 1] * y + edges[face, 1, 2]
+    b2 = edges[face, 2, 0] * x + edges[face, 2, 1] * y + edges[face, 2, 2]
     depth = 1.0 / (b0 + b1 + b2)
     b0, b1, b2 = b0 * depth, b1 * depth, b2 * depth
-    n = surfaces.normals[face]
-    nx = b0 * n[0, 0] + b1 * n[1, 0] + b2 * n[2, 0]
-    ny = b0 * n[0, 1] + b1 * n[1, 1] + b2 * n[2, 1]
-    nz = b0 * n[0, 2] + b1 * n[1, 2] + b2 * n[2, 2]
+    n = surfaces.normals
+    nx = b0 * n[face, 0, 0] + b1 * n[face, 1, 0] + b2 * n[face, 2, 0]
+    ny = b0 * n[face, 0, 1] + b1 * n[face, 1, 1] + b2 * n[face, 2, 1]
+    nz = b0 * n[face, 0, 2] + b1 * n[face, 1, 2] + b2 * n[face, 2, 2]
     norm = 1.0 / np.sqrt(nx * nx + ny * ny + nz * nz + 1e-12)
     facing = -(nx * ray_x + ny * ray_y + nz * ray_z) * norm / length
     if facing < 0:
@@ -348,25 +354,24 @@ def _sample(
         position[2] + depth * ray_z,
     )
 
-    material = surfaces.materials[surfaces.material_ids[face]]
-    t = surfaces.uv[face]
-    u = b0 * t[0, 0] + b1 * t[1, 0] + b2 * t[2, 0]
-    v = b0 * t[0, 1] + b1 * t[1, 1] + b2 * t[2, 1]
-    density = _texels_per_metre(t, surfaces.corners[face])
-    blur = density * depth / (focal * np.sqrt(max(facing, 0.05)))
+    materials, m = surfaces.materials, surfaces.material_ids[face]
+    t = surfaces.uv
+    u = b0 * t[face, 0, 0] + b1 * t[face, 1, 0] + b2 * t[face, 2, 0]
+    v = b0 * t[face, 0, 1] + b1 * t[face, 1, 1] + b2 * t[face, 2, 1]
+    blur = surfaces.texels_per_metre[face] * depth / (focal * np.sqrt(max(facing, 0.05)))
     level = int(min(max(np.log2(max(blur, 1e-6)) + 0.8, 0.0), LEVELS - 1.0))
-    red, green, blue, tint = _texel(texels, int(material[3]), u, v, level)
+    red, green, blue, tint = _texel(texels, int(materials[m, 3]), u, v, level)
     stain = 1.0
-    if material[7] > 0:
+    if materials[m, 7] > 0:
         noise, _, _, _ = _texel(texels, macro, u * 0.13 + 0.3, v * 0.13, max(0, level - 3))
-        stain += material[7] * (noise - 0.78) * 4.0
-    albedo_r = red * (material[0] * tint + 1.0 - tint) * stain
-    albedo_g = green * (material[1] * tint + 1.0 - tint) * stain
-    albedo_b = blue * (material[2] * tint + 1.0 - tint) * stain
+        stain += materials[m, 7] * (noise - 0.78) * 4.0
+    albedo_r = red * (materials[m, 0] * tint + 1.0 - tint) * stain
+    albedo_g = green * (materials[m, 1] * tint + 1.0 - tint) * stain
+    albedo_b = blue * (materials[m, 2] * tint + 1.0 - tint) * stain
 
     sun = weather.sun_direction
     toward = nx * sun[0] + ny * sun[1] + nz * sun[2]
-    if material[4] > 0:
+    if materials[m, 4] > 0:
         toward = 0.35 + 0.65 * toward
     lit = max(toward, 0.0)
     if lit > 0.0 and len(sun_map) > 2:
@@ -376,10 +381,10 @@ def _sample(
         open_sky *= 1.0 - 0.85 * _bilinear(contact_map, px, py, pz, contact_eye)
     else:
         open_sky *= 0.7 + 0.3 * min(1.0, py * 0.7)
-    shine = material[6] * 3.0
+    shine = materials[m, 6] * 3.0
     fog = 1.0 - np.exp(-depth / weather.fog)
 
-    gloss = material[5]
+    gloss = materials[m, 5]
     mirror = gloss * (0.06 + 0.94 * (1.0 - facing) ** 4)
     if mirror > 0.003:
         back = 2.0 * facing * length
@@ -401,7 +406,7 @@ def _sample(
         color[i] = surface + fog * (weather.horizon[i] - surface)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model='numpy', fastmath=True, inline='always')
 def _sky(x, y, z, texels, weather, color):
     """Write the sky's light from a direction to ``color``."""
     up = max(y, 0.0)
@@ -417,19 +422,22 @@ def _sky(x, y, z, texels, weather, color):
         color[i] = clear + cloud * (weather.horizon[i] * 1.05 - clear)
 
 
-@numba.njit(cache=True)
-def _texels_per_metre(t, c):
-    """Return the square root of a face's area in texels over its area in metres."""
-    ax, ay, az = c[1, 0] - c[0, 0], c[1, 1] - c[0, 1], c[1, 2] - c[0, 2]
-    bx, by, bz = c[2, 0] - c[0, 0], c[2, 1] - c[0, 1], c[2, 2] - c[0, 2]
-    x, y, z = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
-    area = np.sqrt(x * x + y * y + z * z)
-    du, dv = t[1, 0] - t[0, 0], t[1, 1] - t[0, 1]
-    texture = abs(du * (t[2, 1] - t[0, 1]) - dv * (t[2, 0] - t[0, 0]))
-    return SIZE * np.sqrt(texture / max(area, 1e-9))
+@numba.njit(cache=True, error_model='numpy')
+def _texels_per_metre(corners, uv):
+    """Return ``(F,)``, the square root of each face's area in texels over its area in metres."""
+    result = np.empty(len(uv), np.float32)
+    for f in range(len(uv)):
+        c, t = corners[f], uv[f]
+        ax, ay, az = c[1, 0] - c[0, 0], c[1, 1] - c[0, 1], c[1, 2] - c[0, 2]
+        bx, by, bz = c[2, 0] - c[0, 0], c[2, 1] - c[0, 1], c[2, 2] - c[0, 2]
+        x, y, z = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+        du, dv = t[1, 0] - t[0, 0], t[1, 1] - t[0, 1]
+        texture = abs(du * (t[2, 1] - t[0, 1]) - dv * (t[2, 0] - t[0, 0]))
+        result[f] = SIZE * np.sqrt(texture / max(np.sqrt(x * x + y * y + z * z), 1e-9))
+    return result
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model='numpy', fastmath=True, inline='always')
 def _texel(texels, layer, u, v, level):
     """Return RGB and tint from 0 to 1, bilinear within one mip level."""
     size = SIZE >> level
@@ -441,16 +449,16 @@ def _texel(texels, layer, u, v, level):
     y0, y1 = y0 & (size - 1), (y0 + 1) & (size - 1)
     w00, w01 = (1 - fx) * (1 - fy) / 255.0, fx * (1 - fy) / 255.0
     w10, w11 = (1 - fx) * fy / 255.0, fx * fy / 255.0
-    a, b, c, d = texels[layer, y0, x0], texels[layer, y0, x1], texels[layer, y1, x0], texels[layer, y1, x1]
+    t = texels[layer]
     return (
-        w00 * a[0] + w01 * b[0] + w10 * c[0] + w11 * d[0],
-        w00 * a[1] + w01 * b[1] + w10 * c[1] + w11 * d[1],
-        w00 * a[2] + w01 * b[2] + w10 * c[2] + w11 * d[2],
-        w00 * a[3] + w01 * b[3] + w10 * c[3] + w11 * d[3],
+        w00 * t[y0, x0, 0] + w01 * t[y0, x1, 0] + w10 * t[y1, x0, 0] + w11 * t[y1, x1, 0],
+        w00 * t[y0, x0, 1] + w01 * t[y0, x1, 1] + w10 * t[y1, x0, 1] + w11 * t[y1, x1, 1],
+        w00 * t[y0, x0, 2] + w01 * t[y0, x1, 2] + w10 * t[y1, x0, 2] + w11 * t[y1, x1, 2],
+        w00 * t[y0, x0, 3] + w01 * t[y0, x1, 3] + w10 * t[y1, x0, 3] + w11 * t[y1, x1, 3],
     )
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model='numpy', fastmath=True, inline='always')
 def _project(px, py, pz, eye):
     dx, dy, dz = px - eye.position[0], py - eye.position[1], pz - eye.position[2]
     m = eye.matrix
@@ -460,7 +468,7 @@ def _project(px, py, pz, eye):
     return x, y, inverse
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model='numpy', fastmath=True, inline='always')
 def _sunlit(px, py, pz, eye, sun_map):
     """Return how much of the sun reaches a point: 2x2 depth comparisons, weighted bilinearly."""
     x, y, inverse = _project(px, py, pz, eye)
@@ -481,7 +489,7 @@ def _sunlit(px, py, pz, eye, sun_map):
     return lit
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model='numpy', fastmath=True, inline='always')
 def _bilinear(values, px, py, pz, eye):
     x, y, _ = _project(px, py, pz, eye)
     x0, y0 = int(np.floor(x)), int(np.floor(y))

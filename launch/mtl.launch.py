@@ -1,0 +1,165 @@
+"""Start the node; with ``source:=…`` a camera too, with ``rviz:=true`` RViz."""
+
+import sys
+
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    OpaqueFunction,
+    SetEnvironmentVariable,
+)
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from mtl_perception.ros.transport import transport_environment
+from mtl_perception.share import share_file
+
+BOOLEAN = ('true', 'false')
+
+ARGUMENTS = (
+    DeclareLaunchArgument(
+        'image',
+        default_value='/camera/image_raw',
+        description='topic of the rectified camera image',
+    ),
+    DeclareLaunchArgument(
+        'camera_info',
+        default_value='/camera/camera_info',
+        description='topic of its CameraInfo, which makes depth metric',
+    ),
+    DeclareLaunchArgument(
+        'image_transport',
+        default_value='',
+        choices=['', 'raw', 'compressed'],
+        description='raw, or compressed for <image>/compressed; empty: what params_file says',
+    ),
+    DeclareLaunchArgument(
+        'namespace', default_value='', description='namespace of the node and its outputs'
+    ),
+    DeclareLaunchArgument(
+        'params_file',
+        default_value=str(share_file('config', 'node.yaml')),
+        description='YAML file with the parameters of the node',
+    ),
+    DeclareLaunchArgument(
+        'checkpoint',
+        default_value='',
+        description='.safetensors checkpoint; empty: what params_file says',
+    ),
+    DeclareLaunchArgument(
+        'device',
+        default_value='',
+        description='auto, cpu, cuda or cuda:N; empty: what params_file says',
+    ),
+    DeclareLaunchArgument(
+        'autostart',
+        default_value='true',
+        choices=BOOLEAN,
+        description='configure and activate the node without a lifecycle manager',
+    ),
+    DeclareLaunchArgument(
+        'source',
+        default_value='',
+        description='publish this as the camera: a picture, folder, video, device number or '
+        "'synthetic'; empty: the camera is there already",
+    ),
+    DeclareLaunchArgument(
+        'frame_id',
+        default_value='camera',
+        description="optical frame of the images: what source publishes, and RViz' fixed frame",
+    ),
+    DeclareLaunchArgument(
+        'rviz', default_value='false', choices=BOOLEAN, description='start RViz 2'
+    ),
+    DeclareLaunchArgument(
+        'use_sim_time',
+        default_value='false',
+        choices=BOOLEAN,
+        description='take the time from /clock, as with a bag or a simulator',
+    ),
+    DeclareLaunchArgument(
+        'log_level', default_value='info', description='debug, info, warn, error or fatal'
+    ),
+)
+
+
+SHOWN = ('overlay/image', 'semantic/color', 'instance/color', 'depth/image', 'points')
+"""Outputs that config/mtl.rviz shows."""
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Return the arguments, and what to start with them."""
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=_entities)])
+
+
+def _entities(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    argument = {
+        declared.name: LaunchConfiguration(declared.name).perform(context) for declared in ARGUMENTS
+    }
+    entities: list[LaunchDescriptionEntity] = [
+        SetEnvironmentVariable(name, value)
+        for name, value in transport_environment(context.environment).items()
+    ]
+    entities.append(_perception(argument))
+    if argument['source']:
+        entities.append(_camera(argument))
+    if argument['rviz'] == 'true':
+        entities.append(_rviz(argument))
+    return entities
+
+
+def _perception(argument: dict[str, str]) -> Node:
+    stated = {
+        name: argument[name]
+        for name in ('checkpoint', 'device', 'image_transport')
+        if argument[name]
+    }
+    flags = {name: argument[name] == 'true' for name in ('autostart', 'use_sim_time')}
+    return Node(
+        package='mtl_perception',
+        executable='mtl_node',
+        name='mtl_perception',
+        namespace=argument['namespace'],
+        parameters=[argument['params_file'], stated | flags],
+        remappings=[('~/image', argument['image']), ('~/camera_info', argument['camera_info'])],
+        ros_arguments=['--log-level', argument['log_level']],
+        output='screen',
+    )
+
+
+def _camera(argument: dict[str, str]) -> ExecuteProcess:
+    command = [sys.executable, '-m', 'mtl_perception', 'camera', argument['source']]
+    options = {
+        '--topic': argument['image'],
+        '--camera-info-topic': argument['camera_info'],
+        '--namespace': argument['namespace'],
+        '--frame-id': argument['frame_id'],
+    }
+    for option, value in options.items():
+        command += [option, value]
+    if argument['image_transport'] == 'compressed':
+        command.append('--compressed')
+    return ExecuteProcess(cmd=command, name='camera', output='screen')
+
+
+def _rviz(argument: dict[str, str]) -> Node:
+    # The configuration names topics without a namespace.
+    moved = {f'/mtl_perception/{output}': f'mtl_perception/{output}' for output in SHOWN}
+    moved['/camera/image_raw'] = argument['image']
+    return Node(
+        package='rviz2',
+        executable='rviz2',
+        name='mtl_rviz',
+        arguments=['-d', str(share_file('config', 'mtl.rviz')), '-f', argument['frame_id']],
+        parameters=[{'use_sim_time': argument['use_sim_time'] == 'true'}],
+        remappings=[(name, _absolute(topic, argument)) for name, topic in moved.items()],
+        ros_arguments=['--log-level', argument['log_level']],
+    )
+
+
+def _absolute(topic: str, argument: dict[str, str]) -> str:
+    if topic.startswith('/'):
+        return topic
+    namespace = argument['namespace'].strip('/')
+    return f'/{namespace}/{topic}' if namespace else f'/{topic}'

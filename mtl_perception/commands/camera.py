@@ -1,0 +1,115 @@
+"""Publish images as a ROS 2 camera: image, camera_info and, with --compressed, image/compressed.
+
+SOURCE is a picture, a folder of pictures, a video file, a camera device (its number or /dev/videoN)
+or 'synthetic', a rendered street.
+"""
+
+import argparse
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from mtl_perception.commands.options import add_seed, positive_float, positive_int
+
+if TYPE_CHECKING:
+    from mtl_perception.data.sources import SourceImage
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``mtl camera``."""
+    parser.add_argument('source', metavar='SOURCE', help='what to publish, see above')
+    parser.add_argument(
+        '--rate', type=positive_float, default=30.0, metavar='HZ', help='(default: %(default)s)'
+    )
+    parser.add_argument(
+        '--frame-id', default='camera', metavar='NAME', help='optical frame (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--namespace', default='', metavar='NAME', help='of node and topics (default: none)'
+    )
+    parser.add_argument(
+        '--topic', default='image', help='of the image (default: %(default)s in the namespace)'
+    )
+    parser.add_argument(
+        '--camera-info-topic', default='', metavar='TOPIC', help='(default: beside the image)'
+    )
+    parser.add_argument(
+        '--focal-length',
+        type=positive_float,
+        default=0.0,
+        metavar='PIXELS',
+        help='of a source that does not state its own; without it there is no camera_info',
+    )
+    parser.add_argument(
+        '--compressed', action='store_true', help='publish JPEG images too, where subscribed to'
+    )
+    parser.add_argument(
+        '--once',
+        dest='loop',
+        action='store_false',
+        help='end with the source instead of beginning anew',
+    )
+    parser.add_argument('--count', type=positive_int, metavar='N', help='end after so many frames')
+    parser.add_argument(
+        '--size',
+        type=_size,
+        metavar='HxW',
+        help='height x width of the synthetic street, 480x640 by default',
+    )
+    parser.add_argument(
+        '--wait-for-subscriber',
+        action='store_true',
+        help='publish nothing before somebody subscribes to the image',
+    )
+    add_seed(parser)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Publish until the source ends or the user stops it."""
+    from mtl_perception.data.sources import SYNTHETIC, open_source
+
+    images = open_source(args.source, size=args.size, seed=args.seed)
+    if args.source != SYNTHETIC:
+        return _publish(images, args)
+    from tqdm import tqdm
+
+    # Rendering is slower than a camera.
+    return _publish(list(tqdm(images, desc='rendering', unit='frame', leave=False)), args)
+
+
+def _publish(images: 'Iterable[SourceImage]', args: argparse.Namespace) -> int:
+    import rclpy
+
+    from mtl_perception.ros.camera import CameraNode
+    from mtl_perception.ros.transport import transport_environment
+
+    os.environ.update(transport_environment(os.environ))
+    rclpy.init(args=[])
+    try:
+        camera = CameraNode(
+            images,
+            rate=args.rate,
+            frame_id=args.frame_id,
+            topic=args.topic,
+            camera_info_topic=args.camera_info_topic,
+            focal_length=args.focal_length,
+            compressed=args.compressed,
+            loop=args.loop,
+            count=args.count,
+            wait_for_subscriber=args.wait_for_subscriber,
+            namespace=args.namespace,
+        )
+        camera.get_logger().info(f'publishing {args.source} at {args.rate:g} Hz')
+        camera.run()
+    except KeyboardInterrupt:
+        pass  # how one ends a camera
+    finally:
+        rclpy.try_shutdown()
+    return 0
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, separator, width = text.lower().partition('x')
+    if not separator:
+        raise ValueError(text)
+    return positive_int(height), positive_int(width)

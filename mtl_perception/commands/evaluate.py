@@ -1,0 +1,52 @@
+"""Measure a checkpoint on a dataset in the Cityscapes folder layout.
+
+IoU and AP come from the official cityscapesscripts, at the size of the ground truth. The errors of
+the offsets and of disparity are in pixels of the network's output map. A frame that lacks a file of
+ground truth counts for its other tasks. Writes metrics.json, and frames.png with the best and the
+worst frames.
+
+Examples:
+  mtl evaluate --data /data/cityscapes --split val
+  mtl evaluate --data out/streets --checkpoint out/train/last.safetensors --limit 50
+"""
+
+import argparse
+
+from mtl_perception.commands import options
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``mtl evaluate``."""
+    options.add_data(parser)
+    options.add_checkpoint(parser)
+    options.add_limit(parser, 'frames')
+    options.add_output(parser, 'out/evaluate')
+    options.add_json(parser)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run ``mtl evaluate``."""
+    from mtl_perception.data.cityscapes import count_ground_truth, find_frames
+    from mtl_perception.evaluation.evaluate import evaluate
+    from mtl_perception.evaluation.report import metrics_table, write_metrics
+    from mtl_perception.inference.predictor import Predictor
+    from mtl_perception.share import default_checkpoint
+
+    frames = find_frames(args.data, args.split)[: args.limit]
+    counts = count_ground_truth(frames)
+    if not any(counts[task] for task in ('semantic', 'instance', 'depth')):
+        msg = (
+            f'{args.data}: none of the {len(frames)} frames of split {args.split!r} has ground '
+            'truth in gtFine, or in disparity and camera'
+        )
+        raise ValueError(msg)
+    predictor = Predictor(
+        args.checkpoint or default_checkpoint(), device=args.device, runtime=args.runtime
+    )
+    print(predictor.description)
+    metrics = evaluate(predictor, frames, args.output)
+    print(metrics_table(metrics))
+    if args.json is not None:
+        write_metrics(args.json, metrics)
+    print(f'written to {args.output}')
+    return 0

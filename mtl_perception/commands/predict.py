@@ -1,0 +1,117 @@
+"""Turn a picture, a folder of pictures or a video into overview pictures and raw maps.
+
+For every image NAME, OUTPUT/NAME.png shows input, labels, instances, depth and overlay side by
+side. The maps themselves, at the size of the image, go to OUTPUT/raw:
+  NAME_labels.png      8 bits: Cityscapes label ID
+  NAME_instances.png   16 bits: label · 1000 + k on instances, the bare label ID elsewhere
+  NAME_depth.png       16 bits: metres · 256; 0 is unknown, 65535 too far to tell
+  NAME_instances.json  class, score and distance of every instance
+
+Examples:
+  mtl predict street.jpg
+  mtl predict drive.mp4 --focal-length 1150 --limit 300 --output out/drive
+  mtl predict pictures/ --no-raw
+"""
+
+import argparse
+import itertools
+import statistics
+import time
+from collections.abc import Sized
+from typing import TYPE_CHECKING
+
+from mtl_perception.commands import options
+
+if TYPE_CHECKING:
+    from mtl_perception.data.sources import SourceImage
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``mtl predict``."""
+    parser.add_argument(
+        'source',
+        metavar='SOURCE',
+        help='picture, folder of pictures, video, camera device, or synthetic',
+    )
+    options.add_checkpoint(parser)
+    options.add_limit(parser, 'images')
+    options.add_output(parser, 'out/predict')
+    parser.add_argument(
+        '--focal-length',
+        type=options.positive_float,
+        metavar='PX',
+        help='vertical focal length in pixels of the image (default: what the source states, '
+        "else that of Cityscapes' field of view); depth scales with it",
+    )
+    parser.add_argument(
+        '--raw',
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help='write the raw maps too (default: yes)',
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run ``mtl predict``."""
+    from tqdm import tqdm
+
+    from mtl_perception.data.sources import open_source
+    from mtl_perception.files import make_folder
+    from mtl_perception.inference.predictor import Predictor
+    from mtl_perception.raw_maps import write_raw_maps
+    from mtl_perception.share import default_checkpoint
+    from mtl_perception.visualization import (
+        OVERVIEW_TITLES,
+        overview_row,
+        overview_sheet,
+        save_picture,
+    )
+
+    source = open_source(args.source)
+    make_folder(args.output)
+    predictor = Predictor(
+        args.checkpoint or default_checkpoint(), device=args.device, runtime=args.runtime
+    )
+    print(predictor.description)
+    seconds: list[float] = []
+    names: set[str] = set()
+    images = itertools.islice(source, args.limit)
+    for image in tqdm(images, total=_total(source, args.limit), unit='image', disable=None):
+        start = time.perf_counter()
+        prediction = predictor.predict(image.image, _focal_length(args.focal_length, image))
+        seconds.append(time.perf_counter() - start)
+        name = _unused(image.name, names)
+        row = overview_row(image.image, prediction)
+        save_picture(args.output / f'{name}.png', overview_sheet([row], OVERVIEW_TITLES))
+        if args.raw:
+            maps = prediction.resized(*image.image.shape[:2])
+            write_raw_maps(args.output / 'raw', name, maps)
+    unreadable = getattr(source, 'unreadable', 0)
+    if not seconds:
+        msg = f'{args.source}: none of its images could be read'
+        raise ValueError(msg)
+    print(
+        f'{len(seconds)} images in {args.output}, {1 / statistics.median(seconds):.1f} frames/s'
+        + (f'; {unreadable} could not be read' if unreadable else '')
+    )
+    return 0
+
+
+def _total(source: Sized, limit: int | None) -> int | None:
+    """Return how many images will come, ``None`` if the source does not know."""
+    known = len(source) or None
+    return min(known, limit) if known and limit else known or limit
+
+
+def _focal_length(given: float | None, image: 'SourceImage') -> float | None:
+    if given is not None or image.camera is None:
+        return given
+    return image.camera.fy
+
+
+def _unused(name: str, names: set[str]) -> str:
+    """Return ``name``, numbered if a picture of another folder already has it."""
+    candidates = itertools.chain([name], (f'{name}_{i}' for i in itertools.count(2)))
+    unused = next(candidate for candidate in candidates if candidate not in names)
+    names.add(unused)
+    return unused

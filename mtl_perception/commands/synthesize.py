@@ -1,0 +1,124 @@
+"""render synthetic streets with exact ground truth, as a dataset in the Cityscapes folder layout
+
+Every frame follows from the seed, the split and its number alone, so a run that was interrupted goes on
+where it stopped, and more frames of the same set are had by asking for more. The splits never share
+a street: train, val and test draw from three different sets for every seed.
+
+example:
+  mtl synthesize --output streets --split train --frames 10000 --size 256x512 --workers 8
+  mtl synthesize --output streets --split val --frames 500 --size 256x512 --preview streets/preview.png
+"""
+
+import argparse
+import re
+from pathlib import Path
+
+from mtl_perception.commands.options import add_output, add_seed, positive_int
+
+SPLITS = ('train', 'val', 'test')
+
+PREVIEW_FRAMES = 12
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options to ``parser``."""
+    add_output(parser, 'synthetic')
+    parser.add_argument(
+        '--split', choices=SPLITS, default='train', help='split to write (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--frames',
+        type=positive_int,
+        default=1000,
+        metavar='N',
+        help='frames that the split shall have (default: %(default)s)',
+    )
+    add_seed(parser)
+    parser.add_argument(
+        '--size',
+        type=_size,
+        default=(256, 512),
+        metavar='HxW',
+        help='height and width of the pictures in pixels (default: 256x512)',
+    )
+    parser.add_argument(
+        '--workers',
+        type=positive_int,
+        default=1,
+        metavar='N',
+        help='processes that render (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--preview', type=Path, metavar='FILE', help='also write a sheet of the first frames'
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Render the frames that are not there yet; return the exit status."""
+    import multiprocessing
+
+    from tqdm import tqdm
+
+    seed = len(SPLITS) * args.seed + SPLITS.index(args.split)
+    height, width = args.size
+    images = args.output / 'leftImg8bit' / args.split / 'synthetic'
+    jobs = [
+        (args.output, args.split, seed, index, height, width)
+        for index in range(args.frames)
+        if not (images / f'synthetic_{seed:06d}_{index:06d}_leftImg8bit.png').is_file()
+    ]
+    context = multiprocessing.get_context('spawn')
+    if jobs:
+        _render(jobs[0])
+        with (
+            context.Pool(args.workers, _start_worker) as pool,
+            tqdm(total=args.frames, initial=args.frames - len(jobs) + 1, unit='frame') as bar,
+        ):
+            for _ in pool.imap_unordered(_render, jobs[1:], chunksize=4):
+                bar.update()
+    if args.preview:
+        _write_preview(args.preview, seed, min(args.frames, PREVIEW_FRAMES), height, width)
+    print(f'{args.frames} frames in {images}')
+    return 0
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r'(\d+)x(\d+)', text)
+    if not match or min(map(int, match.groups())) < 32:
+        msg = f'{text!r} is not HEIGHTxWIDTH of at least 32x32 pixels, such as 256x512'
+        raise argparse.ArgumentTypeError(msg)
+    return int(match[1]), int(match[2])
+
+
+def _start_worker() -> None:
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
+def _render(job: tuple[Path, str, int, int, int, int]) -> None:
+    from mtl_perception.data.cityscapes import write_frame
+    from mtl_perception.data.synthetic import synthetic_frame
+
+    root, split, seed, index, height, width = job
+    write_frame(root, split, synthetic_frame(seed, index, height=height, width=width))
+
+
+def _write_preview(path: Path, seed: int, frames: int, height: int, width: int) -> None:
+    """Write pictures and their labels' colours side by side, two frames a row."""
+    import cv2
+    import numpy as np
+
+    from mtl_perception.data.synthetic import synthetic_frame
+    from mtl_perception.labels import COLORS
+
+    tiles = []
+    for index in range(frames):
+        frame = synthetic_frame(seed, index, height=height, width=width)
+        tiles.append(np.hstack([frame.image, COLORS[frame.labels]]))
+    if len(tiles) % 2:
+        tiles.append(np.zeros_like(tiles[0]))
+    rows = [np.hstack(tiles[i : i + 2]) for i in range(0, len(tiles), 2)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _, data = cv2.imencode('.png', cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
+    path.write_bytes(data.tobytes())

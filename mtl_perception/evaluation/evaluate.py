@@ -1,0 +1,149 @@
+"""Measure predictions against ground truth, frame by frame."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from mtl_perception.data.cityscapes import FramePaths
+from mtl_perception.data.frame import Frame
+from mtl_perception.evaluation.metrics import DepthMetrics, OffsetMetrics
+from mtl_perception.evaluation.official import OfficialInstance, OfficialSemantic
+from mtl_perception.evaluation.report import FrameGallery, InstanceReport, Metrics, write_metrics
+from mtl_perception.files import make_folder
+from mtl_perception.labels import SKY_ID
+from mtl_perception.tasks import depth, instance
+from mtl_perception.visualization import save_picture
+
+if TYPE_CHECKING:
+    from mtl_perception.inference.predictor import Prediction, Predictor
+
+METRICS_FILE = 'metrics.json'
+FRAMES_FILE = 'frames.png'
+
+
+class Evaluation:
+    """Compares predictions, wherever they come from, with their truth.
+
+    What a frame or its prediction lacks contributes nothing to that task. Only counts, the overlaps
+    of instances and the pictures of a few frames are kept.
+    """
+
+    def __init__(self) -> None:
+        self._frames = 0
+        self._semantic = OfficialSemantic()
+        self._instance = OfficialInstance()
+        self._offsets = OffsetMetrics()
+        self._depth = DepthMetrics()
+        self._gallery = FrameGallery()
+
+    def add(self, frame: Frame, prediction: 'Prediction') -> None:
+        """Measure one frame.
+
+        Args:
+            frame: with its truth.
+            prediction: of any size; its maps are brought to the truth's, nearest neighbour, while
+                offsets and disparity are measured at its own.
+
+        Raises:
+            ValueError: the truth or the prediction holds a value that is no label or instance ID.
+        """
+        self._frames += 1
+        resized = prediction.resized(*frame.image.shape[:2])
+        if frame.labels is not None:
+            self._semantic.add(resized.labels, frame.labels)
+        if frame.instances is not None:
+            self._add_instances(frame.instances, prediction, resized)
+        if frame.depth is not None:
+            self._add_depth(frame, frame.depth, prediction, resized)
+        self._gallery.add(frame, resized)
+
+    def compute(self) -> Metrics:
+        """Return what was measured so far."""
+        return {
+            'frames': self._frames,
+            'semantic': self._semantic.compute(),
+            'instance': self._instance_report(),
+            'depth': self._depth.compute(),
+        }
+
+    def write(self, folder: Path) -> Metrics:
+        """Write ``metrics.json``, and ``frames.png`` if there is truth to show; return the metrics.
+
+        Raises:
+            OSError: ``folder`` cannot be written.
+        """
+        metrics = self.compute()
+        write_metrics(folder / METRICS_FILE, metrics)
+        sheet = self._gallery.sheet()
+        if sheet is not None:
+            save_picture(folder / FRAMES_FILE, sheet)
+        return metrics
+
+    def _add_instances(
+        self, true: np.ndarray, prediction: 'Prediction', resized: 'Prediction'
+    ) -> None:
+        if resized.instances is not None:
+            self._instance.add(resized.instances, resized.scores, true)
+        if prediction.offsets is not None:
+            small = _resize(true, *prediction.offsets.shape[1:])
+            self._offsets.update(prediction.offsets, instance.target(small))
+
+    def _add_depth(
+        self, frame: Frame, true: np.ndarray, prediction: 'Prediction', resized: 'Prediction'
+    ) -> None:
+        """Measure depth where it is known and finite; stereo tells nothing about the sky."""
+        known = np.isfinite(true)
+        if frame.labels is not None:
+            known &= frame.labels != SKY_ID
+        true = np.where(known, true, np.float32(np.nan))
+        if resized.depth is not None:
+            self._depth.update(resized.depth, true)
+        if prediction.disparity is not None:
+            height, width = prediction.disparity.shape
+            focal_length = frame.focal_length * height / frame.image.shape[0]
+            small = _resize(true, height, width)
+            self._depth.update_disparity(
+                prediction.disparity, depth.disparity_from_depth(small, focal_length)
+            )
+
+    def _instance_report(self) -> InstanceReport | None:
+        precision = self._instance.compute()
+        offsets = self._offsets.compute()
+        if precision is None:
+            return None
+        return {
+            'ap': precision['ap'],
+            'ap50': precision['ap50'],
+            'mean_error_px': offsets and offsets['mean_error_px'],
+            'rms_error_px': offsets and offsets['rms_error_px'],
+            'per_class': precision['per_class'],
+        }
+
+
+def evaluate(predictor: 'Predictor', frames: Sequence[FramePaths], output: Path) -> Metrics:
+    """Run ``predictor`` over ``frames``, measure it, and write ``metrics.json`` and ``frames.png``.
+
+    Raises:
+        DatasetError: a file of a frame is damaged.
+        ValueError: a file of the truth holds a value that is no label or instance ID.
+        OSError: ``output`` cannot be written.
+    """
+    make_folder(output)
+    evaluation = Evaluation()
+    for paths in tqdm(frames, desc='evaluate', unit='frame', disable=None):
+        frame = paths.read()
+        prediction = predictor.predict(frame.image, frame.focal_length)
+        try:
+            evaluation.add(frame, prediction)
+        except ValueError as err:
+            msg = f'{frame.name}: {err}'
+            raise ValueError(msg) from err
+    return evaluation.write(output)
+
+
+def _resize(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    return cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)

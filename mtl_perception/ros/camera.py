@@ -1,0 +1,183 @@
+"""A camera for everyone who has none: publishes images from anywhere at a steady rate."""
+
+import itertools
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+
+from mtl_perception.data.frame import Camera
+from mtl_perception.data.sources import SourceImage
+from mtl_perception.ros.messages import camera_info, rgb_to_compressed, rgb_to_image
+
+QUEUE_DEPTH = 5
+"""Images that a reliable subscriber may still ask to be sent again; sensor data's own depth."""
+
+POLL = 0.1
+"""Seconds after which a waiting camera looks whether it shall stop."""
+
+SLOW = 1.0
+"""Seconds of delay in total after which a camera says that its source is too slow."""
+
+
+class CameraNode(Node):
+    """Publishes images with stamps of its clock, and CameraInfo where the focal length is known.
+
+    The publishers are reliable, so that subscribers of either reliability match.
+
+    Attributes:
+        published: frames so far.
+
+    Args:
+        images: what to publish; iterated over again and again with ``loop``.
+        rate: frames a second.
+        frame_id: of the optical frame.
+        topic: of the image; camera_info lies beside it, the compressed image below it.
+        camera_info_topic: of camera_info, if elsewhere.
+        focal_length: vertical, in pixels, for images that bring no camera; 0 is unknown.
+        compressed: whether to publish JPEG images too.
+        loop: whether to begin anew at the end.
+        count: frames after which to end; ``None``: all.
+        wait_for_subscriber: whether to wait for a subscriber before the first frame.
+        on_published: called with name and header after each frame.
+        node_name: of the node.
+        options: passed on to ``rclpy.node.Node``.
+
+    Raises:
+        ValueError: the rate is not positive.
+    """
+
+    def __init__(
+        self,
+        images: Iterable[SourceImage],
+        *,
+        rate: float = 30.0,
+        frame_id: str = 'camera',
+        topic: str = 'image',
+        camera_info_topic: str = '',
+        focal_length: float = 0.0,
+        compressed: bool = False,
+        loop: bool = False,
+        count: int | None = None,
+        wait_for_subscriber: bool = False,
+        on_published: Callable[[SourceImage, Header], None] | None = None,
+        node_name: str = 'camera',
+        **options: Any,
+    ) -> None:
+        super().__init__(node_name, **options)
+        if not rate > 0:
+            msg = f'rate must be positive, got {rate}'
+            raise ValueError(msg)
+        self.published = 0
+        self._images = images
+        self._period = 1.0 / rate
+        self._frame_id = frame_id
+        self._focal_length = focal_length
+        self._loop = loop
+        self._count = count
+        self._wait_for_subscriber = wait_for_subscriber
+        self._on_published = on_published
+        self._stopping = threading.Event()
+        self._behind = 0.0
+        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor.add_node(self)
+        qos = QoSProfile(depth=QUEUE_DEPTH, reliability=ReliabilityPolicy.RELIABLE)
+        beside = ''.join(topic.rpartition('/')[:2]) + 'camera_info'
+        self._image = self.create_publisher(Image, topic, qos)
+        self._camera_info = self.create_publisher(CameraInfo, camera_info_topic or beside, qos)
+        self._compressed = (
+            self.create_publisher(CompressedImage, f'{topic}/compressed', qos)
+            if compressed
+            else None
+        )
+
+    def run(self) -> None:
+        """Publish until the images or the count end, ``stop`` is called or ROS shuts down.
+
+        The node is spun meanwhile; it must not be added to an executor.
+
+        Raises:
+            ValueError: there is no image.
+        """
+        if self._wait_for_subscriber:
+            while not self._has_subscriber() and self._is_running():
+                self._spin_until(time.monotonic() + POLL)
+        due = math.inf
+        for source in itertools.islice(
+            self._endless() if self._loop else self._images, self._count
+        ):
+            now = time.monotonic()
+            if due == math.inf:
+                due = now
+            elif now - due > self._period:
+                self._note_delay(now - due)
+                due = now
+            self._spin_until(due)
+            if not self._is_running():
+                return
+            self._publish(source)
+            due += self._period
+        if not self.published:
+            msg = 'the source has no image that can be read'
+            raise ValueError(msg)
+
+    def stop(self) -> None:
+        """Let ``run`` return soon; may be called from any thread."""
+        self._stopping.set()
+
+    def _endless(self) -> Iterator[SourceImage]:
+        while True:
+            image = None
+            for image in self._images:
+                yield image
+            if image is None:
+                return
+
+    def _is_running(self) -> bool:
+        return self.context.ok() and not self._stopping.is_set()
+
+    def _has_subscriber(self) -> bool:
+        publishers = filter(None, (self._image, self._compressed))
+        return any(publisher.get_subscription_count() for publisher in publishers)
+
+    def _spin_until(self, due: float) -> None:
+        while self._is_running() and (left := due - time.monotonic()) > 0:
+            try:
+                self._executor.spin_once(timeout_sec=min(left, POLL))
+            except ExternalShutdownException:
+                return
+
+    def _publish(self, source: SourceImage) -> None:
+        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._frame_id)
+        camera = source.camera or self._assumed_camera(source)
+        if camera is not None:
+            height, width = source.image.shape[:2]
+            self._camera_info.publish(camera_info(camera, width, height, header))
+        self._image.publish(rgb_to_image(source.image, header))
+        if self._compressed is not None and self._compressed.get_subscription_count():
+            self._compressed.publish(rgb_to_compressed(source.image, header))
+        self.published += 1
+        if self._on_published is not None:
+            self._on_published(source, header)
+
+    def _assumed_camera(self, source: SourceImage) -> Camera | None:
+        if not self._focal_length:
+            return None
+        height, width = source.image.shape[:2]
+        return Camera(self._focal_length, self._focal_length, (width - 1) / 2, (height - 1) / 2)
+
+    def _note_delay(self, seconds: float) -> None:
+        said = self._behind > SLOW
+        self._behind += seconds
+        if not said and self._behind > SLOW:
+            self.get_logger().warning(
+                f'the source cannot keep {1 / self._period:g} Hz: {self.published} frames took '
+                f'{self._behind:.1f} s longer'
+            )

@@ -1,0 +1,363 @@
+"""The lifecycle node ``mtl_perception``: images in, labels, instances and depth out.
+
+Here is what ties the parts together: transitions, parameters, subscriptions, publishers.
+"""
+
+import os
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.qos import (
+    DurabilityPolicy,
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+from rclpy.utilities import get_rmw_implementation_identifier
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from mtl_perception.inference.predictor import Predictor
+from mtl_perception.labels import LABELS
+from mtl_perception.ros import parameters
+from mtl_perception.ros.diagnostics import Situation, Snapshot, diagnostic_status
+from mtl_perception.ros.outputs import OUTPUTS
+from mtl_perception.ros.pipeline import Pipeline
+from mtl_perception.ros.transport import loss_hint, transport_environment
+from mtl_perception.share import default_checkpoint
+
+NODE_NAME = 'mtl_perception'
+
+SUCCESS = TransitionCallbackReturn.SUCCESS
+FAILURE = TransitionCallbackReturn.FAILURE
+
+
+class PerceptionNode(LifecycleNode):
+    """See the README for topics and parameters.
+
+    Args:
+        options: passed on to ``rclpy.lifecycle.LifecycleNode``.
+
+    Raises:
+        rclpy.exceptions.ParameterException: a parameter that the node was started with is refused.
+        ValueError: likewise.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(NODE_NAME, **options)
+        self._phase = 'unconfigured'
+        self._failure = ''
+        self._pipeline: Pipeline | None = None
+        self._image_input: Subscription | None = None
+        self._camera_info_input: Subscription | None = None
+        self._label_info: Any = None
+        # Diagnostics look at publishers and subscriptions while a transition may destroy them.
+        self._entities = threading.Lock()
+        parameters.declare(self)
+        self._values = parameters.read(self)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        # This clock runs even where simulated time has not begun, and the callback group lets
+        # diagnostics tell of a node that is busy loading.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._heartbeat = self.create_timer(
+            1.0, self._publish_diagnostics, MutuallyExclusiveCallbackGroup(), clock=steady
+        )
+        self._autostart = self.create_timer(0.0, self._start, clock=steady)
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the checkpoint and create the publishers."""
+        self._phase, self._failure = 'loading', ''
+        try:
+            self._configure()
+        except Exception as err:
+            self._refuse('configure', err)
+            self._release()
+            self._phase = 'unconfigured'
+            return FAILURE
+        self._phase = 'inactive'
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Enable the publishers, start to work and subscribe."""
+        result = super().on_activate(state)
+        try:
+            self._activate()
+        except Exception as err:
+            self._refuse('activate', err)
+            self._deactivate()
+            super().on_deactivate(state)
+            return FAILURE
+        self._phase = 'active'
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe, finish the image that is being worked on, disable the publishers."""
+        self._deactivate()
+        self._phase = 'inactive'
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let go of the network and the publishers."""
+        self._release()
+        self._phase = 'unconfigured'
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let go of everything, from any state."""
+        self._release()
+        self._phase = 'finalized'
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let go of everything, so that the node can be configured again."""
+        self._release()
+        self._phase = 'unconfigured'
+        return super().on_error(state)
+
+    def destroy_node(self) -> None:
+        """Let go of everything, the node's own services too."""
+        self._release()
+        super().destroy_node()
+
+    def _start(self) -> None:
+        self._autostart.cancel()
+        if not self._values.autostart or self._phase != 'unconfigured':
+            return
+        if self.trigger_configure() == SUCCESS:
+            self.trigger_activate()
+
+    def _configure(self) -> None:
+        values = self._values
+        checkpoint = values.checkpoint or default_checkpoint()
+        self.get_logger().info(f'loading {checkpoint}')
+        predictor = Predictor(
+            checkpoint,
+            device=values.device,
+            runtime=values.runtime,
+            max_depth=values.max_depth,
+            grouping=values.grouping,
+        )
+        self.get_logger().info(predictor.description)
+        publishers: dict = {}
+        self._pipeline = Pipeline(
+            predictor,
+            publishers,
+            values,
+            context=self.context,
+            clock=self.get_clock(),
+            logger=self.get_logger(),
+        )
+        self._pipeline.warm_up()
+        for output in OUTPUTS:
+            publishers[output] = self.create_lifecycle_publisher(
+                output.type,
+                f'~/{output.topic}',
+                QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE),
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
+        self._label_info = self._create_label_info()
+
+    def _create_label_info(self) -> Any:
+        try:
+            from vision_msgs.msg import LabelInfo
+        except ImportError:
+            self.get_logger().info(
+                'no semantic/label_info, as vision_msgs is not installed; the names are in the '
+                'parameter label_names too'
+            )
+            return None
+        latched = QoSProfile(
+            depth=1,
+            reliability=ReliabilityPolicy.RELIABLE,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL,
+        )
+        return self.create_lifecycle_publisher(LabelInfo, '~/semantic/label_info', latched)
+
+    def _publish_label_info(self) -> None:
+        from vision_msgs.msg import LabelInfo, VisionClass
+
+        msg = LabelInfo()
+        msg.header.stamp = self.get_clock().now().to_msg()
+        msg.class_map = [VisionClass(class_id=label.id, class_name=label.name) for label in LABELS]
+        self._label_info.publish(msg)
+
+    def _activate(self) -> None:
+        if self._pipeline is None:
+            msg = 'the node is not configured'
+            raise RuntimeError(msg)
+        self._pipeline.start()
+        if self._label_info is not None:
+            self._publish_label_info()
+        self._camera_info_input = self._subscribe(
+            CameraInfo, '~/camera_info', self._pipeline.on_camera_info
+        )
+        image_type = CompressedImage if self._values.image_transport == 'compressed' else Image
+        self._image_input = self._subscribe(
+            image_type, self._image_topic(), self._pipeline.on_image
+        )
+
+    def _subscribe(self, message_type: type, topic: str, callback: Any) -> Subscription:
+        return self.create_subscription(
+            message_type,
+            topic,
+            callback,
+            QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+
+    def _image_topic(self) -> str:
+        """Return the topic to take images from; remapping ~/image moves the compressed one too."""
+        image = self.resolve_topic_name('~/image')
+        return f'{image}/compressed' if self._values.image_transport == 'compressed' else image
+
+    def _deactivate(self) -> None:
+        with self._entities:
+            for subscription in filter(None, (self._image_input, self._camera_info_input)):
+                self.destroy_subscription(subscription)
+            self._image_input = self._camera_info_input = None
+        if self._pipeline is not None:
+            self._pipeline.stop()
+
+    def _release(self) -> None:
+        self._deactivate()
+        with self._entities:
+            pipeline, self._pipeline = self._pipeline, None
+            if self._label_info is not None:
+                self.destroy_lifecycle_publisher(self._label_info)
+                self._label_info = None
+            if pipeline is None:
+                return
+            for publisher in pipeline.publishers.values():
+                self.destroy_lifecycle_publisher(publisher)
+        pipeline.close()
+
+    def _refuse(self, transition: str, err: Exception) -> None:
+        self.get_logger().debug(''.join(traceback.format_exception(err)))
+        self._failure = ' '.join(str(err).split()) or type(err).__name__
+        self.get_logger().error(f'cannot {transition}: {self._failure}')
+
+    def _on_set_parameters(self, changes: Sequence[Parameter]) -> SetParametersResult:
+        fixed = parameters.not_live(changes)
+        if fixed and self._phase != 'unconfigured':
+            reason = (
+                f'{", ".join(fixed)} can only be changed while the node is unconfigured: send the '
+                'transitions deactivate and cleanup first'
+            )
+            return SetParametersResult(successful=False, reason=reason)
+        try:
+            self._values = parameters.read(self, changes)
+        except ValueError as err:
+            return SetParametersResult(successful=False, reason=str(err))
+        if self._pipeline is not None:
+            self._pipeline.apply(self._values)
+        return SetParametersResult(successful=True)
+
+    def _publish_diagnostics(self) -> None:
+        with self._entities:
+            situation = self._situation()
+        pipeline = self._pipeline
+        array = DiagnosticArray()
+        array.header.stamp = self.get_clock().now().to_msg()
+        status = diagnostic_status(
+            f'{self.get_fully_qualified_name().lstrip("/")}: pipeline',
+            socket.gethostname(),
+            situation,
+            Snapshot() if pipeline is None else pipeline.statistics.snapshot(),
+        )
+        array.status.append(status)
+        self._diagnostics.publish(array)
+
+    def _situation(self) -> Situation:
+        values, pipeline = self._values, self._pipeline
+        publishers, incompatible = self._offers()
+        return Situation(
+            phase=self._phase,
+            failure=self._failure,
+            topic=self._image_topic(),
+            publishers=publishers,
+            incompatible=incompatible,
+            subscribers=0
+            if pipeline is None
+            else sum(pub.get_subscription_count() for pub in pipeline.publishers.values()),
+            large_images_hint=loss_hint(os.environ, get_rmw_implementation_identifier()),
+            facts={
+                'checkpoint': str(values.checkpoint or 'embedded'),
+                'network': '' if pipeline is None else pipeline.predictor.description,
+                'device': values.device,
+            },
+        )
+
+    def _offers(self) -> tuple[int, tuple[str, ...]]:
+        """Return how many publishers suit the image subscription, and how the others do not."""
+        subscription = self._image_input
+        if subscription is None:
+            return 0, ()
+        wanted_type = f'sensor_msgs/msg/{subscription.msg_type.__name__}'
+        wrong = []
+        offers = self.get_publishers_info_by_topic(subscription.topic_name)
+        for offer in offers:
+            who = (
+                f'{offer.node_namespace.rstrip("/")}/{offer.node_name} on {subscription.topic_name}'
+            )
+            compatible, reason = qos_check_compatible(offer.qos_profile, subscription.qos_profile)
+            if offer.topic_type != wanted_type:
+                wrong.append(f'{who} publishes {offer.topic_type}, not {wanted_type}')
+            elif compatible == QoSCompatibility.ERROR:
+                wrong.append(f'{who} has an incompatible QoS: {reason.rstrip("; ")}')
+        if not offers:
+            wrong = self._other_transport()
+        return len(offers) - len(wrong) if offers else 0, tuple(wrong)
+
+    def _other_transport(self) -> list[str]:
+        raw = self.resolve_topic_name('~/image')
+        topic, other = f'{raw}/compressed', 'compressed'
+        if self._values.image_transport == 'compressed':
+            topic, other = raw, 'raw'
+        if not self.count_publishers(topic):
+            return []
+        return [
+            f'no publisher on {self._image_topic()}; {topic} has one: set image_transport: {other}'
+        ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the node until it is told to stop; return 1 where its parameters are refused."""
+    os.environ.update(transport_environment(os.environ))
+    rclpy.init(args=None if arguments is None else list(arguments))
+    try:
+        node = PerceptionNode()
+    except (ParameterException, ValueError) as err:
+        print(f'mtl_node: {err}', file=sys.stderr)
+        rclpy.try_shutdown()
+        return 1
+    executor = MultiThreadedExecutor(num_threads=2)
+    executor.add_node(node)
+    try:
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        executor.shutdown()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

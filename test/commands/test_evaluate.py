@@ -1,0 +1,71 @@
+import json
+
+import numpy as np
+import pytest
+
+from mtl_perception.commands import main
+from mtl_perception.data.cityscapes import write_frame
+from mtl_perception.data.frame import Frame
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Three labelled frames without instances or depth, and one split without any truth."""
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3)).astype(np.uint8)
+    labels = np.full((64, 96), 7, np.uint8)
+    for i in range(3):
+        write_frame(tmp_path / 'data', 'val', Frame(f'aa_{i:06d}_000000', image, labels))
+    write_frame(tmp_path / 'data', 'test', Frame('aa_000009_000000', image))
+    return tmp_path / 'data'
+
+
+def run(*words):
+    return main(['evaluate', '--device', 'cpu', *map(str, words)])
+
+
+def test_figures_are_printed_and_written(dataset, tiny_checkpoint, tmp_path, capsys):
+    output, extra = tmp_path / 'out', tmp_path / 'extra.json'
+    status = run(
+        '--data', dataset, '--checkpoint', tiny_checkpoint,
+        '--output', output, '--json', extra, '--limit', 2,
+    )  # fmt: skip
+    assert status == 0
+    metrics = json.loads((output / 'metrics.json').read_text())
+    assert metrics['frames'] == 2
+    assert metrics['instance'] is metrics['depth'] is None
+    assert np.sum(metrics['semantic']['confusion']) == 2 * 64 * 96
+    assert json.loads(extra.read_text()) == metrics
+    assert (output / 'frames.png').is_file()
+    printed = capsys.readouterr().out
+    assert f'IoU {metrics["semantic"]["iou_class"] * 100:.1f} %' in printed
+    assert str(output) in printed
+
+
+@pytest.mark.parametrize(
+    ('split', 'reason'), [('tset', "no split 'tset'"), ('test', 'has ground truth')]
+)
+def test_a_split_that_cannot_be_measured_is_one_line(
+    dataset, tiny_checkpoint, capsys, split, reason
+):
+    status = run('--data', dataset, '--split', split, '--checkpoint', tiny_checkpoint)
+    assert status == 1
+    error = capsys.readouterr().err
+    assert error.count('\n') == 1
+    assert reason in error
+    assert str(dataset) in error
+
+
+def test_a_wrong_root_is_one_line_that_says_what_was_expected(tmp_path, capsys):
+    assert run('--data', tmp_path / 'nowhere') == 1
+    error = capsys.readouterr().err
+    assert error.count('\n') == 1
+    assert 'leftImg8bit' in error
+
+
+def test_an_output_that_cannot_be_written_is_one_line(dataset, tiny_checkpoint, tmp_path, capsys):
+    (tmp_path / 'file').write_text('')
+    output = tmp_path / 'file' / 'out'
+    assert run('--data', dataset, '--checkpoint', tiny_checkpoint, '--output', output) == 1
+    error = capsys.readouterr().err
+    assert error.count('\n') == 1
+    assert str(output) in error
