@@ -1,9 +1,14 @@
-from glob import glob
+from pathlib import Path
 
 from setuptools import find_packages, setup
 
 package_name = 'mtl_perception'
 share = f'share/{package_name}'
+
+
+def files(folder):
+    return [str(path) for path in sorted(Path(folder).iterdir()) if path.is_file()]
+
 
 setup(
     name=package_name,
@@ -12,16 +17,16 @@ setup(
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{package_name}']),
         (share, ['package.xml']),
-        (f'{share}/launch', glob('launch/*.launch.py')),
-        (f'{share}/config', glob('config/*')),
-        (f'{share}/checkpoints', glob('checkpoints/*')),
+        (f'{share}/launch', files('launch')),
+        (f'{share}/config', files('config')),
+        (f'{share}/checkpoints', files('checkpoints')),
     ],
     python_requires='>=3.10',
     install_requires=['setuptools'],
     zip_safe=True,
     maintainer='mtl_perception maintainers',
     maintainer_email='maintainers@mtl-perception.invalid',
-    description='Semantic labels, instances and metric depth from one forward pass, as ROS 2 topics.',
+    description='Semantic labels, instances and metric depth from one forward pass.',
     license='Apache-2.0',
     entry_points={
         'console_scripts': [

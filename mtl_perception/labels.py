@@ -1,6 +1,7 @@
 """The Cityscapes label table: which IDs, names, colours and roles the 34 labels have.
 
-The facts are those of Cordts et al., *The Cityscapes Dataset for Semantic Urban Scene Understanding*, CVPR 2016.
+The facts are those of Cordts et al., *The Cityscapes Dataset for Semantic Urban Scene
+Understanding*, CVPR 2016.
 """
 
 from typing import NamedTuple
@@ -65,11 +66,11 @@ COLORS = np.array([label.color for label in LABELS], np.uint8)
 """``(34, 3)`` RGB palette, indexed by label ID."""
 
 INSTANCE_ID_BASE = 1000
-"""An instance's ID is ``label · INSTANCE_ID_BASE + k``; smaller values are bare labels or group regions."""
+"""An instance's ID is ``label · INSTANCE_ID_BASE + k``; less is a bare label or a group region."""
 
 
 def lookup_table(ids: tuple[int, ...]) -> np.ndarray:
-    """Return a ``(256,)`` boolean table that is true at ``ids``, to index with an 8-bit label map."""
+    """Return a ``(256,)`` boolean table, true at ``ids``, to index with a label map."""
     table = np.zeros(256, bool)
     table[list(ids)] = True
     return table

@@ -18,3 +18,16 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp('checkpoint') / 'tiny.safetensors'
     save_checkpoint(path, network, CheckpointInfo(network.config, input_height=64, data='nothing'))
     return path
+
+
+@pytest.fixture(scope='session')
+def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a small dataset of synthetic streets: 8 frames to train on, 2 to validate on."""
+    from mtl_perception.data.cityscapes import write_frame
+    from mtl_perception.data.synthetic import synthetic_frame
+
+    root = tmp_path_factory.mktemp('streets')
+    for split, seed, count in (('train', 0, 8), ('val', 1, 2)):
+        for index in range(count):
+            write_frame(root, split, synthetic_frame(seed, index, height=64, width=128))
+    return root

@@ -1,7 +1,7 @@
 """The ``mtl`` command line: one module a command, each with ``add_arguments`` and ``main``.
 
-A command's module docstring is its help text. What it imports at its top is what ``mtl --help`` waits
-for, so everything heavy is imported inside ``main``.
+A command's module docstring is its help text. What it imports at its top is what ``mtl --help``
+waits for, so everything heavy is imported inside ``main``.
 """
 
 import argparse

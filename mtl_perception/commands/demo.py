@@ -4,7 +4,7 @@ Without --source the camera films a synthetic street, so that the result can be 
 truth; with it, the user's own pictures or video (and with their ground truth where they lie in the
 Cityscapes layout). Writes overview.png, metrics.json and bag/ (MCAP: input and outputs).
 
-examples:
+Examples:
   mtl demo
   mtl demo --source ~/pictures/street --output out/my_street
   mtl demo --source drive.mp4 --checkpoint my.safetensors --device cuda

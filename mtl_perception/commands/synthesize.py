@@ -1,12 +1,13 @@
-"""render synthetic streets with exact ground truth, as a dataset in the Cityscapes folder layout
+"""Render synthetic streets with exact ground truth, as a dataset in the Cityscapes folder layout.
 
-Every frame follows from the seed, the split and its number alone, so a run that was interrupted goes on
-where it stopped, and more frames of the same set are had by asking for more. The splits never share
-a street: train, val and test draw from three different sets for every seed.
+Every frame follows from the seed, the split and its number alone, so a run that was interrupted
+goes on where it stopped, and more frames of the same set are had by asking for more. The splits
+never share a street: train, val and test draw from three different sets for every seed.
 
-example:
-  mtl synthesize --output streets --split train --frames 10000 --size 256x512 --workers 8
-  mtl synthesize --output streets --split val --frames 500 --size 256x512 --preview streets/preview.png
+For example:
+
+  mtl synthesize --output streets --split train --frames 10000 --workers 8
+  mtl synthesize --output streets --split val --frames 500 --preview streets/preview.png
 """
 
 import argparse

@@ -3,7 +3,7 @@
 What is trained on what, for how long and how is in the configuration file; every value of it can be
 overridden on the command line.
 
-examples:
+Examples:
   mtl train fit --config config/train_synthetic.yaml --data.root out/synthetic
   mtl train fit --config config/train_synthetic.yaml --trainer.max_steps 1000
   mtl train fit --config config/train_synthetic.yaml --ckpt_path out/train/last.ckpt   (resume)

@@ -1,0 +1,1 @@
+"""Frames: reading, writing, augmenting and making them up."""

@@ -1,11 +1,11 @@
-"""Random changes of a frame that keep its ground truth true, and the tensors that training takes."""
+"""Random changes of a frame that keep its ground truth true, and the arrays training takes."""
 
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from mtl_perception.data.frame import Camera, Frame
+from mtl_perception.data.frame import Camera, Frame, resize_nearest
 from mtl_perception.network.multitask import OUTPUT_STRIDE
 from mtl_perception.tasks import depth, instance, semantic
 
@@ -17,8 +17,8 @@ class Augmentation:
     Attributes:
         scale: range of the zoom, relative to the input height; drawn log-uniformly.
         flip: probability of a horizontal flip.
-        photometric: strength of brightness, contrast, saturation, hue, blur and noise; 0 leaves colours alone,
-            1 is strong.
+        photometric: strength of brightness, contrast, saturation, hue, blur and noise; 0 leaves
+            colours alone, 1 is strong.
     """
 
     scale: tuple[float, float] = (0.7, 2.0)
@@ -43,8 +43,8 @@ def augment(
 ) -> Frame:
     """Return a random view of ``frame``, ``crop`` (height, width) pixels large.
 
-    At scale 1 the whole frame would be ``input_height`` rows high. What lies outside the frame is grey, void
-    and of unknown depth.
+    At scale 1 the whole frame would be ``input_height`` rows high. What lies outside the frame is
+    grey, void and of unknown depth.
     """
     zoom = np.exp(rng.uniform(*np.log(settings.scale)))
     height, width = frame.image.shape[:2]
@@ -61,9 +61,9 @@ def augment(
 def to_sample(frame: Frame) -> dict[str, np.ndarray | str | float]:
     """Return the frame as training takes it: the image, and targets at half its size.
 
-    ``image`` ``(H, W, 3)`` uint8; ``semantic`` ``(H/2, W/2)`` uint8; ``instance`` ``(2, H/2, W/2)`` and ``depth``
-    ``(H/2, W/2)`` float32; ``focal_length`` in pixels of the targets; ``name``. A task without ground truth
-    has a target without a valid pixel.
+    ``image`` ``(H, W, 3)`` uint8; ``semantic`` ``(H/2, W/2)`` uint8; ``instance`` ``(2, H/2, W/2)``
+    and ``depth`` ``(H/2, W/2)`` float32; ``focal_length`` in pixels of the targets; ``name``. A
+    task without ground truth has a target without a valid pixel.
     """
     height, width = (size // OUTPUT_STRIDE for size in frame.image.shape[:2])
     small = resize_frame(frame, height, width)
@@ -90,7 +90,7 @@ def to_sample(frame: Frame) -> dict[str, np.ndarray | str | float]:
 
 
 def resize_frame(frame: Frame, height: int, width: int) -> Frame:
-    """Return ``frame`` at another size: the image smoothly, all ground truth by nearest neighbour."""
+    """Return ``frame`` at another size: the image smoothly, the rest by nearest neighbour."""
     rows, columns = frame.image.shape[:2]
     camera = _camera(frame)
     if (rows, columns) == (height, width):
@@ -98,9 +98,7 @@ def resize_frame(frame: Frame, height: int, width: int) -> Frame:
     smooth = cv2.INTER_AREA if height < rows else cv2.INTER_LINEAR
 
     def nearest(values: np.ndarray | None) -> np.ndarray | None:
-        if values is None:
-            return None
-        return cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+        return None if values is None else resize_nearest(values, height, width)
 
     sx, sy = width / columns, height / rows
     return replace(
@@ -130,7 +128,7 @@ def flip_frame(frame: Frame) -> Frame:
 
     return replace(
         frame,
-        image=flipped(frame.image),
+        image=np.ascontiguousarray(frame.image[:, ::-1]),
         labels=flipped(frame.labels),
         instances=flipped(frame.instances),
         depth=flipped(frame.depth),
@@ -139,12 +137,10 @@ def flip_frame(frame: Frame) -> Frame:
 
 
 def crop_frame(frame: Frame, top: int, left: int, height: int, width: int) -> Frame:
-    """Return a window of ``frame``; it may reach beyond, where it is grey, void and of unknown depth."""
+    """Return a window of ``frame``; what lies beyond is grey, void and of unknown depth."""
     camera = _camera(frame)
 
-    def window(values: np.ndarray | None, outside: float) -> np.ndarray | None:
-        if values is None:
-            return None
+    def window(values: np.ndarray, outside: float) -> np.ndarray:
         result = np.full((height, width, *values.shape[2:]), outside, values.dtype)
         rows, columns = values.shape[:2]
         y0, y1 = max(0, top), min(rows, top + height)
@@ -155,9 +151,9 @@ def crop_frame(frame: Frame, top: int, left: int, height: int, width: int) -> Fr
     return replace(
         frame,
         image=window(frame.image, 127),
-        labels=window(frame.labels, 0),
-        instances=window(frame.instances, 0),
-        depth=window(frame.depth, np.nan),
+        labels=None if frame.labels is None else window(frame.labels, 0),
+        instances=None if frame.instances is None else window(frame.instances, 0),
+        depth=None if frame.depth is None else window(frame.depth, np.nan),
         camera=replace(camera, cx=camera.cx - left, cy=camera.cy - top),
     )
 

@@ -1,8 +1,8 @@
 """Read and write street frames in the folder layout of Cityscapes.
 
-``ROOT/leftImg8bit/SPLIT/CITY/NAME_leftImg8bit.png`` (or ``.jpg``) is a frame; the files of its ground truth
-lie beside it under ``gtFine``, ``disparity`` and ``camera``. A file that is absent means that the
-frame lacks that ground truth.
+``ROOT/leftImg8bit/SPLIT/CITY/NAME_leftImg8bit.png`` (or ``.jpg``) is a frame; the files of its
+ground truth lie beside it under ``gtFine``, ``disparity`` and ``camera``. A file that is absent
+means that the frame lacks that ground truth.
 """
 
 import json
@@ -43,7 +43,8 @@ class FramePaths:
         """Read the image and what ground truth there is.
 
         Raises:
-            DatasetError: a file cannot be decoded, has another type, or another size than the image.
+            DatasetError: a file cannot be decoded, has another type, or another size than the
+                image.
         """
         image, camera = self.read_image(), self.read_camera()
         labels = instances = depth = None
@@ -116,8 +117,8 @@ def pair(image: Path) -> FramePaths:
 def write_frame(root: Path, split: str, frame: Frame) -> None:
     """Write ``frame`` (named ``CITY_SEQUENCE_FRAME``) below ``root``, the image last.
 
-    Every file appears complete or not at all, so a frame whose image exists is complete. Infinite and
-    unknown depth is written as 0, Cityscapes' mark for an invalid disparity.
+    Every file appears complete or not at all, so a frame whose image exists is complete. Infinite
+    and unknown depth is written as 0, Cityscapes' mark for an invalid disparity.
 
     Raises:
         ValueError: the frame has a depth and no camera to express it in.

@@ -1,22 +1,24 @@
-"""One street frame with its ground truth, as every reader produces it and every consumer takes it."""
+"""One street frame with its ground truth, as readers produce it and consumers take it."""
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 CITYSCAPES_BASELINE = 0.2093
 """Metres between the cameras of Cityscapes' stereo rig: the reference rig of the depth task."""
 
 CITYSCAPES_FOCAL_RATIO = 2262.52 / 1024
-"""Focal length of Cityscapes' camera over its image height, for a camera that does not tell its own."""
+"""Focal length of Cityscapes' camera over its image height, assumed where none is stated."""
 
 
 @dataclass(frozen=True)
 class Camera:
     """A rectified pinhole camera: focal lengths and principal point in pixels of the frame's image.
 
-    ``baseline`` (metres) and the extrinsic values are used only to read and write Cityscapes' files:
-    ``height`` is metres above the road, ``pitch`` radians, positive when the camera looks down.
+    ``baseline`` (metres) and the extrinsic values are used only to read and write Cityscapes'
+    files: ``height`` is metres above the road, ``pitch`` radians, positive when the camera looks
+    down.
     """
 
     fx: float
@@ -30,14 +32,16 @@ class Camera:
 
 @dataclass(frozen=True)
 class Frame:
-    """An image and the ground truth there is for it; ``None`` where the frame lacks that ground truth.
+    """An image and the ground truth there is for it, ``None`` where there is none.
 
     Attributes:
-        name: what to call the frame in messages and file names, ``city_sequence_frame`` in Cityscapes.
+        name: what to call the frame in messages and file names, ``city_sequence_frame`` in
+            Cityscapes.
         image: ``(H, W, 3)`` uint8, RGB.
         labels: ``(H, W)`` uint8, Cityscapes label IDs.
         instances: ``(H, W)`` int32, ``label · 1000 + k`` on instances, the bare label ID elsewhere.
-        depth: ``(H, W)`` float32, metres along the optical axis; +Inf is infinitely far, NaN unknown.
+        depth: ``(H, W)`` float32, metres along the optical axis; +Inf is infinitely far, NaN
+            unknown.
         camera: the frame's intrinsics, if its source states them.
     """
 
@@ -54,3 +58,8 @@ class Frame:
         if self.camera is not None:
             return self.camera.fy
         return CITYSCAPES_FOCAL_RATIO * self.image.shape[0]
+
+
+def resize_nearest(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return a map at another size, every value being one that it had before."""
+    return cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)

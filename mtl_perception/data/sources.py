@@ -1,4 +1,4 @@
-"""Where images come from: a picture, a folder of them, a video, a camera device or a synthetic street."""
+"""Where images come from: pictures, videos, camera devices or a synthetic street."""
 
 import itertools
 import logging

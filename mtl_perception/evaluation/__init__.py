@@ -1,0 +1,1 @@
+"""Measuring predictions against ground truth."""

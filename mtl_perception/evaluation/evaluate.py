@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from mtl_perception.data.cityscapes import FramePaths
-from mtl_perception.data.frame import Frame
+from mtl_perception.data.frame import Frame, resize_nearest
 from mtl_perception.evaluation.metrics import DepthMetrics, OffsetMetrics
 from mtl_perception.evaluation.official import OfficialInstance, OfficialSemantic
 from mtl_perception.evaluation.report import FrameGallery, InstanceReport, Metrics, write_metrics
@@ -89,7 +88,7 @@ class Evaluation:
         if resized.instances is not None:
             self._instance.add(resized.instances, resized.scores, true)
         if prediction.offsets is not None:
-            small = _resize(true, *prediction.offsets.shape[1:])
+            small = resize_nearest(true, *prediction.offsets.shape[1:])
             self._offsets.update(prediction.offsets, instance.target(small))
 
     def _add_depth(
@@ -105,7 +104,7 @@ class Evaluation:
         if prediction.disparity is not None:
             height, width = prediction.disparity.shape
             focal_length = frame.focal_length * height / frame.image.shape[0]
-            small = _resize(true, height, width)
+            small = resize_nearest(true, height, width)
             self._depth.update_disparity(
                 prediction.disparity, depth.disparity_from_depth(small, focal_length)
             )
@@ -143,7 +142,3 @@ def evaluate(predictor: 'Predictor', frames: Sequence[FramePaths], output: Path)
             msg = f'{frame.name}: {err}'
             raise ValueError(msg) from err
     return evaluation.write(output)
-
-
-def _resize(values: np.ndarray, height: int, width: int) -> np.ndarray:
-    return cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)

@@ -5,14 +5,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
+from torch import Tensor
 
-from mtl_perception.data.frame import CITYSCAPES_FOCAL_RATIO
+from mtl_perception.data.frame import CITYSCAPES_FOCAL_RATIO, resize_nearest
 from mtl_perception.inference.runtimes import create_runtime
 from mtl_perception.network.checkpoint import CheckpointError, load_checkpoint
-from mtl_perception.network.multitask import OUTPUT_STRIDE, input_size
+from mtl_perception.network.multitask import OUTPUT_STRIDE, NetworkOutput, input_size
 from mtl_perception.tasks import TASKS, semantic
 from mtl_perception.tasks.depth import decode as decode_depth
 from mtl_perception.tasks.instance import GroupingParameters, group_instances
@@ -25,10 +27,11 @@ class Prediction:
     Attributes:
         labels: uint8 label IDs.
         confidence: uint8, 255 is certain.
-        instances: uint16, ``label · 1000 + k``, the bare label elsewhere; ``None`` when not asked for.
+        instances: uint16, ``label · 1000 + k``, the bare label elsewhere; ``None`` when not asked
+            for.
         scores: for each instance ID how sure its class is, 0 to 1.
-        depth: float32 metres along the optical axis, +Inf beyond the maximum, NaN invalid; ``None`` when
-            not asked for.
+        depth: float32 metres along the optical axis, +Inf beyond the maximum, NaN invalid; ``None``
+            when not asked for.
         offsets: ``(2, h, w)`` float32 (dx, dy), pixels of the network's output map.
         disparity: float32, of the reference rig, pixels of the network's output map.
         milliseconds: how long each stage took.
@@ -44,21 +47,19 @@ class Prediction:
     milliseconds: dict[str, float] = field(default_factory=dict)
 
     def resized(self, height: int, width: int) -> 'Prediction':
-        """Return the maps at another size, by nearest neighbour; offsets and disparity are left out."""
+        """Return the maps, without offsets and disparity, resized by nearest neighbour."""
         if self.labels.shape == (height, width):
             return self
 
-        def nearest(values: np.ndarray | None) -> np.ndarray | None:
-            if values is None:
-                return None
-            return cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+        def resized(values: np.ndarray | None) -> np.ndarray | None:
+            return None if values is None else resize_nearest(values, height, width)
 
         return replace(
             self,
-            labels=nearest(self.labels),
-            confidence=nearest(self.confidence),
-            instances=nearest(self.instances),
-            depth=nearest(self.depth),
+            labels=resize_nearest(self.labels, height, width),
+            confidence=resize_nearest(self.confidence, height, width),
+            instances=resized(self.instances),
+            depth=resized(self.depth),
             offsets=None,
             disparity=None,
         )
@@ -119,7 +120,7 @@ class Predictor:
         return rows // OUTPUT_STRIDE, columns // OUTPUT_STRIDE
 
     def warm_up(self, height: int, width: int) -> None:
-        """Run every stage once for images of this size, so that the first real one does not wait."""
+        """Run every stage once for images of this size, so that the first one does not wait."""
         self.predict(np.zeros((height, width, 3), np.uint8))
 
     def predict(
@@ -144,13 +145,13 @@ class Predictor:
             rows, columns = input_size(height, width, self.info.input_height)
             image = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
         with stages.measure('network'):
-            output = self._runtime.run(image)
-            maps = semantic.decode(output.semantic)
+            logits, votes, disparity = _heads(self._runtime.run(image))
+            maps = semantic.decode(logits)
             labels, confidence = (values[0].cpu().numpy() for values in maps)
         prediction = Prediction(labels, confidence, milliseconds=stages.milliseconds)
         if instances:
             with stages.measure('instance'):
-                offsets = output.instance[0].float().cpu().numpy()
+                offsets = votes[0].float().cpu().numpy()
                 grouped = group_instances(labels, confidence, offsets, self.grouping)
             prediction = replace(
                 prediction, instances=grouped.ids, scores=grouped.scores, offsets=offsets
@@ -158,17 +159,22 @@ class Predictor:
         if depth:
             with stages.measure('depth'):
                 focal_ratio = focal_length / height if focal_length else CITYSCAPES_FOCAL_RATIO
-                metres = decode_depth(output.depth, focal_ratio * len(labels), self.max_depth)
+                metres = decode_depth(disparity, focal_ratio * len(labels), self.max_depth)
                 prediction = replace(
                     prediction,
                     depth=metres[0].cpu().numpy(),
-                    disparity=output.depth[0, 0].float().cpu().numpy(),
+                    disparity=disparity[0, 0].float().cpu().numpy(),
                 )
         return prediction
 
     def close(self) -> None:
         """Let go of the network and its memory."""
         del self._runtime
+
+
+def _heads(output: NetworkOutput) -> tuple[Tensor, Tensor, Tensor]:
+    """Return all three outputs, of which ``Predictor`` made sure that the network has them."""
+    return cast(tuple[Tensor, Tensor, Tensor], (output.semantic, output.instance, output.depth))
 
 
 class _Stages:

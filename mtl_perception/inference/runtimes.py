@@ -14,7 +14,7 @@ class Runtime(Protocol):
     name: str
 
     def run(self, image: np.ndarray) -> NetworkOutput:
-        """Return the outputs, N = 1, for an ``(h, w, 3)`` uint8 RGB image of the network's input size."""
+        """Return the outputs, N = 1, for an ``(h, w, 3)`` uint8 RGB image of the input size."""
 
 
 class TorchRuntime:
@@ -30,9 +30,9 @@ class TorchRuntime:
     def __init__(self, network: MultiTaskNetwork, device: torch.device) -> None:
         self._device = device
         self._dtype = torch.bfloat16 if _multiplies_bfloat16(device) else torch.float32
-        self._network = network.eval().to(
-            device, dtype=self._dtype, memory_format=torch.channels_last
-        )
+        self._network = network.eval().to(device, self._dtype)
+        # mypy knows only the overloads without a memory format.
+        self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()
     def run(self, image: np.ndarray) -> NetworkOutput:
@@ -45,7 +45,7 @@ RUNTIMES = {'torch': TorchRuntime}
 
 
 def create_runtime(name: str, network: MultiTaskNetwork, device: str) -> Runtime:
-    """Return the runtime ``name`` (``auto``: the fastest there is) on ``device`` (``auto``: a GPU if any).
+    """Return a runtime; ``auto`` is the fastest there is, on a GPU if there is one.
 
     Raises:
         ValueError: unknown name, or a device that this machine does not have.
@@ -57,7 +57,7 @@ def create_runtime(name: str, network: MultiTaskNetwork, device: str) -> Runtime
 
 
 def resolve_device(name: str) -> torch.device:
-    """Return the PyTorch device called ``name``; ``auto`` is a GPU where there is one, else the CPU.
+    """Return the PyTorch device called ``name``; ``auto`` is a GPU if there is one, else the CPU.
 
     Raises:
         ValueError: not a device, or not one of this machine.

@@ -1,0 +1,1 @@
+"""The multi-task network and its checkpoint files."""

@@ -1,8 +1,8 @@
 """The encoder: a ResNet without its classifier, dilated so that its features keep their resolution.
 
-He et al., *Deep Residual Learning for Image Recognition*, CVPR 2016; dilation as in Yu, Koltun, Funkhouser,
-*Dilated Residual Networks*, CVPR 2017. Modules are named as torchvision names them, so its ImageNet
-weights load as they are.
+He et al., *Deep Residual Learning for Image Recognition*, CVPR 2016; dilation as in Yu, Koltun,
+Funkhouser, *Dilated Residual Networks*, CVPR 2017. Modules are named as torchvision names them, so
+its ImageNet weights load as they are.
 """
 
 from pathlib import Path
@@ -18,11 +18,11 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, inputs: int, width: int, stride: int, dilation: int, first: int) -> None:
+    def __init__(self, inputs: int, width: int, stride: int, dilations: tuple[int, int]) -> None:
         super().__init__()
-        self.conv1 = _conv3x3(inputs, width, stride, first)
+        self.conv1 = _conv3x3(inputs, width, stride, dilations[0])
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = _conv3x3(width, width, 1, dilation)
+        self.conv2 = _conv3x3(width, width, 1, dilations[1])
         self.bn2 = nn.BatchNorm2d(width)
         self.downsample = _shortcut(inputs, width * self.expansion, stride)
 
@@ -33,16 +33,16 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """A 1×1, a 3×3 (which carries the stride, as in torchvision) and a 1×1 convolution and a shortcut."""
+    """1×1, 3×3 (with the stride, as in torchvision) and 1×1 convolutions and a shortcut."""
 
     expansion = 4
 
-    def __init__(self, inputs: int, width: int, stride: int, dilation: int, first: int) -> None:
+    def __init__(self, inputs: int, width: int, stride: int, dilations: tuple[int, int]) -> None:
         super().__init__()
         outputs = width * self.expansion
         self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = _conv3x3(width, width, stride, first)
+        self.conv2 = _conv3x3(width, width, stride, dilations[0])
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(outputs)
@@ -102,13 +102,18 @@ class Encoder(nn.Module):
         for i, (width, depth, (step, dilation)) in enumerate(
             zip(widths, depths, STRIDES[stride], strict=True), start=1
         ):
-            # The first block of a dilated stage still has the dilation of the stage before, which is
-            # what torchvision's weights for dilated networks were trained with.
-            blocks = [block(inputs, width, step, dilation, previous)]
+            # Where a stride was taken away, the convolution that had it still sees what the stage
+            # before sees; what follows it is dilated further.
+            blocks = [block(inputs, width, step, (previous, dilation))]
             inputs, previous = width * block.expansion, dilation
-            blocks += [block(inputs, width, 1, dilation, dilation) for _ in range(depth - 1)]
+            blocks += [block(inputs, width, 1, (dilation, dilation)) for _ in range(depth - 1)]
             self.add_module(f'layer{i}', nn.Sequential(*blocks))
         self.apply(_initialize)
+
+    layer1: nn.Module
+    layer2: nn.Module
+    layer3: nn.Module
+    layer4: nn.Module
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(x)))

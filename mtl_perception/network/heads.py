@@ -1,4 +1,4 @@
-"""What stands on the encoder: a head for each task and, optionally, the context module before them."""
+"""What stands on the encoder: a head for each task and, optionally, a context module."""
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 
 def task_head(inputs: int, width: int, outputs: int) -> nn.Sequential:
-    """Return 3×3 and 1×1 convolutions of ``width`` channels with ReLU, and a linear 1×1 to ``outputs``.
+    """Return a 3×3 and a 1×1 convolution with ReLU, ``width`` channels each, and a linear 1×1 one.
 
     The last layer is linear because offsets have a sign.
     """
@@ -22,8 +22,8 @@ def task_head(inputs: int, width: int, outputs: int) -> nn.Sequential:
 class ASPP(nn.Module):
     """Atrous spatial pyramid pooling with image-level features.
 
-    Chen et al., *Rethinking Atrous Convolution for Semantic Image Segmentation*, arXiv 1706.05587, with 256
-    channels a branch. Maps ``(N, inputs, H, W)`` to ``(N, 256, H, W)``.
+    Chen et al., *Rethinking Atrous Convolution for Semantic Image Segmentation*, arXiv 1706.05587,
+    with 256 channels a branch. Maps ``(N, inputs, H, W)`` to ``(N, 256, H, W)``.
 
     Args:
         inputs: channels of the features.

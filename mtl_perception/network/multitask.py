@@ -1,7 +1,7 @@
 """The network: one encoder, a head for each task, every output at half the input's size.
 
-Kendall, Gal, Cipolla, *Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry and Semantics*,
-CVPR 2018.
+Kendall, Gal, Cipolla, *Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry and
+Semantics*, CVPR 2018.
 """
 
 from collections.abc import Mapping, Sequence
@@ -65,7 +65,7 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class NetworkOutput:
-    """What the heads say, at half the input's size ``(h, w)``; ``None`` where there is no such head.
+    """What the heads say, at half the input's size ``(h, w)``; ``None`` for a head there is not.
 
     Attributes:
         semantic: ``(N, 34, h, w)`` logits.
@@ -112,7 +112,7 @@ class MultiTaskNetwork(nn.Module):
 
 
 def normalize(images: Tensor) -> Tensor:
-    """Turn ``(N, H, W, 3)`` uint8 RGB into ``(N, 3, H, W)`` float32 of ImageNet's mean and deviation."""
+    """Turn ``(N, H, W, 3)`` uint8 RGB into ``(N, 3, H, W)`` float32 with ImageNet's statistics."""
     mean = torch.tensor(IMAGENET_MEAN, device=images.device) * 255
     std = torch.tensor(IMAGENET_STD, device=images.device) * 255
     return ((images.float() - mean) / std).permute(0, 3, 1, 2)
@@ -121,7 +121,8 @@ def normalize(images: Tensor) -> Tensor:
 def input_size(height: int, width: int, input_height: int) -> tuple[int, int]:
     """Return the (height, width) at which the network sees a ``height`` × ``width`` image.
 
-    ``input_height`` rows, and the width that keeps the aspect ratio up to rounding to a multiple of 32.
+    ``input_height`` rows, and the width that keeps the aspect ratio up to rounding to a multiple of
+    32.
     """
     columns = round(width * input_height / height / SIZE_MULTIPLE) * SIZE_MULTIPLE
     return input_height, max(SIZE_MULTIPLE, columns)

@@ -1,1 +1,1 @@
-"""The core as ROS 2 nodes: messages in, messages out; no tensors here."""
+"""The ROS 2 side: the node, a camera, and the messages between them."""

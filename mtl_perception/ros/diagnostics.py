@@ -285,12 +285,14 @@ def _rate(times: deque[float], now: float) -> float:
 def _missing(stamps: list[float]) -> int:
     """Return how many stamps are missing, given that images are evenly spaced.
 
-    The spacing is taken to be the first quartile of the gaps: right until three in four are lost.
+    The spacing is the mean of the gaps that are less than two of the shortest quarter's, which is
+    right with jitter and until three images in four are missing.
     """
     gaps = [later - earlier for earlier, later in itertools.pairwise(stamps)]
     if len(gaps) < 4:
         return 0
-    spacing = statistics.quantiles(gaps, n=4)[0]
+    short = statistics.quantiles(gaps, n=4)[0]
+    spacing = statistics.fmean(gap for gap in gaps if gap < 1.75 * short)
     return sum(max(0, round(gap / spacing) - 1) for gap in gaps)
 
 

@@ -83,7 +83,7 @@ class Pipeline:
         self.predictor.grouping = values.grouping
 
     def warm_up(self) -> None:
-        """Run every stage once, so that the first image does not wait for what is built on demand."""
+        """Run every stage once: some build tables or compile code at their first call."""
         height, width = WARM_UP_SIZE
         header = Header()
         camera = Camera(width, width, width / 2, height / 2)

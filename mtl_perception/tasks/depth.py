@@ -1,8 +1,8 @@
 """The depth task: inverse depth as the disparity that a reference stereo rig would see.
 
-The rig has Cityscapes' baseline and the focal length of the camera at hand, measured in pixels of the output
-map, so one network stays metric across lenses: what a pixel looks like depends on focal length over
-depth alone.
+The rig has Cityscapes' baseline and the focal length of the camera at hand, measured in pixels of
+the output map, so one network stays metric across lenses: what a pixel looks like depends on focal
+length over depth alone.
 """
 
 import numpy as np
@@ -21,7 +21,8 @@ def target(depth: np.ndarray, labels: np.ndarray | None, focal_length: float) ->
 
     Args:
         depth: ``(H, W)`` metres, +Inf infinitely far, NaN unknown.
-        labels: ``(H, W)`` label IDs; sky is infinitely far whatever ``depth`` says. ``None``: no labels.
+        labels: ``(H, W)`` label IDs; sky is infinitely far whatever ``depth`` says. ``None``: no
+            labels.
         focal_length: in pixels of these maps.
     """
     disparity = disparity_from_depth(depth, focal_length)

@@ -18,8 +18,8 @@ MAX_INSTANCES = INSTANCE_ID_BASE
 def target(instances: np.ndarray) -> np.ndarray:
     """Return the offset (dx, dy) from each pixel to its instance's centroid, ``(2, H, W)`` float32.
 
-    The centroid is that of the pixels visible in ``instances``. NaN where there is none: outside the
-    evaluated thing classes and on group regions, whose IDs are below 1000.
+    The centroid is that of the pixels visible in ``instances``. NaN where there is none: outside
+    the evaluated thing classes and on group regions, whose IDs are below 1000.
 
     Args:
         instances: ``(H, W)`` instance IDs, ``label · 1000 + k``.
@@ -37,7 +37,7 @@ def target(instances: np.ndarray) -> np.ndarray:
 
 
 def loss(offsets: Tensor, target: Tensor) -> LossSum:
-    """Return \\|dx\\| + \\|dy\\| of the error, summed over pixels with a centroid.
+    """Return the L1 norm of the error, summed over pixels with a centroid.
 
     Args:
         offsets: ``(N, 2, H, W)`` pixels.
@@ -91,8 +91,8 @@ class Instances:
     """Instances of one frame.
 
     Attributes:
-        ids: ``(H, W)`` uint16, ``label · 1000 + k`` with k = 0 the largest of its class; the bare label
-            ID on stuff and on thing pixels that belong to no instance.
+        ids: ``(H, W)`` uint16, ``label · 1000 + k`` with k = 0 the largest of its class; the bare
+            label ID on stuff and on thing pixels that belong to no instance.
         scores: for each instance ID the mean probability of its class on its pixels.
     """
 
@@ -104,7 +104,7 @@ def group_instances(
     labels: np.ndarray,
     confidence: np.ndarray,
     offsets: np.ndarray,
-    parameters: GroupingParameters = GroupingParameters(),  # noqa: B008 (frozen)
+    parameters: GroupingParameters = GroupingParameters(),
 ) -> Instances:
     """Group the pixels of each thing class by where their votes meet.
 

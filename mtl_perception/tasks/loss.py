@@ -1,15 +1,16 @@
 """What a task's loss returns: a sum over valid pixels and their count."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from torch import Tensor
 
 
-class LossSum(NamedTuple):
+@dataclass(frozen=True)
+class LossSum:
     """A loss summed over valid pixels, and how many there were.
 
-    Kept apart so that the mean is taken over the valid pixels of the whole batch, however many processes
-    share it.
+    Kept apart so that the mean is taken over the valid pixels of the whole batch, however many
+    processes share it.
     """
 
     total: Tensor

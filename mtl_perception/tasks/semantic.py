@@ -16,7 +16,7 @@ IGNORE = 255
 
 
 def target(labels: np.ndarray) -> np.ndarray:
-    """Return ``labels`` (``(H, W)`` uint8 label IDs) with every void label replaced by ``IGNORE``."""
+    """Return ``labels``, ``(H, W)`` uint8, with every void label replaced by ``IGNORE``."""
     return np.where(IS_EVALUATED[labels], labels, np.uint8(IGNORE))
 
 
@@ -32,7 +32,7 @@ def loss(logits: Tensor, target: Tensor) -> LossSum:
 
 
 class SemanticMaps(NamedTuple):
-    """``labels``: ``(N, H, W)`` uint8 label IDs; ``confidence``: ``(N, H, W)`` uint8, 255 is certain."""
+    """Label IDs and confidence (255 is certain), both ``(N, H, W)`` uint8."""
 
     labels: Tensor
     confidence: Tensor

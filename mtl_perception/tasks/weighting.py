@@ -1,7 +1,7 @@
 """How the losses of several tasks, of different units, become one.
 
-Kendall, Gal, Cipolla, *Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry and Semantics*,
-CVPR 2018.
+Kendall, Gal, Cipolla, *Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry and
+Semantics*, CVPR 2018.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,8 +20,8 @@ MAX_LOG_VARIANCE = 10.0
 class UncertaintyWeighting(nn.Module):
     """Weights learned as each task's homoscedastic uncertainty, ``s = log σ²``, from ``s = 0``.
 
-    The total ``Σ c·e^(−s)·loss + ½·s``, with ``c`` = 1 for cross-entropy and ½ for L1, is a negative
-    log-likelihood and can be below zero. It is smallest at ``s = log(2c·loss)``.
+    The total ``Σ c·e^(−s)·loss + ½·s``, with ``c`` = 1 for cross-entropy and ½ for L1, is a
+    negative log-likelihood and can be below zero. It is smallest at ``s = log(2c·loss)``.
     """
 
     def __init__(self, tasks: Iterable[str] = TASKS) -> None:
@@ -31,7 +31,7 @@ class UncertaintyWeighting(nn.Module):
         )
 
     def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """Return the weighted total of ``losses``; the weight of a task that is absent stays as it is."""
+        """Return the weighted total of ``losses``; an absent task's weight stays as it is."""
         terms = []
         for task, loss in losses.items():
             s = self._clamped(task)

@@ -1,6 +1,7 @@
 """``mtl train``: LightningCLI over the module and its data, which ends with a checkpoint to use."""
 
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ def run(arguments: list[str]) -> None:
     Raises:
         ValueError, FileNotFoundError: a value or a file of the configuration cannot be used.
     """
+    # Given as ``args``, LightningCLI would warn that the command line has arguments too.
+    sys.argv[:] = ['mtl train', *arguments]
     TrainingCLI(
         MultiTaskModule,
         StreetData,
-        args=arguments,
         seed_everything_default=0,
         save_config_kwargs={'overwrite': True},
     )
@@ -33,7 +35,7 @@ class TrainingCLI(LightningCLI):
     """Writes a ``.safetensors`` checkpoint when training has ended."""
 
     def after_fit(self) -> None:
-        """Write the trained network with what it was trained on, and how, beside Lightning's files."""
+        """Write the trained network, what it was trained on and how, beside Lightning's files."""
         if not self.trainer.is_global_zero:
             return
         path = Path(self.trainer.default_root_dir) / CHECKPOINT_NAME

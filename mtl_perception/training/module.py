@@ -1,6 +1,7 @@
 """Training with Lightning: the module with its losses and metrics, and the data it is fed."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,14 +9,12 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassJaccardIndex
 
 from mtl_perception.data.augmentation import Augmentation, augment, resize_frame, to_sample
 from mtl_perception.data.cityscapes import FramePaths, count_ground_truth, find_frames
-from mtl_perception.labels import NUM_LABELS
 from mtl_perception.network.checkpoint import CheckpointError, load_checkpoint
 from mtl_perception.network.encoder import load_pretrained
 from mtl_perception.network.multitask import (
@@ -29,10 +28,9 @@ from mtl_perception.network.multitask import (
 from mtl_perception.tasks import depth, instance, semantic
 from mtl_perception.tasks.loss import LossSum
 from mtl_perception.tasks.weighting import FixedWeighting, UncertaintyWeighting
+from mtl_perception.training.metrics import ValidationMetrics
 
 LOSSES = {'semantic': semantic.loss, 'instance': instance.loss, 'depth': depth.loss}
-MAX_EVALUATED_DEPTH = 80.0
-"""Metres up to which depth counts in the metrics."""
 
 
 class MultiTaskModule(L.LightningModule):
@@ -40,8 +38,10 @@ class MultiTaskModule(L.LightningModule):
 
     Args:
         network: what to train.
-        pretrained: ImageNet weights of the encoder, with torchvision's names (.pth or .safetensors).
-        initial: a checkpoint of this package with the same network, to go on from its weights.
+        pretrained: ImageNet weights of the encoder, with torchvision's names (.pth or
+            .safetensors).
+        initial: a checkpoint of this package with the same network, but for the stride, to go on
+            from its weights.
         weighting: ``uncertainty`` learns the tasks' weights, ``fixed`` takes ``fixed_weights``.
         fixed_weights: weight of each task's loss, used with ``fixed``.
         optimizer: ``sgd`` with Nesterov momentum 0.9, or ``adamw``.
@@ -68,30 +68,24 @@ class MultiTaskModule(L.LightningModule):
             load_pretrained(self.network.encoder, pretrained)
         if initial is not None:
             self.network.load_state_dict(_weights_of(initial, network))
-        self.network.to(memory_format=torch.channels_last)
+        # mypy knows only the overloads without a memory format.
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.weighting = _weighting(weighting, network, fixed_weights)
         self.optimizer_name = optimizer
         self.learning_rate = learning_rate
         self.warmup_steps = warmup_steps
         self.weight_decay = weight_decay
-        self.metrics = torch.nn.ModuleDict(
-            {
-                'semantic': MulticlassJaccardIndex(
-                    NUM_LABELS, ignore_index=semantic.IGNORE, average='none'
-                ),
-                'instance': MeanMetric(),
-                'depth': MeanMetric(),
-                'abs_rel': MeanMetric(),
-            }
-        )
+        self.metrics = ValidationMetrics()
 
     def forward(self, images: Tensor) -> NetworkOutput:
         """Run the network on ``(N, H, W, 3)`` uint8 RGB."""
         return self.network(normalize(images))
 
-    def training_step(self, batch: Mapping[str, Any], _index: int) -> Tensor:
+    def training_step(self, batch: Mapping[str, Any], _index: int) -> Tensor | None:
         """Return the weighted total of the losses, and log each of them."""
         losses = self.losses(self(batch['image']), batch)
+        if not losses:
+            return None  # Lightning skips the step
         total = self.weighting(losses)
         values = {f'train/{task}': loss.detach() for task, loss in losses.items()}
         self.log_dict({'train/total': total.detach(), **values}, prog_bar=True)
@@ -113,43 +107,14 @@ class MultiTaskModule(L.LightningModule):
 
     def validation_step(self, batch: Mapping[str, Any], _index: int) -> None:
         """Add a batch to the metrics, pooled over pixels."""
-        output = self(batch['image'])
-        if output.semantic is not None:
-            labels = semantic.decode(output.semantic).labels
-            self.metrics['semantic'].update(labels, batch['semantic'].long())
-        if output.instance is not None:
-            known = ~batch['instance'][:, 0].isnan()
-            error = (output.instance.float() - batch['instance']).norm(dim=1)
-            _update(self.metrics['instance'], error[known])
-        if output.depth is not None:
-            self._add_depth(output.depth[:, 0].float(), batch)
-
-    def _add_depth(self, disparity: Tensor, batch: Mapping[str, Any]) -> None:
-        target = batch['depth']
-        known = target > 0  # neither unknown nor sky
-        _update(self.metrics['depth'], (disparity - target)[known].abs())
-        rig = batch['focal_length'].float()[:, None, None] * depth.CITYSCAPES_BASELINE
-        metres = rig / target
-        counted = known & (metres <= MAX_EVALUATED_DEPTH)
-        predicted = rig / disparity.clamp(min=1e-3)
-        _update(self.metrics['abs_rel'], ((predicted - metres).abs() / metres)[counted])
+        self.metrics.update(self(batch['image']), batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics and start them anew."""
-        iou = self.metrics['semantic']
-        figures = {}
-        if iou.update_called:
-            present = iou.confmat.sum(1) > 0
-            figures['val/iou'] = iou.compute()[present].mean()
-        names = {'instance': 'offset_px', 'depth': 'disparity_px', 'abs_rel': 'abs_rel'}
-        for metric, name in names.items():
-            if self.metrics[metric].update_called:
-                figures[f'val/{name}'] = self.metrics[metric].compute()
-        self.log_dict(figures, prog_bar=True)
-        for metric in self.metrics.values():
-            metric.reset()
+        self.log_dict(self.metrics.compute(), prog_bar=True)
+        self.metrics.reset()
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return the optimizer, uncertainties in a group without weight decay, and its schedule."""
         groups = [
             {'params': list(self.network.parameters()), 'weight_decay': self.weight_decay},
@@ -250,7 +215,7 @@ class StreetData(L.LightningDataModule):
 
 
 class TrainingFrames(Dataset):
-    """Random views of frames; what is drawn depends on the seed, the frame and how often it was read."""
+    """Random views of frames."""
 
     def __init__(
         self,
@@ -288,9 +253,8 @@ class ValidationFrames(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         frame = self._frames[index].read()
-        return to_sample(
-            resize_frame(frame, *input_size(*frame.image.shape[:2], self._input_height))
-        )
+        height, width = frame.image.shape[:2]
+        return to_sample(resize_frame(frame, *input_size(height, width, self._input_height)))
 
 
 def _weighting(
@@ -306,15 +270,11 @@ def _weighting(
 
 def _weights_of(path: Path, config: NetworkConfig) -> dict[str, Tensor]:
     network, info = load_checkpoint(path)
-    if info.network != config:
+    # The stride changes how far apart the weights look, not their shapes.
+    if replace(info.network, stride=config.stride) != config:
         msg = f'{path}: holds the network {info.network}, but {config} is to be trained'
         raise CheckpointError(msg)
     return network.state_dict()
-
-
-def _update(metric: MeanMetric, values: Tensor) -> None:
-    if values.numel():
-        metric.update(values)
 
 
 def _mean_over_processes(loss: LossSum) -> Tensor | None:

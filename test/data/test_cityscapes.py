@@ -1,4 +1,4 @@
-"""The Cityscapes folder layout: what is written is read, what is missing is a missing task, damage is named."""
+"""The Cityscapes layout: what is written is read, what is missing is missing, damage is named."""
 
 import json
 from dataclasses import replace

@@ -9,7 +9,7 @@ BLOCKS = {'resnet18': 2, 'resnet34': 2, 'resnet50': 3, 'resnet101': 3}
 
 
 def torchvision_shapes(name: str) -> dict[str, tuple[int, ...]]:
-    """Return the names and shapes of torchvision's ResNet weights, written down from the paper's table."""
+    """Return the names and shapes of torchvision's weights, after the paper's table."""
     depths = {
         'resnet18': (2, 2, 2, 2),
         'resnet34': (3, 4, 6, 3),

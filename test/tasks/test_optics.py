@@ -68,7 +68,7 @@ def test_plot_is_identical_to_that_of_scikit_learn(
 ) -> None:
     rng = np.random.default_rng(KINDS.index(kind))
     for _ in range(34):
-        n = int(rng.integers(2, 180))
+        n = int(rng.integers(2, 130))
         min_samples = int(rng.integers(2, min(n, 25) + 1))
         max_eps = float(rng.choice((np.inf, 0.0, 1.0, 5.0, 20.0, rng.uniform(0.5, 10))))
         points = kind(rng, n)
@@ -91,7 +91,7 @@ def test_plot_of_a_lattice_is_that_of_every_search_scikit_learn_has() -> None:
 
 
 def test_plot_of_thousands_of_points_is_identical_to_that_of_scikit_learn() -> None:
-    points = clustered(np.random.default_rng(1), 3000)
+    points = clustered(np.random.default_rng(1), 2000)
     assert_identical(
         optics(points, min_samples=10, max_eps=10), reference(points, 10, 10.0, 'auto')
     )

@@ -1,8 +1,9 @@
 """Synthetic streets with exact ground truth: rendered, labelled and measured from one geometry.
 
-A street is laid out at random (``street``) from templates (``vehicles``, ``people``, ``surroundings``)
-in random colours (``paint``), drawn with a z-buffer (``raster``, ``rendering``) and photographed with
-a random camera (``lens``). Everything is procedural; no texture or picture from elsewhere is used.
+A street is laid out at random (``street``) from templates (``vehicles``, ``people``,
+``surroundings``) in random colours (``paint``), drawn with a z-buffer (``raster``, ``rendering``)
+and photographed with a random camera (``lens``). Everything is procedural: no texture, no picture
+and no model comes from elsewhere.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,9 @@ from mtl_perception.data.synthetic.street import Street, Thing, soup
 
 FRAME_SECONDS = 0.1
 """Time between the frames of a drive."""
+
+CLEARANCE = 1.5
+"""Metres around the camera that are kept free."""
 
 EGO_VEHICLE_ID = 1
 
@@ -57,7 +61,7 @@ class _Shot:
         self.street = Street(random, travel, duration)
         drift = random.gauss(0, 0.4)
         sidewalk = random.random() < 0.08
-        edge = self.street.half_width + 1.0
+        edge = self.street.half_width + 0.6
         side = 1 if self.street.lane > 0 else -1
         self.right = side * edge if sidewalk else self.street.lane + drift
 
@@ -101,5 +105,7 @@ def _near(things: Iterable[Thing], view: View, slope: float) -> Iterator[Thing]:
             continue
         offset = thing.position - view.eye
         ahead, aside = float(forward @ offset), abs(float(right @ offset))
+        if abs(ahead) < CLEARANCE and aside < CLEARANCE:
+            continue
         if -20 < ahead < 260 and aside < max(ahead, 0) * slope * 1.15 + 30:
             yield thing

@@ -25,10 +25,18 @@ def weather(random: Random) -> Weather:
     sun = (sun_power, sun_power * (0.94 - 0.12 * low), sun_power * (0.86 - 0.3 * low))
     blue = {'sunny': 1.0, 'hazy': 0.5}.get(kind, 0.12) * random.uniform(0.6, 1.2)
     ambient = (1.0 - 0.16 * blue, 1.0, 1.0 + 0.24 * blue)
-    bright = {'sunny': 1.7, 'hazy': 2.4, 'overcast': 2.2, 'dull': 1.1}[kind] * random.uniform(0.8, 1.4)
-    zenith = tuple(bright * c for c in (0.72 - 0.5 * blue, 0.78 - 0.34 * blue, 0.9 + 0.05 * blue))
-    horizon = tuple(bright * c for c in (0.96 - 0.1 * blue, 0.98, 1.0 + 0.06 * blue))
-    fog = {'sunny': 900, 'hazy': 260, 'overcast': 500, 'dull': 200}[kind] * random.uniform(0.5, 2.5)
+    bright = {'sunny': 1.7, 'hazy': 2.4, 'overcast': 2.2, 'dull': 1.1}[kind] * random.uniform(
+        0.8, 1.4
+    )
+    zenith = (
+        bright * (0.72 - 0.5 * blue),
+        bright * (0.78 - 0.34 * blue),
+        bright * (0.9 + 0.05 * blue),
+    )
+    horizon = bright * (0.96 - 0.1 * blue), bright * 0.98, bright * (1 + 0.06 * blue)
+    fog = {'sunny': 1200, 'hazy': 400, 'overcast': 800, 'dull': 350}[kind] * random.uniform(
+        0.5, 2.5
+    )
     return Weather(
         direction,
         sun,
@@ -46,7 +54,7 @@ class Lens:
 
     def __init__(self, random: Random) -> None:
         self.exposure = float(np.clip(random.gauss(0.2, 0.06), 0.08, 0.36))
-        self.gamma = random.uniform(0.85, 1.2)
+        self.gamma = random.uniform(0.9, 1.4)
         cast = random.gauss(0, 0.06)
         self.balance = np.array([1 + cast, 1 + random.gauss(0, 0.015), 1 - cast], np.float32)
         self.saturation = random.uniform(0.65, 1.25)
@@ -88,17 +96,17 @@ class Lens:
         gray = light.mean(axis=2, keepdims=True)
         light = gray + self.saturation * (light - gray)
         if self.defocus:
-            light = cv2.GaussianBlur(light, None, self.defocus * height / 256)
+            light = cv2.GaussianBlur(light, (0, 0), self.defocus * height / 256)
         if self.motion:
             light = cv2.blur(light, (self.motion, 1))
         if self.sharpen:
-            light += self.sharpen * (light - cv2.GaussianBlur(light, None, 1.0))
+            light += self.sharpen * (light - cv2.GaussianBlur(light, (0, 0), 1.0))
         light *= 255
         light += rng.standard_normal(light.shape, np.float32) * self.noise
         image = cv2.convertScaleAbs(np.maximum(light, 0))
         if self.quality:
             _, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, self.quality])
-            image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+            return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
         return image
 
     def _bonnet_light(self, light: np.ndarray, bonnet: np.ndarray) -> np.ndarray:
@@ -107,4 +115,4 @@ class Lens:
         rows, columns = np.nonzero(bonnet)
         first = rows.min()
         mirrored = np.clip(first - 2 * (rows - first) - 4, 0, height - 1)
-        return np.float32(self.bonnet_color) * 0.9 + 0.3 * light[mirrored, columns]
+        return np.array(self.bonnet_color, np.float32) * 0.9 + 0.3 * light[mirrored, columns]

@@ -1,13 +1,17 @@
 """Triangle meshes and the primitives that everything in a synthetic street is assembled from.
 
-The world is metric: x to the right, y up, z forward along the street. An object's own frame is the same
-with its origin on the ground and z where it is heading. Surfaces are two-sided, so corner order is free.
+The world is metric: x to the right, y up, z forward along the street. An object's own frame is
+the same with its origin on the ground and z where it is heading. Surfaces are two-sided, so the
+order of corners is free.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+Point = Sequence[float] | np.ndarray
+"""x, y and z in metres."""
 
 
 @dataclass(frozen=True)
@@ -29,20 +33,20 @@ class Mesh:
 
     def placed(
         self,
-        position: Sequence[float],
+        position: Point,
         heading: float = 0.0,
-        scale: float | Sequence[float] = 1.0,
+        scale: float | Point = 1.0,
         lean: float = 0.0,
     ) -> 'Mesh':
-        """Return the mesh scaled, leaned to the right, turned to the right (radians), then moved."""
+        """Return the mesh scaled, leaned and turned to the right (radians), then moved."""
         cos, sin = np.cos(heading), np.sin(heading)
         turn = np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]])
         if lean:
             cos, sin = np.cos(lean), np.sin(lean)
             turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]) @ turn
         turn = turn.astype(np.float32)
-        stretched = turn * (scale if isinstance(scale, float) else np.float32(scale)[:, None])
-        corners = self.corners.reshape(-1, 3) @ np.asarray(stretched, np.float32)
+        stretched = turn * np.reshape(np.asarray(scale, np.float32), (-1, 1))
+        corners = self.corners.reshape(-1, 3) @ stretched
         corners += np.asarray(position, np.float32)
         normals = self.normals.reshape(-1, 3) @ turn
         shape = self.corners.shape
@@ -91,7 +95,7 @@ def quads(
     normals: np.ndarray | None = None,
     tile: float = 1.0,
 ) -> Mesh:
-    """Make planar ``(N, 4, 3)`` quads; uv runs along the first and last edge, ``tile`` metres a unit."""
+    """Make planar ``(N, 4, 3)`` quads; uv runs along the first and last edge, a unit a ``tile``."""
     corners = np.asarray(corners, np.float64)
     if uv is None:
         along = np.linalg.norm(corners[:, 1] - corners[:, 0], axis=1) / tile
@@ -116,8 +120,8 @@ def panel(points: np.ndarray | Sequence, slot: str) -> Mesh:
 
 
 def box(
-    size: Sequence[float],
-    centre: Sequence[float],
+    size: Point,
+    centre: Point,
     slot: str,
     top: float = 1.0,
     tile: float = 1.0,
@@ -134,14 +138,15 @@ def box(
 
 
 def limb(
-    start: Sequence[float],
-    end: Sequence[float],
+    start: Point,
+    end: Point,
     radii: tuple[float, float],
     slot: str,
     sides: int = 6,
     flatness: float = 1.0,
+    closed: bool = False,
 ) -> Mesh:
-    """Make a closed tapered tube; ``flatness`` scales the radius across its own z direction."""
+    """Make a tapered tube; ``flatness`` scales the radius across its own z direction."""
     a, b = np.asarray(start, np.float64), np.asarray(end, np.float64)
     axis = _unit((b - a)[None])[0]
     helper = np.array([0.0, 0.0, 1.0]) if abs(axis[2]) < 0.9 else np.array([0.0, 1.0, 0.0])
@@ -153,13 +158,14 @@ def limb(
     normal = _unit(around)
     skin = np.stack([low[:-1], low[1:], high[1:], high[:-1]], 1)
     normals = np.stack([normal[:-1], normal[1:], normal[1:], normal[:-1]], 1)
-    return merged(
-        [quads(skin, slot, normals=normals), panel(low[:-1], slot), panel(high[:-1], slot)]
-    )
+    tube = quads(skin, slot, normals=normals)
+    if not closed:
+        return tube
+    return merged([tube, panel(low[:-1], slot), panel(high[:-1], slot)])
 
 
-def ellipsoid(centre: Sequence[float], radii: Sequence[float], slot: str, sides: int = 8) -> Mesh:
-    """Make an ellipsoid with smooth normals; ``sides`` facets around, half as many from pole to pole."""
+def ellipsoid(centre: Point, radii: Point, slot: str, sides: int = 8) -> Mesh:
+    """Make an ellipsoid with smooth normals and ``sides`` facets around."""
     around = np.arange(sides + 1) * (2 * np.pi / sides)
     down = np.linspace(0, np.pi, sides // 2 + 1)
     sphere = np.stack(
@@ -176,16 +182,14 @@ def ellipsoid(centre: Sequence[float], radii: Sequence[float], slot: str, sides:
     return quads(corners, slot, normals=_unit(unit / np.asarray(radii)))
 
 
-def disc(centre: Sequence[float], radius: float, slot: str, sides: int = 12) -> Mesh:
+def disc(centre: Point, radius: float, slot: str, sides: int = 12) -> Mesh:
     """Make a disc across the x axis."""
     angle = np.arange(sides) * (2 * np.pi / sides)
     rim = np.stack([np.zeros(sides), np.cos(angle) * radius, np.sin(angle) * radius], 1)
     return panel(rim + np.asarray(centre), slot)
 
 
-def hoop(
-    centre: Sequence[float], radius: float, thickness: float, slot: str, sides: int = 12
-) -> Mesh:
+def hoop(centre: Point, radius: float, thickness: float, slot: str, sides: int = 12) -> Mesh:
     """Make a tyre-like open hoop around the x axis with a square section of side ``thickness``."""
     angle = np.arange(sides + 1) * (2 * np.pi / sides)
     circle = np.stack([np.zeros(sides + 1), np.cos(angle), np.sin(angle)], 1)

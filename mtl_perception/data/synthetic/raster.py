@@ -10,7 +10,7 @@ NEAR = 0.25
 
 
 class Eye(NamedTuple):
-    """A projection: ``matrix`` takes a world offset from ``position`` to homogeneous samples (x·Z, y·Z, Z)."""
+    """A projection: ``matrix`` takes offsets from ``position`` to samples (x·Z, y·Z, Z)."""
 
     matrix: np.ndarray
     position: np.ndarray
@@ -38,7 +38,7 @@ def rasterize(
         eye: from where; its samples are the elements of ``faces``.
         corners: ``(F, 3, 3)`` float32, world coordinates.
         uv: ``(F, 3, 2)`` float32, texture coordinates of the corners.
-        cover_layers: ``(F,)`` int32, layer of ``covers`` to cut the face out with; -1 for a full face.
+        cover_layers: ``(F,)`` int32, layer of ``covers`` that cuts the face out; -1 for none.
         bias: ``(F,)`` float32, relative gain in the depth test, for decals on coplanar faces.
         hidden: ``(F,)`` bool, faces to leave out.
         covers: ``(L, S, S)`` uint8, opaque where 128 or more.

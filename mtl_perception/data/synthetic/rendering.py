@@ -55,7 +55,7 @@ class Soup:
 
 @dataclass(frozen=True)
 class View:
-    """A pinhole camera in the world: ``rotation`` turns world into camera axes (right, down, forward)."""
+    """A pinhole camera in the world; ``rotation`` leads to its axes (right, down, forward)."""
 
     camera: Camera
     eye: np.ndarray
@@ -63,7 +63,7 @@ class View:
 
 
 class Weather(NamedTuple):
-    """Light and air. Colours are linear RGB; ``fog`` is the distance (metres) at which 63 % is fog."""
+    """Light and air in linear RGB; ``fog`` is the distance in metres at which 63 % is fog."""
 
     sun_direction: tuple[float, float, float]
     sun: tuple[float, float, float]
@@ -99,21 +99,21 @@ FAR_EYE = 2000.0
 
 
 def look(camera: Camera, position: np.ndarray, heading: float, roll: float) -> View:
-    """Return the view of ``camera`` above a ground position (x, 0, z), turned right by ``heading``."""
+    """Return the view of ``camera`` above ``position`` (x, 0, z), turned right by ``heading``."""
     cos, sin = np.cos(heading), np.sin(heading)
     turn = np.array([[cos, 0, -sin], [0, -1, 0], [sin, 0, cos]])
     cos, sin = np.cos(camera.pitch), np.sin(camera.pitch)
     nod = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
     cos, sin = np.cos(roll), np.sin(roll)
     tilt = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
-    return View(camera, np.asarray(position) + [0, camera.height, 0], tilt @ nod @ turn)
+    return View(camera, position + np.array((0, camera.height, 0)), tilt @ nod @ turn)
 
 
 def render(soup: Soup, view: View, weather: Weather, height: int, width: int) -> Rendering:
     """Draw the soup; label, instance and depth are those of the surface at each pixel's centre.
 
-    Samples lie half a pixel apart, and every second one on a pixel's centre (pixel centres have whole
-    coordinates); the samples between only smooth the picture's edges.
+    Pixel centres have whole coordinates. Samples lie half a pixel apart, every second one on a
+    pixel's centre; those between only smooth the picture's edges.
     """
     camera = view.camera
     intrinsics = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
@@ -237,7 +237,7 @@ def _sun_map(soup: Soup, view: View, weather: Weather) -> tuple[Eye, np.ndarray]
 
 
 def _contact_map(soup: Soup, view: View) -> tuple[Eye, np.ndarray]:
-    """Return a projection from beneath the ground and how far things on it shut out the sky there."""
+    """Return a projection from beneath, and how far things on the ground shut out the sky."""
     up, forward = np.array([0.0, 1, 0]), view.rotation[2]
     eye = _parallel_eye(view, up, -forward, CONTACT_REGION, CONTACT_SIZE)
     high = soup.corners[:, 0, 1] > 5 * CONTACT_HEIGHT
@@ -245,7 +245,7 @@ def _contact_map(soup: Soup, view: View) -> tuple[Eye, np.ndarray]:
     with np.errstate(divide='ignore'):
         height = 1 / inverse + eye.position[1]
     closed = np.exp(-np.maximum(height, 0) / CONTACT_HEIGHT).astype(np.float32)
-    near, wide = cv2.GaussianBlur(closed, None, 1.5), cv2.GaussianBlur(closed, None, 5)
+    near, wide = cv2.GaussianBlur(closed, (0, 0), 1.5), cv2.GaussianBlur(closed, (0, 0), 5)
     return eye, 0.6 * near + 0.4 * wide
 
 
@@ -268,42 +268,46 @@ def _shade(
     """Return ``(H, W, 3)`` float32 linear light; five samples where a pixel sees several faces."""
     height, width = faces.shape[0] // 2, faces.shape[1] // 2
     light = np.zeros((height, width, 3), np.float32)
-    color = np.zeros(3)
+    color, centre = np.zeros(3), np.zeros(3)
     for row in range(height):
         for column in range(width):
             y, x = 2 * row + 1, 2 * column + 1
             face = faces[y, x]
-            edge = face >= 0 and (
+            edge = (
                 faces[y - 1, x - 1] != face
                 or faces[y - 1, x + 1] != face
                 or faces[y + 1, x - 1] != face
                 or faces[y + 1, x + 1] != face
             )
-            edge = edge or (face < 0 and faces[y - 1 : y + 2, x - 1 : x + 2].max() >= 0)
             for k in range(5 if edge else 1):
                 dx = 0 if k == 0 else 2 * (k % 2) - 1
                 dy = 0 if k == 0 else 2 * (k // 3) - 1
-                _sample(
-                    x + dx,
-                    y + dy,
-                    faces[y + dy, x + dx],
-                    edges,
-                    surfaces,
-                    texels,
-                    macro,
-                    position,
-                    to_world,
-                    focal,
-                    weather,
-                    sun_eye,
-                    sun_map,
-                    contact_eye,
-                    contact_map,
-                    color,
-                )
+                around = faces[y + dy, x + dx]
+                if k == 0 or around != face:
+                    _sample(
+                        x + dx,
+                        y + dy,
+                        around,
+                        edges,
+                        surfaces,
+                        texels,
+                        macro,
+                        position,
+                        to_world,
+                        focal,
+                        weather,
+                        sun_eye,
+                        sun_map,
+                        contact_eye,
+                        contact_map,
+                        color,
+                    )
+                if k == 0:
+                    centre[:] = color
                 weight = 1.0 if not edge else (1 / 3 if k == 0 else 1 / 6)
                 for i in range(3):
-                    light[row, column, i] += weight * color[i]
+                    seen = color[i] if around != face else centre[i]
+                    light[row, column, i] += weight * seen
     return light
 
 
@@ -388,9 +392,11 @@ def _sample(
     mirror = gloss * (0.06 + 0.94 * (1.0 - facing) ** 4)
     if mirror > 0.003:
         back = 2.0 * facing * length
-        mx, my, mz = (ray_x + back * nx) / length, (ray_y + back * ny) / length, (
-            ray_z + back * nz
-        ) / length
+        mx, my, mz = (
+            (ray_x + back * nx) / length,
+            (ray_y + back * ny) / length,
+            (ray_z + back * nz) / length,
+        )
         _sky(mx, max(my, 0.02), mz, texels, weather, color)
         if my < 0.12:
             dim = 0.25 + 0.75 * max(0.0, my / 0.12)

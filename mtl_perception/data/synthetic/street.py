@@ -22,6 +22,9 @@ SIGHT = 190.0
 BEHIND = 18.0
 """Metres of street behind the camera, for its shadows and what reaches beside it."""
 
+UNDERLAP = 0.3
+"""Metres by which the road runs on beneath what borders it, so that no crack opens between them."""
+
 DECAL = 1e-5
 """Gain in the depth test of paint on the road; each layer of paint adds one."""
 
@@ -68,26 +71,26 @@ STYLES = {
         (1, 1, 2), 0.5, (2, 5), (0, 0), (0, 1), 0.95, 0.95, 0.02, 0.01, 0.14, 0.04, 0.35, 0.85, 0.9
     ),
     'residential': Style(
-        (1,), 0.45, (1.2, 2.5), (0, 1.5), (3, 8), 0.8, 0.15, 0.03, 0.05, 0.04, 0.015, 0.25, 0.6, 0.1
+        (1,), 0.45, (1.5, 3.5), (0, 1.5), (3, 8), 0.8, 0.15, 0.03, 0.05, 0.04, 0.015, 0.25, 0.6, 0.1
     ),
     'avenue': Style(
         (1, 2, 2), 0.3, (2, 4), (0, 3), (2, 8), 0.7, 0.7, 0.07, 0.04, 0.06, 0.02, 0.4, 0.95, 0.4
     ),
     'arterial': Style(
-        (2, 3), 0.0, (0, 3), (1, 5), (6, 20), 0.4, 0.7, 0.02, 0.08, 0.02, 0.01, 0.45, 1.0, 0.2
+        (2, 3), 0.0, (1, 4), (0, 4), (6, 20), 0.4, 0.7, 0.02, 0.08, 0.02, 0.01, 0.45, 1.0, 0.2
     ),
     'outskirts': Style(
-        (1, 1, 2), 0.08, (0, 0.9), (1, 4), (4, 14), 0.35, 0.3, 0.02, 0.1, 0.04, 0.02, 0.3, 0.5, 0.05
+        (1, 1, 2), 0.08, (0, 2), (0, 4), (4, 14), 0.35, 0.3, 0.02, 0.1, 0.04, 0.02, 0.3, 0.5, 0.05
     ),
     'market': Style(
-        (1, 2), 0.35, (0, 2.5), (0, 2), (0, 3), 0.9, 0.85, 0.015, 0.02, 0.13, 0.08, 0.45, 0.3, 0.5
+        (1, 2), 0.35, (0, 4), (0, 1), (0, 3), 0.9, 0.85, 0.015, 0.02, 0.13, 0.08, 0.45, 0.3, 0.5
     ),
 }
 STYLE_WEIGHTS = {
     'centre': 5, 'residential': 4, 'avenue': 4, 'arterial': 3, 'outskirts': 3, 'market': 3,
 }  # fmt: skip
 
-TRAFFIC = {'car': 56, 'truck': 13, 'bus': 10, 'motorcycle': 12, 'bicycle': 9}
+TRAFFIC = {'car': 62, 'truck': 10, 'bus': 8, 'motorcycle': 20}
 """How often each kind of vehicle is met on a lane."""
 
 
@@ -277,24 +280,25 @@ class Street:
             road_color, paint.texture(random, kind), gloss=0.6 * wet, macro=random.uniform(0.1, 0.5)
         )
         stretch = (self.first, self.last + 60)
-        self._strip(stretch, -self.half_width, self.half_width, self.asphalt, ROAD, tile=3.0)
+        beneath = self.half_width + UNDERLAP
+        self._strip(stretch, -beneath, beneath, self.asphalt, ROAD, tile=3.0)
         self.walk_material = Material(
-            paint.linear(random.choice(((168, 164, 156), (140, 138, 134), (170, 150, 130), (190, 186, 178),
-                                        (120, 116, 112), (158, 110, 96))), random, 0.25),
+            paint.linear(random.choice(paint.WALK_COLORS), random, 0.25),
             paint.texture(random, random.choice(('paving', 'paving', 'rough', 'asphalt'))),
-            gloss=0.4 * wet, macro=random.uniform(0.1, 0.4),
-        )  # fmt: skip
-        leaf = self._leaf
-        soil = paint.linear(random.choice(((150, 124, 92), (176, 142, 98), (124, 104, 84))), random)
-        self.grown = random.choice((
-            Material((leaf[0] * 0.9, leaf[1], leaf[2] * 0.7), paint.texture(random, 'grass'), macro=0.4),
-            Material(soil, paint.texture(random, 'soil'), macro=0.4),
-        ))  # fmt: skip
+            gloss=0.4 * wet,
+            macro=random.uniform(0.1, 0.4),
+        )
+        red, green, blue = self._leaf
+        soil = paint.linear(random.choice(paint.SOIL_COLORS))
+        grass = Material((red * 0.9, green, blue * 0.7), paint.texture(random, 'grass'), macro=0.4)
+        earth = Material(soil, paint.texture(random, 'soil'), macro=0.4)
+        self.grown = random.choice((grass, earth))
         self.kerb = random.choice((0.0, 0.1, 0.13, 0.16))
         for first, last in self.gaps:
             for side in (-1, 1):
                 edges = sorted((side * self.half_width, side * 70.0))
-                self._strip((first, last), edges[0], edges[1], self.asphalt, ROAD, tile=3.0)
+                stretch = (first - UNDERLAP, last + UNDERLAP)
+                self._strip(stretch, edges[0], edges[1], self.asphalt, ROAD, tile=3.0)
 
     def _paint_road(self) -> None:
         random = self.random
@@ -313,7 +317,9 @@ class Street:
                 continue
             if double:
                 for shift in (-0.13, 0.13):
-                    self._strip(stretch, shift - width / 2, shift + width / 2, middle, ROAD, layer=1)
+                    self._strip(
+                        stretch, shift - width / 2, shift + width / 2, middle, ROAD, layer=1
+                    )
             else:
                 self._dashes(stretch, 0.0, width, dash, gap, middle)
             for lane in range(1, self.lanes):
@@ -323,7 +329,9 @@ class Street:
                 edge = self.half_width - self.parking - 0.25
                 for side in (-1, 1):
                     centre = side * edge
-                    self._strip(stretch, centre - width / 2, centre + width / 2, white, ROAD, layer=1)
+                    self._strip(
+                        stretch, centre - width / 2, centre + width / 2, white, ROAD, layer=1
+                    )
         for first, last in self.gaps:
             for stop, inward in ((first, 1), (last, -1)):
                 if random.random() < 0.55:
@@ -338,7 +346,7 @@ class Street:
         self, stretch: tuple[float, float], right: float, width: float, dash: float, gap: float,
         material: Material,
     ) -> None:  # fmt: skip
-        starts = np.arange(stretch[0], stretch[1] - dash, dash + gap)
+        starts = np.arange(stretch[0], stretch[1] - dash, dash + gap).tolist()
         low = [self.road.at(s, right - width / 2) for s in starts]
         if not low:
             return
@@ -348,18 +356,21 @@ class Street:
         across = np.stack([np.cos(headings), 0 * headings, -np.sin(headings)], 1) * width
         corners = np.stack([base, base + forward, base + forward + across, base + across], 1)
         mesh = quads(corners, 'ground', tile=4.0)
-        self.static.append(
-            Thing(mesh, {'ground': material}, ROAD, ROAD, ground=True, bias=DECAL)
-        )
+        self.static.append(Thing(mesh, {'ground': material}, ROAD, ROAD, ground=True, bias=DECAL))
 
     def _zebra(self, along: float, material: Material) -> None:
-        bars = np.arange(-self.half_width + 0.4, self.half_width - 0.6, 1.0)
+        bars = np.arange(-self.half_width + 0.4, self.half_width - 0.6, 1.0).tolist()
         for right in bars:
             self._strip((along - 1.4, along + 1.4), right, right + 0.5, material, ROAD, layer=2)
 
     def _arrows(self, material: Material) -> None:
         shaft = [[-0.09, 0, -1.6], [0.09, 0, -1.6], [0.09, 0, 0.5], [-0.09, 0, 0.5]]
-        mesh = merged([quads([shaft], 'ground'), panel([[-0.3, 0, 0.5], [0.3, 0, 0.5], [0, 0, 1.7]], 'ground')])
+        mesh = merged(
+            [
+                quads([shaft], 'ground'),
+                panel([[-0.3, 0, 0.5], [0.3, 0, 0.5], [0, 0, 1.7]], 'ground'),
+            ]
+        )
         for first, last in self.gaps:
             for along, ahead in ((first - 12, True), (last + 12, False)):
                 if self.random.random() < 0.5:
@@ -377,7 +388,7 @@ class Street:
         random, style = self.random, self.style
         walk, verge = random.uniform(*style.walk), random.uniform(*style.verge)
         walk = walk if walk >= 1 else 0.0
-        verge = verge if verge >= 0.5 else 0.0
+        verge = verge if verge >= 0.5 and walk else max(verge, 1.2) * (not walk)
         setback = random.uniform(*style.setback)
         front = self.half_width + verge + walk
         paved = random.random() < style.paved
@@ -408,13 +419,13 @@ class Street:
         if kerb:
             self._kerb_face(block, side, kerb, stone, label)
         right = self.half_width
-        for width, material, band_label in bands:
-            edges = sorted((side * right, side * (right + width)))
-            self._strip(block, edges[0], edges[1], material, band_label, up=kerb, tile=2.4)
+        for layer, (width, material, band_label) in enumerate(bands, 1):
+            edges = sorted((side * right, side * (self.half_width + 95)))
+            self._strip(block, edges[0], edges[1], material, band_label, kerb, 2.4, layer)
             right += width
         if kerb:
             edges = sorted((side * self.half_width, side * (self.half_width + 0.16)))
-            self._strip(block, edges[0], edges[1], stone, label, up=kerb, layer=1)
+            self._strip(block, edges[0], edges[1], stone, label, kerb, layer=len(bands) + 1)
 
     def _kerb_face(
         self, block: tuple[float, float], side: int, height: float, stone: Material, label: int
@@ -422,7 +433,7 @@ class Street:
         first, last = block
         along = np.linspace(first, last, max(2, int((last - first) / 5) + 1))
         low = self.road.points(along, side * self.half_width, 0.0)
-        high = low + [0, height, 0]
+        high = low + np.array((0, height, 0))
         corners = [np.stack([low[:-1], low[1:], high[1:], high[:-1]], 1)]
         for end in (first, last):
             points = [self.road.at(end, side * (self.half_width + d)) for d in (0, 90)]
@@ -488,7 +499,9 @@ class Street:
         turn = (0.0 if ahead else np.pi) + random.gauss(0, 0.12)
         x, z, heading = self.road.at(along, right)
         pole = surroundings.plain_pole(3.2, 0.04)
-        self._add(pole, paint.pole(random), POLE, along, right, self.kerb, 0, (1, (height + 0.7) / 3.2, 1))
+        self._add(
+            pole, paint.pole(random), POLE, along, right, self.kerb, 0, (1, (height + 0.7) / 3.2, 1)
+        )
         offset = -0.06 if ahead else 0.06
         spot = (x, height + self.kerb, z + offset)
         mesh = surroundings.sign(shape)
@@ -544,7 +557,9 @@ class Street:
                 if setback > 2.5:
                     self._bound((along, along + length), side * front, bounds, fittings)
                     self._garden((along, along + length), side, front, setback)
-                along += length + (random.uniform(2, 9) if not is_block else random.choice((0, 0, 3)))
+                along += length + (
+                    random.uniform(2, 9) if not is_block else random.choice((0, 0, 3))
+                )
             else:
                 length = random.uniform(8, 26)
                 self._open_lot((along, along + length), side, front, bounds, fittings)
@@ -559,7 +574,7 @@ class Street:
         height = random.uniform(0.8, 2.0)
         capped = random.random() < 0.5
         plants = paint.plant(random, self._leaf)
-        for along in np.arange(stretch[0] + 2, stretch[1] - 1, 4.0):
+        for along in np.arange(stretch[0] + 2, stretch[1] - 1, 4.0).tolist():
             if kind == 'hedge':
                 mesh = surroundings.hedge(random.randrange(4))
                 self._add(mesh, plants, VEGETATION, along, right, 0, 0, (1, height / 1.3, 1))
@@ -600,15 +615,17 @@ class Street:
     def _close_view(self) -> None:
         """Trees and buildings behind the lots and across the street's end."""
         random = self.random
-        for along in self._scatter(0, self.last, 0.12):
+        for along in self._scatter(0, self.last, 0.08):
             right = random.choice((-1, 1)) * (self.half_width + random.uniform(24, 60))
             if random.random() < 0.6:
                 self._tree('round', along, right, random.uniform(0.9, 1.8))
             else:
                 self._far_building(along, right)
-        for right in np.arange(-90, 91, 14.0):
+        for right in range(-90, 91, 14):
             if random.random() < 0.55:
-                self._tree('round', self.last + random.uniform(0, 30), right, random.uniform(0.9, 1.9))
+                self._tree(
+                    'round', self.last + random.uniform(0, 30), right, random.uniform(0.9, 1.9)
+                )
             elif random.random() < 0.6:
                 self._far_building(self.last + random.uniform(0, 30), right)
 
@@ -693,9 +710,8 @@ class Street:
             space = random.uniform(1.5, 4) if queue else random.expovariate(share / 12) + 3
             sort = random.choices(list(TRAFFIC), list(TRAFFIC.values()))[0]
             shift = right + random.gauss(0, 0.15)
-            if sort in ('motorcycle', 'bicycle'):
-                if sort == 'motorcycle':
-                    self._ride(sort, along + 1, shift + random.uniform(-0.8, 0.8), speed)
+            if sort == 'motorcycle':
+                self._ride(sort, along + 1, shift + random.uniform(-0.8, 0.8), speed)
                 length = 2.2
             else:
                 label, name, palette = self._vehicle(sort)
@@ -720,7 +736,7 @@ class Street:
         random = self.random
         edge = self.half_width - self.parking - 0.6
         right = edge if ahead == self.keeps_right else -edge
-        for along in self._scatter(7, min(self.last, 75), 0.018):
+        for along in self._scatter(6, min(self.last, 70), 0.03):
             sort = 'bicycle' if random.random() < 0.8 else 'motorcycle'
             speed = random.uniform(3, 5) * (1 if ahead else -1)
             self._ride(sort, along, right + random.gauss(0, 0.25), speed)
@@ -740,7 +756,9 @@ class Street:
             seats.append('pillion')
         for seat in seats:
             rider = people.seated(random.randrange(people.BUILDS), seat)
-            self._send(rider, paint.person(random), RIDER, self._instance(RIDER), along, right, speed)
+            self._send(
+                rider, paint.person(random), RIDER, self._instance(RIDER), along, right, speed
+            )
 
     def _crowd(self, block: tuple[float, float], side: int, near: float, width: float) -> None:
         random = self.random
@@ -756,7 +774,9 @@ class Street:
                 if side > 0 and random.random() < 0.35 and 5 < stop < self.last - 90:
                     for _ in range(random.randint(1, 4)):
                         right = random.uniform(-self.half_width, self.half_width)
-                        self._walk(stop + random.gauss(0, 0.8), right, 0.0, random.choice((-1.2, 1.2)), 0.0)
+                        self._walk(
+                            stop + random.gauss(0, 0.8), right, 0.0, random.choice((-1.2, 1.2)), 0.0
+                        )
         if side > 0 and random.random() < 0.2:
             along = random.uniform(9, 35)
             self._walk(along, random.uniform(-self.half_width, self.half_width), 0, 1.2, 0.0)
@@ -765,8 +785,8 @@ class Street:
         random = self.random
         build, palette = random.randrange(people.BUILDS), paint.person(random)
         instance, start = self._instance(PERSON), random.randrange(people.STEPS)
-        speed = np.hypot(ahead, across)
-        turn = np.arctan2(across, ahead) if speed else random.uniform(0, 6.3)
+        speed = math.hypot(ahead, across)
+        turn = math.atan2(across, ahead) if speed else random.uniform(0, 6.3)
         turn += random.gauss(0, 0.15)
         scale = random.uniform(0.9, 1.1)
 

@@ -1,6 +1,7 @@
-"""Templates of what lines a street: buildings, trees, hedges, walls, fences, poles, lights and signs."""
+"""Templates of what lines a street: buildings, plants, walls, fences, poles, lights, signs."""
 
 from functools import lru_cache
+from itertools import pairwise
 from random import Random
 
 import numpy as np
@@ -24,8 +25,8 @@ FURNITURE = ('bin', 'bench', 'cabinet', 'kiosk', 'crates', 'cone', 'barrier', 'h
 def building(block: bool, variant: int) -> tuple[Mesh, float, float]:
     """Return a building with its width along the street and its depth, in metres.
 
-    The front's ground line runs along z through the origin; the building reaches towards +x. A block
-    has a flat roof and perhaps shops, a house a gable.
+    The front's ground line runs along z through the origin; the building reaches towards +x. A
+    block has a flat roof and perhaps shops, a house a gable.
     """
     random = Random(variant)
     bay, storey = random.uniform(2.2, 4.2), random.uniform(2.8, 3.5)
@@ -60,7 +61,7 @@ def _walls(
     half, top = width / 2, ground + walls
     outline = [(0, -half), (0, half), (depth, half), (depth, -half), (0, -half)]
     parts = []
-    for (x0, z0), (x1, z1) in zip(outline, outline[1:], strict=False):
+    for (x0, z0), (x1, z1) in pairwise(outline):
         across = bays if x0 == x1 else max(1, round(depth / bay))
         corners = [[x0, top, z0], [x1, top, z1], [x1, ground, z1], [x0, ground, z0]]
         u, v = across / 4, storeys / 4
@@ -89,7 +90,9 @@ def _shop_fronts(random: Random, width: float, depth: float, height: float) -> l
             size = (0.9, random.uniform(0.5, 1.6), 0.12)
             parts.append(box(size, (-0.5, height * 0.85, z), 'board', tile=1.6))
         elif kind < 0.65:
-            parts.append(box((0.25, 0.9, pitch * 0.9), (-0.12, height * 0.78, z), 'board', tile=1.2))
+            parts.append(
+                box((0.25, 0.9, pitch * 0.9), (-0.12, height * 0.78, z), 'board', tile=1.2)
+            )
     return parts
 
 
@@ -115,8 +118,10 @@ def _gable(random: Random, width: float, depth: float, top: float) -> list[Mesh]
             [ridge, top + rise, -half - 0.2],
         ]
         parts.append(quads([slope], 'roof', tile=3.0))
-    for z in (-half, half):
-        parts.append(panel([[0, top, z], [depth, top, z], [ridge, top + rise, z]], 'plinth'))
+    parts += [
+        panel([[0, top, z], [depth, top, z], [ridge, top + rise, z]], 'plinth')
+        for z in (-half, half)
+    ]
     if random.random() < 0.6:
         z = half * random.uniform(-0.8, 0.8)
         parts.append(box((0.7, 1.4, 0.9), (ridge, top + rise - 0.5, z), 'chimney', tile=1.5))
@@ -151,7 +156,9 @@ def tree(kind: str, variant: int) -> Mesh:
     if kind == 'bare':
         return merged(parts + _twigs(random, bole, height))
     if kind == 'palm':
-        fronds = [_clump(random, np.array(top), 1.7, np.array([lean[0], 0, lean[1]])) for _ in range(9)]
+        fronds = [
+            _clump(random, np.array(top), 1.7, np.array([lean[0], 0, lean[1]])) for _ in range(9)
+        ]
         return merged(parts + fronds)
     spread = height * {'round': 0.32, 'tall': 0.14}.get(kind, 0.2)
     middle = np.array([lean[0], (bole + height) / 2, lean[1]])
@@ -249,13 +256,12 @@ def lamp_post(style: int) -> Mesh:
     """Return a street lamp (style 0 to 2) or a utility pole (3) that reaches towards +x."""
     height = (7.5, 9.0, 4.5, 8.0)[style]
     radii = (0.11, 0.13)[style == 3], (0.06, 0.1)[style == 3]
-    parts = [limb((0, 0, 0), (0, height, 0), radii, 'pole', 8)]
+    parts = [limb((0, 0, 0), (0, height, 0), radii, 'pole', 6)]
     if style == 2:
         return merged([*parts, ellipsoid((0, height + 0.2, 0), (0.22, 0.3, 0.22), 'lamp')])
     if style == 3:
-        for y in (height - 0.3, height - 1.0):
-            parts.append(box((1.8, 0.1, 0.1), (0, y, 0), 'pole'))
-        return merged([*parts, limb((0.3, 5.6, 0), (0.3, 6.4, 0), (0.2, 0.2), 'pole', 8)])
+        bars = [box((1.8, 0.1, 0.1), (0, height - drop, 0), 'pole') for drop in (0.3, 1.0)]
+        return merged([*parts, *bars, limb((0.3, 5.6, 0), (0.3, 6.4, 0), (0.2, 0.2), 'pole', 8)])
     reach = (1.4, 2.6)[style]
     arm = limb((0, height - 0.1, 0), (reach, height + 0.3, 0), (0.05, 0.04), 'pole')
     head = box((0.8, 0.12, 0.26), (reach + 0.2, height + 0.25, 0), 'lamp')
@@ -265,7 +271,7 @@ def lamp_post(style: int) -> Mesh:
 @lru_cache(maxsize=8)
 def plain_pole(height: float, radius: float) -> Mesh:
     """Return an upright pole."""
-    return limb((0, 0, 0), (0, height, 0), (radius, radius), 'pole', 8)
+    return limb((0, 0, 0), (0, height, 0), (radius, radius), 'pole', 8, closed=True)
 
 
 @lru_cache(maxsize=2)
@@ -277,7 +283,7 @@ def gantry(reach: float) -> Mesh:
 
 @lru_cache(maxsize=4)
 def traffic_light(lit: int) -> Mesh:
-    """Return the head of a traffic light that faces -z, its foot at the origin; lamp ``lit`` shines."""
+    """Return the head of a traffic light that faces -z, above the origin; lamp ``lit`` shines."""
     parts = [box((0.34, 0.98, 0.24), (0, 0, 0), 'case')]
     for i in range(3):
         y = 0.8 - 0.31 * i
@@ -287,7 +293,9 @@ def traffic_light(lit: int) -> Mesh:
         ]
         parts.append(panel(circle, slot))
         parts.append(box((0.26, 0.02, 0.18), (0, y + 0.12, -0.2), 'case'))
-    parts.append(panel([[-0.3, -0.1, 0.02], [0.3, -0.1, 0.02], [0.3, 1.1, 0.02], [-0.3, 1.1, 0.02]], 'back'))
+    parts.append(
+        panel([[-0.3, -0.1, 0.02], [0.3, -0.1, 0.02], [0.3, 1.1, 0.02], [-0.3, 1.1, 0.02]], 'back')
+    )
     return merged(parts)
 
 
@@ -328,10 +336,13 @@ def sign(shape: str) -> Mesh:
 def furniture(kind: str) -> Mesh:
     """Return a piece of street furniture."""
     if kind == 'bin':
-        return limb((0, 0, 0), (0, 0.95, 0), (0.25, 0.28), 'paint', 8)
+        return limb((0, 0, 0), (0, 0.95, 0), (0.25, 0.28), 'paint', 8, closed=True)
     if kind == 'bench':
         legs = [box((0.45, 0.45, 0.08), (0, 0, z), 'metal') for z in (-0.7, 0.7)]
-        seat, back = box((0.5, 0.06, 1.8), (0, 0.45, 0), 'wood'), box((0.06, 0.4, 1.8), (0.25, 0.5, 0), 'wood')
+        seat, back = (
+            box((0.5, 0.06, 1.8), (0, 0.45, 0), 'wood'),
+            box((0.06, 0.4, 1.8), (0.25, 0.5, 0), 'wood'),
+        )
         return merged([*legs, seat, back])
     if kind == 'cabinet':
         return box((0.5, 1.3, 1.0), (0, 0, 0), 'paint')
@@ -341,11 +352,19 @@ def furniture(kind: str) -> Mesh:
                        box((0.06, 1.1, 2.0), (-0.02, 0.9, 0), 'board', tile=1.2)])  # fmt: skip
     if kind == 'crates':
         spots = ((0, 0, 0.9), (0.1, 0, -0.2), (0, 0.5, 0.4), (0.6, 0, 0.4))
-        return merged([box((0.55, 0.5, 0.6), spot, ('wood', 'paint')[i % 2]) for i, spot in enumerate(spots)])
+        return merged(
+            [box((0.55, 0.5, 0.6), spot, ('wood', 'paint')[i % 2]) for i, spot in enumerate(spots)]
+        )
     if kind == 'cone':
         return merged([box((0.36, 0.04, 0.36), (0, 0, 0), 'metal'),
                        limb((0, 0.04, 0), (0, 0.7, 0), (0.15, 0.03), 'orange', 8)])  # fmt: skip
     if kind == 'barrier':
         rail = box((0.05, 0.25, 1.8), (0, 0.75, 0), 'orange')
-        return merged([rail, box((0.5, 0.95, 0.06), (0, 0, 0.8), 'metal'), box((0.5, 0.95, 0.06), (0, 0, -0.8), 'metal')])
-    return limb((0, 0, 0), (0, 0.75, 0), (0.13, 0.11), 'orange', 8)
+        return merged(
+            [
+                rail,
+                box((0.5, 0.95, 0.06), (0, 0, 0.8), 'metal'),
+                box((0.5, 0.95, 0.06), (0, 0, -0.8), 'metal'),
+            ]
+        )
+    return limb((0, 0, 0), (0, 0.75, 0), (0.13, 0.11), 'orange', 8, closed=True)

@@ -45,7 +45,8 @@ class Bank:
 def bank() -> Bank:
     """Make the bank, the same one in every process."""
     rng = np.random.default_rng(20180619)
-    texels, covers = [], []
+    texels: list[np.ndarray] = []
+    covers: list[np.ndarray] = []
     layers = {}
     for kind, (count, make) in _KINDS.items():
         layers[kind] = (len(texels), count)
@@ -167,7 +168,9 @@ def _facade(rng: np.random.Generator) -> _Texture:
         for column in range(4):
             x, y = column * cell + left, row * cell + top
             if shutters:
-                cv2.rectangle(color, (x - 8, y), (x + width + 8, y + height), (frame * 0.6).tolist(), -1)
+                cv2.rectangle(
+                    color, (x - 8, y), (x + width + 8, y + height), (frame * 0.6).tolist(), -1
+                )
             cv2.rectangle(color, (x, y), (x + width, y + height), frame.tolist(), -1)
             _pane(rng, color[y + border : y + height - border, x + border : x + width - border])
             for bar in range(1, bars + 1):
@@ -207,12 +210,16 @@ def _shop(rng: np.random.Generator) -> _Texture:
         _lettering(rng, color[10:fascia, x + 8 : x + width - 8], ink)
         tint[10:fascia, x + 2 : x + width - 2] = 0
         door = int(rng.integers(8, 80))
-        for start, end, foot in ((6, door, 26), (door + 4, door + 34, 4), (door + 38, width - 6, 26)):
+        for start, end, foot in (
+            (6, door, 26),
+            (door + 4, door + 34, 4),
+            (door + 38, width - 6, 26),
+        ):
             if end - start > 10:
                 pane = color[fascia + 4 : SIZE - foot, x + start : x + min(end, width - 4)]
                 _pane(rng, pane)
-                clutter = cv2.resize(rng.uniform(0, 1, (7, 5, 3)), pane.shape[1::-1])
-                pane += clutter * rng.uniform(0, 0.45)
+                goods = rng.uniform(0, 0.8, (9, 7, 1)) + rng.uniform(0, 0.3, (9, 7, 3))
+                pane += cv2.resize(goods, pane.shape[1::-1]) * rng.uniform(0, 0.4)
                 tint[fascia + 4 : SIZE - foot, x + start : x + min(end, width - 4)] = 0
         if rng.random() < 0.15:
             color[fascia + 4 :, x + 4 : x + width - 4] = rng.uniform(0.3, 0.7)
@@ -245,8 +252,8 @@ def _board(rng: np.random.Generator) -> _Texture:
     back, ink = _sign_colors(rng)
     color[:] = back
     if rng.random() < 0.5:
-        picture = cv2.resize(rng.uniform(0, 1, (4, 4, 3)), (SIZE, SIZE // 2))
-        color[SIZE // 2 :] = picture
+        picture = rng.uniform(0, 0.6, (5, 5, 1)) + rng.uniform(0, 0.4, (5, 5, 3))
+        color[SIZE // 2 :] = cv2.resize(picture, (SIZE, SIZE // 2))
     for top in (12, 72):
         _lettering(rng, color[top : top + 52, 8 : SIZE - 8], ink)
     return color, np.zeros((SIZE, SIZE)), _FULL

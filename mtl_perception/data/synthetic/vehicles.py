@@ -1,11 +1,12 @@
 """Templates of cars, trucks, buses, motorcycles and bicycles, each centred on its ground contact.
 
-Lengths along a vehicle are fractions from its front bumper (0) to its rear (1), heights are fractions of
-its height, so that one table row gives a family of similar vehicles by scaling.
+Positions along a vehicle are fractions from its front bumper (0) to its rear (1), heights are
+fractions of its height.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -197,7 +198,7 @@ def _body(shape: Shape) -> list[Mesh]:
     bottom = np.full_like(z, shape.clearance)
     levels = [(bottom, 0.95), (0.45 * bottom + 0.55 * top, 1.0), (top, 0.95)]
     parts = []
-    for (low, inner), (high, outer) in zip(levels, levels[1:], strict=False):
+    for (low, inner), (high, outer) in pairwise(levels):
         for side in (-1, 1):
             lower = np.stack([side * half * inner, np.minimum(low, top), z], 1)
             upper = np.stack([side * half * outer, np.minimum(high, top), z], 1)
@@ -208,7 +209,7 @@ def _body(shape: Shape) -> list[Mesh]:
     parts.append(_strip(floor, floor * [-1, 1, 1], 'dark'))
     sill = np.array([[x * 0.955, y, s] for x, y, s in ((1, 0, 0.42), (1, 0, -0.42))])
     sill = sill * [width / 2, 1, length] + [0.012, shape.clearance, 0]
-    skirt = sill + [0, 0.1, 0]
+    skirt = sill + np.array((0, 0.1, 0))
     parts += [_strip(sill * [s, 1, 1], skirt * [s, 1, 1], 'trim') for s in (-1, 1)]
     return parts
 
@@ -246,11 +247,11 @@ def _cabin(shape: Shape) -> list[Mesh]:
 
 
 def _slope_glass(low: np.ndarray, high: np.ndarray, out: float) -> Mesh:
-    """A windscreen a little in front of the slope from ``low`` to ``high``, with a frame around it."""
+    """A framed windscreen a little in front of the slope from ``low`` to ``high``."""
     bottom, top = low + 0.1 * (high - low), low + 0.92 * (high - low)
-    corners = np.array([bottom * [-0.92, 1, 1], bottom * [0.92, 1, 1], top * [0.92, 1, 1]])
-    corners = np.concatenate([corners, [top * [-0.92, 1, 1]]]) + [0, 0.01, out]
-    return panel(corners, 'glass')
+    left, right, shift = np.array((-0.92, 1, 1)), np.array((0.92, 1, 1)), np.array((0, 0.01, out))
+    corners = np.array([bottom * left, bottom * right, top * right, top * left])
+    return panel(corners + shift, 'glass')
 
 
 def _ends(shape: Shape) -> list[Mesh]:
@@ -287,12 +288,13 @@ def _wheel_pair(half: float, z: float, radius: float) -> list[Mesh]:
     parts = []
     for side in (-1, 1):
         outer = side * (half + 0.005)
+        inner = side * (half - 0.22)
         parts += [
-            disc((outer, radius * 1.02, z), radius * 1.16, 'dark', 14),
-            limb((side * (half - 0.22), radius, z), (outer, radius, z), (radius, radius), 'tyre', 14),
-            disc((outer + side * 0.012, radius, z), radius, 'tyre', 14),
-            disc((outer + side * 0.02, radius, z), radius * 0.64, 'rim', 12),
-            disc((outer + side * 0.028, radius, z), radius * 0.2, 'trim', 8),
+            disc((outer, radius * 1.02, z), radius * 1.16, 'dark', 10),
+            limb((inner, radius, z), (outer, radius, z), (radius, radius), 'tyre', 10),
+            disc((outer + side * 0.012, radius, z), radius, 'tyre', 12),
+            disc((outer + side * 0.02, radius, z), radius * 0.64, 'rim', 10),
+            disc((outer + side * 0.028, radius, z), radius * 0.2, 'trim', 5),
         ]
     return parts
 
@@ -323,7 +325,7 @@ def _load(build: str, size: tuple[float, float, float], deck: float, z: float) -
     if build == 'tank':
         radius = width / 2
         start, end = (0, deck + radius, z - length / 2), (0, deck + radius, z + length / 2)
-        tank = limb(start, end, (radius, radius), 'cargo', 14)
+        tank = limb(start, end, (radius, radius), 'cargo', 14, closed=True)
         return [tank, box((0.8, 0.3, length), (0, deck - 0.05, z), 'trim')]
     if build == 'tipper':
         heap = box((width * 0.9, 0.35, length * 0.9), (0, deck + height, z), 'heap', top=0.5)
@@ -335,8 +337,9 @@ def _load(build: str, size: tuple[float, float, float], deck: float, z: float) -
     else:
         band = (width + 0.02, height * 0.28, length * 0.7)
         parts.append(box(band, (0, deck + height * 0.4, z), 'stripe', tile=2.5))
-        gap = [[-0.01, 0, 0], [0.01, 0, 0], [0.01, height, 0], [-0.01, height, 0]]
-        parts.append(quads([np.array(gap) + [0, deck, z - length / 2 - 0.01]], 'dark'))
+        line = np.array([[-0.01, 0, 0], [0.01, 0, 0], [0.01, height, 0], [-0.01, height, 0]])
+        doors = line + np.array((0, deck, z - length / 2 - 0.01))
+        parts.append(quads([doors], 'dark'))
     return parts
 
 
@@ -348,14 +351,16 @@ def motorcycle(scooter: bool) -> Mesh:
     parts = []
     for z in (front, rear):
         parts += [
-            hoop((0, radius, z), radius, 0.11, 'tyre'),
+            hoop((0, radius, z), radius, 0.11, 'tyre', 10),
             disc((0, radius, z), radius * 0.66, 'metal'),
         ]
     parts += [
         limb((0, radius, front), (0, 0.98, front - 0.3), (0.05, 0.05), 'metal'),
         limb((-0.34, 1.02, front - 0.4), (0.34, 1.02, front - 0.4), (0.025, 0.025), 'trim'),
-        limb((0, 0.86, front - 0.22), (0, 0.86, front - 0.1), (0.06, 0.1), 'lamp'),
-        limb((0, 0.72, -0.1), (0, 0.68, rear - 0.15), (0.13, 0.1), 'seat', flatness=0.6),
+        limb((0, 0.86, front - 0.22), (0, 0.86, front - 0.1), (0.06, 0.1), 'lamp', closed=True),
+        limb(
+            (0, 0.72, -0.1), (0, 0.68, rear - 0.15), (0.13, 0.1), 'seat', flatness=0.6, closed=True
+        ),
         box((0.2, 0.14, 0.06), (0, 0.62, rear - 0.28), 'tail'),
         box((0.2, 0.12, 0.02), (0, 0.46, rear - 0.32), 'plate'),
     ]
@@ -368,7 +373,7 @@ def motorcycle(scooter: bool) -> Mesh:
     else:
         parts += [
             box((0.34, 0.34, 0.5), (0, 0.28, 0.05), 'metal'),
-            limb((0, 0.8, 0.32), (0, 0.76, -0.1), (0.17, 0.13), 'body'),
+            limb((0, 0.8, 0.32), (0, 0.76, -0.1), (0.17, 0.13), 'body', closed=True),
             limb((0, 0.6, -0.1), (0, 0.62, rear - 0.1), (0.12, 0.1), 'body'),
             limb((0.16, 0.3, 0.0), (0.16, 0.36, rear - 0.1), (0.05, 0.06), 'metal'),
         ]
@@ -385,9 +390,9 @@ def bicycle() -> Mesh:
         (crank, seat), (crank, head), (seat, head), (seat, hub_rear), (crank, hub_rear),
         (head, hub_front), ((0, 0.8, 0.36), (0, 0.98, 0.32)),
     )  # fmt: skip
-    parts = [limb(a, b, (0.024, 0.024), 'body', 5) for a, b in tubes]
+    parts = [limb(a, b, (0.024, 0.024), 'body', 4) for a, b in tubes]
     for hub in (hub_front, hub_rear):
-        parts.append(hoop(hub, radius, 0.045, 'tyre', 16))
+        parts.append(hoop(hub, radius, 0.045, 'tyre', 14))
         for angle in np.arange(4) * np.pi / 4:
             spoke = np.array([0, np.cos(angle), np.sin(angle)]) * (radius - 0.03)
             parts.append(limb(spoke + hub, np.asarray(hub) - spoke, (0.006, 0.006), 'metal', 3))

@@ -1,0 +1,90 @@
+import pytest
+
+pytest.importorskip('sensor_msgs', reason='sensor_msgs is not installed')
+
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
+
+from mtl_perception.data.frame import CITYSCAPES_FOCAL_RATIO, Camera
+from mtl_perception.ros.calibration import Calibration
+from mtl_perception.ros.messages import camera_info, intrinsics
+
+
+class Log:
+    """Takes the place of a node's logger."""
+
+    def __init__(self) -> None:
+        self.infos: list[str] = []
+        self.warnings: list[str] = []
+        self.info, self.warning = self.infos.append, self.warnings.append
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+def of_frame(frame_id: str, focal_length: float) -> CameraInfo:
+    camera = Camera(focal_length, focal_length, 640.0, 360.0)
+    return camera_info(camera, 1280, 720, Header(frame_id=frame_id))
+
+
+def focal_length(calibration: Calibration, frame_id: str, parameter: float = 0.0) -> float:
+    info = calibration.look_up(Header(frame_id=frame_id), 640, 360, parameter)
+    return intrinsics(info, 640, 360).fy
+
+
+def test_the_latest_camera_info_of_the_images_frame_counts(log: Log) -> None:
+    calibration = Calibration(log)
+    for frame_id, pixels in (('left', 1000.0), ('left', 1200.0), ('right', 800.0)):
+        calibration.update(of_frame(frame_id, pixels))
+    assert focal_length(calibration, 'left', parameter=5.0) == pytest.approx(600.0)
+    assert focal_length(calibration, 'right') == pytest.approx(400.0)
+
+
+def test_without_camera_info_the_parameter_counts_then_cityscapes(log: Log) -> None:
+    calibration = Calibration(log)
+    assert focal_length(calibration, 'camera', parameter=500.0) == 500.0
+    assert focal_length(calibration, 'camera') == pytest.approx(360 * CITYSCAPES_FOCAL_RATIO)
+    info = calibration.look_up(Header(frame_id='camera'), 640, 360, 500.0)
+    assert (info.k[2], info.k[5]) == (319.5, 179.5)
+
+
+def test_which_focal_length_is_used_is_said_once(log: Log) -> None:
+    calibration = Calibration(log)
+    for _ in range(3):
+        focal_length(calibration, 'camera')
+    calibration.update(of_frame('camera', 1000.0))
+    for _ in range(3):
+        focal_length(calibration, 'camera')
+    assert len(log.infos) == 2
+    assert "Cityscapes' field of view" in log.infos[0]
+    assert '500.0 px, from camera_info' in log.infos[1]
+
+
+def test_camera_info_of_another_frame_is_left_out_with_a_warning(log: Log) -> None:
+    calibration = Calibration(log)
+    calibration.update(of_frame('right', 800.0))
+    for _ in range(3):
+        assert focal_length(calibration, 'left', parameter=500.0) == 500.0
+    assert log.warnings == ["camera_info is of frame 'right', the image of 'left'; it is not used"]
+
+
+def test_camera_info_without_calibration_is_left_out_with_a_warning(log: Log) -> None:
+    calibration = Calibration(log)
+    calibration.update(CameraInfo(header=Header(frame_id='camera'), width=1280, height=720))
+    for _ in range(3):
+        assert focal_length(calibration, 'camera', parameter=500.0) == 500.0
+    assert len(log.warnings) == 1
+    assert 'no calibration' in log.warnings[0]
+
+
+def test_distortion_is_warned_of_once(log: Log) -> None:
+    calibration = Calibration(log)
+    info = of_frame('camera', 1000.0)
+    info.d = [0.1, 0.0, 0.0, 0.0, 0.0]
+    calibration.update(info)
+    for _ in range(3):
+        focal_length(calibration, 'camera')
+    assert len(log.warnings) == 1
+    assert 'distortion' in log.warnings[0]

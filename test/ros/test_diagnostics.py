@@ -1,0 +1,151 @@
+import pytest
+
+pytest.importorskip('diagnostic_msgs', reason='diagnostic_msgs is not installed')
+
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from mtl_perception.ros.diagnostics import (
+    Situation,
+    Snapshot,
+    Statistics,
+    diagnose,
+    diagnostic_status,
+)
+
+RUNNING = Snapshot(received=100, published=100, rate_in=10.0, rate_out=10.0)
+ACTIVE = Situation(phase='active', topic='/image', publishers=1, subscribers=1)
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def feed(statistics: Statistics, clock: Clock, stamps: list[float]) -> None:
+    for stamp in stamps:
+        clock.now = 100.0 + stamp
+        statistics.received(stamp)
+
+
+def test_rates_totals_and_medians_are_counted() -> None:
+    clock = Clock()
+    statistics = Statistics(clock)
+    for i in range(21):
+        feed(statistics, clock, [i / 10])
+        if i % 2 == 0:
+            statistics.published({'network': float(i)}, age=0.05)
+        else:
+            statistics.overtaken()
+    snapshot = statistics.snapshot()
+    assert (snapshot.received, snapshot.published, snapshot.overtaken) == (21, 11, 10)
+    assert snapshot.rate_in == pytest.approx(10.0)
+    assert snapshot.rate_out == pytest.approx(5.0)
+    assert snapshot.milliseconds == {'network': 10.0}
+    assert snapshot.age == 0.05
+    assert not snapshot.keeping_up
+
+
+def test_the_past_is_forgotten_but_stays_in_the_totals() -> None:
+    clock = Clock()
+    statistics = Statistics(clock)
+    feed(statistics, clock, [0.1 * i for i in range(10)])
+    statistics.bad('broken')
+    clock.now += 60
+    snapshot = statistics.snapshot()
+    assert (snapshot.rate_in, snapshot.bad_share) == (0.0, 0.0)
+    assert (snapshot.received, snapshot.bad, snapshot.problem) == (10, 1, 'broken')
+    assert snapshot.silence == pytest.approx(60.0)
+
+
+def test_gaps_in_the_stamps_tell_how_many_images_are_missing() -> None:
+    clock = Clock()
+    statistics = Statistics(clock)
+    feed(statistics, clock, [i / 30 for i in range(270) if i % 3 < 2])
+    assert statistics.snapshot().missing == len([i for i in range(269) if i % 3 == 2])
+
+
+def test_jitter_is_no_gap() -> None:
+    clock = Clock()
+    statistics = Statistics(clock)
+    feed(statistics, clock, [i / 30 + 0.005 * (i % 3) for i in range(270)])
+    assert statistics.snapshot().missing == 0
+
+
+def test_a_bag_that_begins_anew_has_lost_nothing() -> None:
+    clock = Clock()
+    statistics = Statistics(clock)
+    for _ in range(3):
+        for i in range(20):
+            clock.now += 0.1
+            statistics.received(i * 0.1)
+    assert statistics.snapshot().missing == 0
+
+
+@pytest.mark.parametrize(
+    ('situation', 'level', 'reason'),
+    [
+        (Situation('unconfigured'), DiagnosticStatus.WARN, 'transition configure'),
+        (Situation('unconfigured', 'x: no file'), DiagnosticStatus.ERROR, 'configured: x: no file'),
+        (Situation('loading'), DiagnosticStatus.WARN, 'loading the checkpoint'),
+        (Situation('inactive'), DiagnosticStatus.WARN, 'transition activate'),
+        (Situation('finalized'), DiagnosticStatus.WARN, 'shut down'),
+        (Situation('active', topic='/image'), DiagnosticStatus.ERROR, 'no publisher on /image'),
+        (
+            Situation('active', topic='/image', incompatible=('/cam has an incompatible QoS',)),
+            DiagnosticStatus.ERROR,
+            '/cam has an incompatible QoS',
+        ),
+        (
+            Situation('active', topic='/image', publishers=1, large_images_hint='set that'),
+            DiagnosticStatus.ERROR,
+            'no image on /image for 5 s, though it has a publisher; if that one does publish: set',
+        ),
+    ],
+)
+def test_the_reason_why_nothing_comes_out_is_told(
+    situation: Situation, level: bytes, reason: str
+) -> None:
+    found, message = diagnose(situation, Snapshot(silence=5.0))
+    assert reason in message
+    assert found == level
+
+
+@pytest.mark.parametrize(
+    ('snapshot', 'level', 'reason'),
+    [
+        ({}, DiagnosticStatus.OK, '10.0 images/s in, 10.0 results/s out'),
+        ({'bad_share': 1.0, 'problem': 'x'}, DiagnosticStatus.ERROR, 'cannot be used: x'),
+        ({'bad_share': 0.2, 'problem': 'x'}, DiagnosticStatus.WARN, '20% of images cannot be used'),
+        ({'failed_share': 1.0, 'problem': 'x'}, DiagnosticStatus.ERROR, 'fail in the network'),
+        ({'missing': 50}, DiagnosticStatus.WARN, '50 images were lost on the way'),
+        ({'missing': 5}, DiagnosticStatus.OK, 'results/s out'),
+        ({'missing': 50, 'keeping_up': False}, DiagnosticStatus.OK, 'results/s out'),
+    ],
+)
+def test_what_is_wrong_with_a_running_node_is_told(
+    snapshot: dict, level: bytes, reason: str
+) -> None:
+    found, message = diagnose(ACTIVE, Snapshot(**vars(RUNNING) | snapshot))
+    assert reason in message
+    assert found == level
+
+
+def test_nobody_subscribing_is_no_error_but_said() -> None:
+    situation = Situation('active', topic='/image', publishers=1)
+    level, message = diagnose(situation, RUNNING)
+    assert 'nobody subscribes' in message
+    assert level == DiagnosticStatus.OK
+
+
+def test_status_holds_the_figures() -> None:
+    situation = Situation('active', topic='/image', facts={'device': 'cpu'})
+    snapshot = Snapshot(**vars(RUNNING) | {'milliseconds': {'network': 12.34}, 'age': 0.05})
+    status = diagnostic_status('mtl_perception: pipeline', 'robot', situation, snapshot)
+    values = {value.key: value.value for value in status.values}
+    assert (status.name, status.hardware_id) == ('mtl_perception: pipeline', 'robot')
+    assert values['network (ms)'] == '12.3'
+    assert values['age (ms)'] == '50'
+    assert values['device'] == 'cpu'
+    assert int(values['memory (MiB)']) > 10

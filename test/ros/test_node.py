@@ -1,0 +1,394 @@
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rclpy.exceptions import InvalidParameterValueException, ParameterException
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+
+pytest.importorskip('sensor_msgs', reason='sensor_msgs is not installed')
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from mtl_perception.labels import LABELS
+from mtl_perception.ros.messages import rgb_to_compressed, rgb_to_image
+from mtl_perception.ros.node import PerceptionNode, main
+from mtl_perception.ros.outputs import OUTPUTS
+from mtl_perception.tasks.instance import GroupingParameters
+
+SUCCESS = TransitionCallbackReturn.SUCCESS
+FAILURE = TransitionCallbackReturn.FAILURE
+PICTURE = np.random.default_rng(0).integers(0, 256, (72, 128, 3), np.uint8)
+
+
+@pytest.fixture
+def create(ros, checkpoint: Path) -> Callable[..., PerceptionNode]:
+    """Return a function that creates a node of this process with the tiny network."""
+
+    def create_node(**parameters) -> PerceptionNode:
+        parameters = {'autostart': False, 'checkpoint': str(checkpoint), **parameters}
+        overrides = [Parameter(name, value=value) for name, value in parameters.items()]
+        node = PerceptionNode(context=ros.context, parameter_overrides=overrides)
+        return ros.add(node)
+
+    return create_node
+
+
+@pytest.fixture
+def perception(create: Callable[..., PerceptionNode]) -> PerceptionNode:
+    return create()
+
+
+def activate(node: PerceptionNode) -> None:
+    assert node.trigger_configure() == SUCCESS
+    assert node.trigger_activate() == SUCCESS
+
+
+def set_parameter(node: PerceptionNode, name: str, value) -> tuple[bool, str]:
+    (result,) = node.set_parameters([Parameter(name, value=value)])
+    return result.successful, result.reason
+
+
+def image(seconds: int = 1) -> Image:
+    header = Header(frame_id='optical')
+    header.stamp.sec = seconds
+    return rgb_to_image(PICTURE, header)
+
+
+def status(ros, collected: list[DiagnosticArray], text: str) -> DiagnosticStatus:
+    """Spin until diagnostics say ``text``; return that status."""
+    ros.spin_until(lambda: collected and text in collected[-1].status[0].message)
+    return collected[-1].status[0]
+
+
+def values(found: DiagnosticStatus) -> dict[str, str]:
+    return {value.key: value.value for value in found.values}
+
+
+def entities(node: PerceptionNode) -> tuple[int, int, int]:
+    return tuple(len(list(found)) for found in (node.publishers, node.subscriptions, node.timers))
+
+
+def test_repeated_cycles_leave_nothing_behind(perception: PerceptionNode) -> None:
+    counts = []
+    for _ in range(3):
+        activate(perception)
+        assert perception.trigger_deactivate() == SUCCESS
+        activated_again = perception.trigger_activate()
+        assert activated_again == SUCCESS
+        assert perception.trigger_deactivate() == SUCCESS
+        assert perception.trigger_cleanup() == SUCCESS
+        counts.append(entities(perception))
+    assert counts[0] == counts[1] == counts[2]
+
+
+@pytest.mark.parametrize('before', ['unconfigured', 'inactive', 'active'])
+def test_the_node_can_be_shut_down_from_any_state(perception: PerceptionNode, before: str) -> None:
+    idle = entities(perception)
+    if before != 'unconfigured':
+        perception.trigger_configure()
+    if before == 'active':
+        perception.trigger_activate()
+    assert perception.trigger_shutdown() == SUCCESS
+    assert entities(perception) == idle
+
+
+def test_a_missing_checkpoint_fails_the_transition_and_says_so(
+    ros, create: Callable[..., PerceptionNode], tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    absent = tmp_path / 'absent.safetensors'
+    node = create(checkpoint=str(absent))
+    collected = ros.collect(DiagnosticArray, '/diagnostics')
+    assert node.trigger_configure() == FAILURE
+    log = capfd.readouterr().err
+    assert 'cannot configure' in log
+    assert str(absent) in log
+    found = status(ros, collected, f'not configured: {absent}')
+    assert found.level == DiagnosticStatus.ERROR
+
+
+def test_after_a_failure_the_node_can_be_configured_with_better_parameters(
+    create: Callable[..., PerceptionNode], checkpoint: Path, tmp_path: Path
+) -> None:
+    garbage = tmp_path / 'garbage.safetensors'
+    garbage.write_bytes(b'no checkpoint')
+    node = create(checkpoint=str(garbage))
+    assert node.trigger_configure() == FAILURE
+    assert set_parameter(node, 'checkpoint', str(checkpoint)) == (True, '')
+    activate(node)
+
+
+def test_an_unknown_device_fails_the_transition(
+    create: Callable[..., PerceptionNode], capfd: pytest.CaptureFixture
+) -> None:
+    assert create(device='abacus').trigger_configure() == FAILURE
+    assert "unknown device 'abacus'" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [('max_depth', -1.0), ('instance.min_samples', 0), ('focal_length', -5.0)],
+)
+def test_a_value_out_of_range_is_refused_at_start_and_later(
+    create: Callable[..., PerceptionNode], name: str, value: float
+) -> None:
+    with pytest.raises(InvalidParameterValueException, match=f'{name} out of range'):
+        create(**{name: value})
+    node = create()
+    activate(node)
+    accepted, reason = set_parameter(node, name, value)
+    assert not accepted
+    assert f'{name} out of range' in reason
+
+
+@pytest.mark.usefixtures('ros')
+def test_a_refused_parameter_ends_the_process_with_one_line(capsys: pytest.CaptureFixture) -> None:
+    assert main(['mtl_node', '--ros-args', '-p', 'max_depth:=-1.0']) == 1
+    error = capsys.readouterr().err
+    assert 'max_depth out of range' in error
+    assert error.count('\n') == 1
+
+
+def test_an_unknown_choice_is_refused_at_start_and_later(
+    create: Callable[..., PerceptionNode],
+) -> None:
+    expected = 'output_size must be input or network'
+    with pytest.raises((ValueError, ParameterException), match=expected):
+        create(output_size='huge')
+    accepted, reason = set_parameter(create(), 'output_size', 'huge')
+    assert not accepted
+    assert expected in reason
+
+
+def test_live_parameters_take_effect_at_once(ros, perception: PerceptionNode) -> None:
+    activate(perception)
+    found = ros.collect(Image, '/mtl_perception/depth/image')
+    publisher = ros.node.create_publisher(Image, '/mtl_perception/image', 1)
+    ros.spin_until(lambda: publisher.get_subscription_count() and count(perception))
+
+    def newest(condition: Callable[[Image], bool]) -> None:
+        def is_there() -> bool:
+            publisher.publish(image())
+            return any(map(condition, found))
+
+        ros.spin_until(is_there)
+        found.clear()
+
+    newest(lambda msg: (msg.height, msg.width) == PICTURE.shape[:2])
+    assert set_parameter(perception, 'output_size', 'network') == (True, '')
+    newest(lambda msg: (msg.height, msg.width) == (32, 64))
+    newest(lambda msg: (np.frombuffer(msg.data, np.float32) < np.inf).all())
+    assert set_parameter(perception, 'max_depth', 1.0) == (True, '')
+    newest(lambda msg: not (np.frombuffer(msg.data, np.float32) < np.inf).any())
+
+
+def count(node: PerceptionNode) -> int:
+    return sum(node.count_subscribers(f'/mtl_perception/{output.topic}') for output in OUTPUTS)
+
+
+def test_grouping_parameters_are_those_of_the_instance_task(
+    create: Callable[..., PerceptionNode],
+) -> None:
+    node = create()
+    for parameter in dataclasses.fields(GroupingParameters):
+        name = f'instance.{parameter.name}'
+        assert node.get_parameter(name).value == parameter.default
+        assert node.describe_parameter(name).description == parameter.metadata['help']
+    activate(node)
+    assert set_parameter(node, 'instance.min_samples', 3) == (True, '')
+
+
+def test_what_needs_a_reload_is_refused_while_configured(perception: PerceptionNode) -> None:
+    activate(perception)
+    for name, value in (('checkpoint', 'x'), ('device', 'cpu'), ('image_transport', 'raw')):
+        accepted, reason = set_parameter(perception, name, value)
+        assert not accepted
+        assert f'{name} can only be changed while the node is unconfigured' in reason
+    perception.trigger_deactivate()
+    perception.trigger_cleanup()
+    assert set_parameter(perception, 'device', 'cpu') == (True, '')
+
+
+def test_label_names_can_be_read_but_not_set(perception: PerceptionNode) -> None:
+    names = perception.get_parameter('label_names').value
+    assert names == [label.name for label in LABELS]
+    accepted, reason = set_parameter(perception, 'label_names', ['x'])
+    assert not accepted
+    assert 'read-only' in reason
+
+
+def test_qos_of_inputs_and_outputs_can_be_overridden(
+    create: Callable[..., PerceptionNode],
+) -> None:
+    node = create(
+        **{
+            'qos_overrides./mtl_perception/image.subscription.reliability': 'reliable',
+            'qos_overrides./mtl_perception/overlay/image.publisher.depth': 7,
+        }
+    )
+    activate(node)
+    (subscription,) = (s for s in node.subscriptions if s.topic_name == '/mtl_perception/image')
+    assert subscription.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+    (info,) = node.get_subscriptions_info_by_topic('/mtl_perception/image')
+    assert info.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+    (info,) = node.get_publishers_info_by_topic('/mtl_perception/semantic/image')
+    assert info.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+    assert (
+        node.get_parameter('qos_overrides./mtl_perception/overlay/image.publisher.depth').value == 7
+    )
+
+
+def test_a_bad_qos_override_fails_the_activation_and_says_so(
+    create: Callable[..., PerceptionNode], capfd: pytest.CaptureFixture
+) -> None:
+    name = 'qos_overrides./mtl_perception/image.subscription.reliability'
+    node = create(**{name: 'perhaps'})
+    assert node.trigger_configure() == SUCCESS
+    assert node.trigger_activate() == FAILURE
+    assert 'cannot activate' in capfd.readouterr().err
+    assert node.trigger_cleanup() == SUCCESS
+
+
+def test_a_bad_image_is_counted_and_the_next_one_served(
+    ros, perception: PerceptionNode, capfd: pytest.CaptureFixture
+) -> None:
+    activate(perception)
+    results = ros.collect(Image, '/mtl_perception/semantic/image')
+    collected = ros.collect(DiagnosticArray, '/diagnostics')
+    publisher = ros.node.create_publisher(Image, '/mtl_perception/image', 1)
+    ros.spin_until(lambda: publisher.get_subscription_count() and count(perception))
+    bad = image()
+    bad.encoding = 'nonsense'
+    publisher.publish(bad)
+    found = status(ros, collected, 'images cannot be used')
+    assert found.level == DiagnosticStatus.ERROR
+    assert "encoding 'nonsense'" in found.message
+    assert values(found)['bad messages'] == '1'
+    assert "encoding 'nonsense'" in capfd.readouterr().err
+    publisher.publish(image(seconds=7))
+    ros.spin_until(lambda: results)
+    assert results[0].header.stamp.sec == 7
+
+
+def test_a_failing_network_is_counted_and_the_next_image_served(
+    ros, perception: PerceptionNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mtl_perception.inference.predictor import Predictor
+
+    activate(perception)
+    results = ros.collect(Image, '/mtl_perception/semantic/image')
+    collected = ros.collect(DiagnosticArray, '/diagnostics')
+    publisher = ros.node.create_publisher(Image, '/mtl_perception/image', 1)
+    ros.spin_until(lambda: publisher.get_subscription_count() and count(perception))
+    with monkeypatch.context() as patch:
+        patch.setattr(Predictor, 'predict', lambda *_, **__: 1 / 0)
+        publisher.publish(image())
+        found = status(ros, collected, 'ZeroDivisionError')
+    assert values(found)['failed'] == '1'
+    publisher.publish(image(seconds=7))
+    ros.spin_until(lambda: results)
+    assert results[0].header.stamp.sec == 7
+
+
+@pytest.mark.parametrize(
+    ('topic', 'needed'),
+    [
+        ('semantic/color', {'instances': False, 'depth': False}),
+        ('instance/image', {'instances': True, 'depth': False}),
+        ('depth/image', {'instances': False, 'depth': True}),
+        ('overlay/image', {'instances': True, 'depth': True}),
+    ],
+)
+def test_only_what_is_subscribed_to_is_computed(
+    ros, perception: PerceptionNode, monkeypatch: pytest.MonkeyPatch, topic: str, needed: dict
+) -> None:
+    from mtl_perception.inference.predictor import Predictor
+
+    activate(perception)
+    asked = []
+    predict = Predictor.predict
+
+    def spy(self: Predictor, *arguments, **options):
+        asked.append(options)
+        return predict(self, *arguments, **options)
+
+    monkeypatch.setattr(Predictor, 'predict', spy)
+    collected = ros.collect(DiagnosticArray, '/diagnostics')
+    publisher = ros.node.create_publisher(Image, '/mtl_perception/image', 1)
+    ros.spin_until(publisher.get_subscription_count)
+    publisher.publish(image())
+    status(ros, collected, 'nobody subscribes')
+    assert asked == []
+    results = ros.collect(Image, f'/mtl_perception/{topic}')
+    ros.spin_until(lambda: count(perception))
+    publisher.publish(image())
+    ros.spin_until(lambda: results)
+    assert asked == [needed]
+
+
+def test_a_changed_image_size_needs_no_new_configuration(ros, perception: PerceptionNode) -> None:
+    activate(perception)
+    results = ros.collect(Image, '/mtl_perception/semantic/image')
+    publisher = ros.node.create_publisher(Image, '/mtl_perception/image', 1)
+    ros.spin_until(lambda: publisher.get_subscription_count() and count(perception))
+    sizes = [(72, 128), (60, 80), (97, 131)]
+    for i, (height, width) in enumerate(sizes):
+        publisher.publish(rgb_to_image(np.zeros((height, width, 3), np.uint8), Header()))
+        ros.spin_until(lambda n=i: len(results) > n)
+    assert [(msg.height, msg.width) for msg in results] == sizes
+
+
+def test_compressed_images_are_taken_below_the_remapped_topic(ros, checkpoint: Path) -> None:
+    overrides = [
+        Parameter('autostart', value=False),
+        Parameter('checkpoint', value=str(checkpoint)),
+        Parameter('image_transport', value='compressed'),
+    ]
+    node = ros.add(
+        PerceptionNode(
+            context=ros.context,
+            parameter_overrides=overrides,
+            cli_args=['--ros-args', '-r', '~/image:=/camera/image_raw'],
+        )
+    )
+    activate(node)
+    results = ros.collect(Image, '/mtl_perception/semantic/image')
+    publisher = ros.node.create_publisher(CompressedImage, '/camera/image_raw/compressed', 1)
+    ros.spin_until(lambda: publisher.get_subscription_count() and count(node))
+    publisher.publish(rgb_to_compressed(PICTURE, Header(frame_id='jpeg')))
+    ros.spin_until(lambda: results)
+    assert results[0].header.frame_id == 'jpeg'
+
+
+def test_diagnostics_tell_why_there_are_no_images(ros, perception: PerceptionNode) -> None:
+    collected = ros.collect(DiagnosticArray, '/diagnostics')
+    found = status(ros, collected, 'not configured')
+    assert found.name == 'mtl_perception: pipeline'
+    perception.trigger_configure()
+    status(ros, collected, 'inactive')
+    perception.trigger_activate()
+    status(ros, collected, 'no publisher on /mtl_perception/image')
+    compressed = ros.node.create_publisher(CompressedImage, '/mtl_perception/image/compressed', 1)
+    status(ros, collected, 'has one: set image_transport: compressed')
+    ros.node.destroy_publisher(compressed)
+    ros.node.create_publisher(Image, '/mtl_perception/image', 1)
+    status(ros, collected, 'though it has a publisher')
+
+
+def test_diagnostics_name_the_publisher_whose_qos_does_not_suit(
+    ros, create: Callable[..., PerceptionNode]
+) -> None:
+    name = 'qos_overrides./mtl_perception/image.subscription.reliability'
+    activate(create(**{name: 'reliable'}))
+    collected = ros.collect(DiagnosticArray, '/diagnostics')
+    best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    ros.node.create_publisher(Image, '/mtl_perception/image', best_effort)
+    found = status(ros, collected, 'incompatible QoS')
+    assert found.level == DiagnosticStatus.ERROR
+    assert '/test on /mtl_perception/image has an incompatible QoS' in found.message
+    assert 'reliab' in found.message.lower()

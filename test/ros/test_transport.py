@@ -1,0 +1,37 @@
+from pathlib import Path
+
+import pytest
+
+from mtl_perception.ros.transport import loss_hint, transport_environment
+
+
+def test_transports_for_large_images_are_chosen_where_the_user_chose_none() -> None:
+    environment = transport_environment({'HOME': '/root'})
+    assert list(environment) == ['FASTDDS_DEFAULT_PROFILES_FILE']
+    assert 'segment_size' in Path(environment['FASTDDS_DEFAULT_PROFILES_FILE']).read_text()
+
+
+def test_distributions_before_kilted_get_the_name_that_they_know() -> None:
+    assert list(transport_environment({'ROS_DISTRO': 'humble'})) == [
+        'FASTRTPS_DEFAULT_PROFILES_FILE'
+    ]
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'FASTDDS_DEFAULT_PROFILES_FILE',
+        'FASTRTPS_DEFAULT_PROFILES_FILE',
+        'FASTDDS_BUILTIN_TRANSPORTS',
+    ],
+)
+def test_what_the_user_chose_stays(name: str) -> None:
+    assert transport_environment({name: 'x'}) == {}
+
+
+def test_hint_names_what_to_set_and_what_was_set() -> None:
+    assert 'set FASTDDS_DEFAULT_PROFILES_FILE=' in loss_hint({}, 'rmw_fastrtps_cpp')
+    assert 'transports are fine' in loss_hint(transport_environment({}), 'rmw_fastrtps_cpp')
+    chosen = {'FASTDDS_BUILTIN_TRANSPORTS': 'UDPv4'}
+    assert 'FASTDDS_BUILTIN_TRANSPORTS=UDPv4 may be' in loss_hint(chosen, 'rmw_fastrtps_cpp')
+    assert 'tune rmw_cyclonedds_cpp' in loss_hint({}, 'rmw_cyclonedds_cpp')

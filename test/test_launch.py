@@ -1,0 +1,87 @@
+import importlib.util
+from types import ModuleType
+
+import pytest
+import yaml
+
+from mtl_perception.share import share_file
+
+
+@pytest.fixture
+def launch_file() -> ModuleType:
+    pytest.importorskip('launch_ros', reason='launch_ros is not installed')
+    path = share_file('launch', 'mtl.launch.py')
+    spec = importlib.util.spec_from_file_location('mtl_launch', path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def commands(launch_file: ModuleType, **arguments: str) -> dict[str, str]:
+    """Return name and command line of each process that the launch file would start."""
+    from launch import LaunchContext
+
+    context = LaunchContext()
+    description = launch_file.generate_launch_description()
+    context.launch_configurations.update(arguments)
+    started = {}
+    for entity in description.entities:
+        for action in entity.visit(context) or ():
+            if hasattr(action, 'cmd'):
+                words = [[part.perform(context) for part in word] for word in action.cmd]
+                started[words_name(words)] = ' '.join(''.join(word) for word in words)
+    return started
+
+
+def words_name(words: list[list[str]]) -> str:
+    return 'camera' if ['camera'] in words else 'node'
+
+
+def test_every_argument_says_what_it_is_for(launch_file: ModuleType) -> None:
+    declared = launch_file.generate_launch_description().get_launch_arguments()
+    assert all(argument.description for argument in declared)
+    names = {argument.name for argument in declared}
+    assert names >= {'namespace', 'use_sim_time', 'params_file', 'autostart', 'log_level', 'source'}
+
+
+def test_source_starts_a_camera_on_the_image_topic(launch_file: ModuleType) -> None:
+    assert 'camera' not in commands(launch_file)
+    camera = commands(launch_file, source='synthetic', image='/front/image')['camera']
+    assert 'mtl_perception camera synthetic --topic /front/image' in camera
+
+
+def test_node_parameters_in_the_file_are_those_that_the_node_declares() -> None:
+    pytest.importorskip('rclpy', reason='rclpy is not installed')
+    from mtl_perception.ros.parameters import SETTINGS
+
+    def flat(values: dict, prefix: str = '') -> dict:
+        result = {}
+        for name, value in values.items():
+            nested = isinstance(value, dict)
+            result |= flat(value, f'{prefix}{name}.') if nested else {prefix + name: value}
+        return result
+
+    text = share_file('config', 'node.yaml').read_text()
+    stated = flat(yaml.safe_load(text)['/**']['ros__parameters'])
+    assert stated == {setting.name: setting.default for setting in SETTINGS}
+    for name, value in stated.items():
+        assert type(value) is type(next(s.default for s in SETTINGS if s.name == name)), name
+
+
+def test_rviz_shows_topics_that_the_node_publishes() -> None:
+    pytest.importorskip('rclpy', reason='rclpy is not installed')
+    from mtl_perception.ros.outputs import OUTPUTS
+
+    config = yaml.safe_load(share_file('config', 'mtl.rviz').read_text())
+    shown = {
+        display['Topic']['Value']: display['Class']
+        for display in config['Visualization Manager']['Displays']
+        if 'Topic' in display
+    }
+    published = {f'/mtl_perception/{output.topic}': output.type.__name__ for output in OUTPUTS}
+    assert set(shown) - {'/camera/image_raw'} <= set(published)
+    for topic, display in shown.items():
+        expected = published.get(topic, 'Image')
+        assert display == f'rviz_default_plugins/{expected}'

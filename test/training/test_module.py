@@ -1,0 +1,160 @@
+"""The Lightning module: what a step does to losses and uncertainties, and what is measured."""
+
+from dataclasses import replace
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import default_collate
+
+from mtl_perception.data.augmentation import Augmentation, to_sample
+from mtl_perception.data.cityscapes import find_frames
+from mtl_perception.network.checkpoint import CheckpointError
+from mtl_perception.network.multitask import NetworkConfig, NetworkOutput
+from mtl_perception.training.metrics import ValidationMetrics
+from mtl_perception.training.module import MultiTaskModule, StreetData
+
+SMALL = NetworkConfig(stride=16, head_width=16)
+
+
+def small_module(**options) -> MultiTaskModule:
+    torch.manual_seed(0)
+    return MultiTaskModule(SMALL, optimizer='adamw', learning_rate=2e-3, **options)
+
+
+def small_data(root, **options) -> StreetData:
+    settings = {'input_height': 64, 'crop': (64, 128), 'batch_size': 4, 'workers': 0, **options}
+    return StreetData(root, augmentation=Augmentation(scale=(1.0, 1.0)), **settings)
+
+
+def fit(module: MultiTaskModule, data: StreetData, steps: int) -> L.Trainer:
+    trainer = L.Trainer(
+        max_steps=steps,
+        accelerator='cpu',
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+    )
+    trainer.fit(module, data)
+    return trainer
+
+
+def batch_of(root, **without) -> dict:
+    frames = [replace(paths.read(), **without) for paths in find_frames(root, 'train')[:4]]
+    return default_collate([to_sample(frame) for frame in frames])
+
+
+def test_thirty_steps_lower_all_three_losses(streets):
+    module, batch = small_module(), batch_of(streets)
+    before = {
+        task: float(loss.detach())
+        for task, loss in module.losses(module(batch['image']), batch).items()
+    }
+    fit(module, small_data(streets), 30)
+    module.train()
+    after = {
+        task: float(loss.detach())
+        for task, loss in module.losses(module(batch['image']), batch).items()
+    }
+    assert set(after) == {'semantic', 'instance', 'depth'}
+    for task, loss in after.items():
+        assert loss < 0.9 * before[task], f'{task}: {before[task]:.3f} to {loss:.3f}'
+
+
+def test_training_moves_the_uncertainties(streets):
+    module = small_module()
+    fit(module, small_data(streets), 5)
+    assert all(float(s.detach()) != 0 for s in module.weighting.log_variance.values())
+
+
+def test_a_batch_without_depth_leaves_its_uncertainty_alone(streets):
+    module = small_module()
+    batch = batch_of(streets, depth=None, labels=None)
+    assert set(module.losses(module(batch['image']), batch)) == {'instance'}
+    module.weighting(module.losses(module(batch['image']), batch)).backward()
+    assert module.weighting.log_variance['depth'].grad is None
+    assert module.weighting.log_variance['instance'].grad is not None
+
+
+def test_frames_without_a_task_do_not_dilute_its_loss(streets):
+    module = small_module().eval()
+    with torch.no_grad():
+        whole = batch_of(streets)
+        alone = {key: value[:1] for key, value in whole.items()}
+        bare = {**whole, 'depth': whole['depth'].clone()}
+        bare['depth'][1:] = torch.nan
+        expected = module.losses(module(alone['image']), alone)['depth']
+        torch.testing.assert_close(module.losses(module(bare['image']), bare)['depth'], expected)
+
+
+def test_uncertainties_have_a_group_without_weight_decay(streets):
+    module = small_module(weight_decay=0.5)
+    fit(module, small_data(streets), 1)
+    network, uncertainties = module.optimizers().param_groups
+    assert network['weight_decay'] == 0.5
+    assert uncertainties['weight_decay'] == 0
+    assert len(uncertainties['params']) == 3
+
+
+def test_the_learning_rate_falls_as_the_papers(streets):
+    torch.manual_seed(0)
+    module = MultiTaskModule(SMALL, learning_rate=0.1)
+    trainer = fit(module, small_data(streets), 4)
+    (schedule,) = [config.scheduler for config in trainer.lr_scheduler_configs]
+    assert [schedule.lr_lambdas[0](i) for i in range(5)] == pytest.approx(
+        [(1 - i / 4) ** 0.9 for i in range(5)]
+    )
+    assert module.optimizers().param_groups[0]['nesterov']
+
+
+def test_fixed_weighting_needs_a_weight_for_every_task():
+    with pytest.raises(ValueError, match='fixed_weights'):
+        MultiTaskModule(SMALL, weighting='fixed', fixed_weights={'depth': 1.0})
+    module = MultiTaskModule(
+        NetworkConfig(stride=16, head_width=16, tasks=('depth',)),
+        weighting='fixed',
+        fixed_weights={'depth': 1.0},
+    )
+    assert module.weighting.weights() == {'depth': 1.0}
+
+
+def test_training_goes_on_from_a_checkpoint_of_the_same_network(tiny_checkpoint):
+    module = MultiTaskModule(SMALL, initial=tiny_checkpoint)
+    fresh = MultiTaskModule(SMALL)
+    name = 'heads.depth.4.weight'
+    assert not torch.equal(module.network.state_dict()[name], fresh.network.state_dict()[name])
+    with pytest.raises(CheckpointError, match='is to be trained'):
+        MultiTaskModule(replace(SMALL, head_width=32), initial=tiny_checkpoint)
+
+
+def test_crops_must_fit_the_network(streets):
+    with pytest.raises(ValueError, match='multiples of 32'):
+        small_data(streets, crop=(60, 128))
+
+
+def test_metrics_are_pooled_over_pixels():
+    """Two frames, one with a single valid pixel: the mean of frame means would be another figure."""
+    metrics = ValidationMetrics()
+    nan = np.nan
+    for errors in ([1.0, 1.0, 1.0], [9.0, nan, nan]):
+        offset = torch.tensor(errors)
+        target = torch.stack([offset, offset * 0])[None, :, None]
+        disparity = torch.where(offset.isnan(), nan, 2.0)[None, None]
+        predicted = 2.0 + offset.nan_to_num()
+        metrics.update(
+            NetworkOutput(instance=torch.zeros(1, 2, 1, 3), depth=predicted[None, None, None]),
+            {
+                'instance': target,
+                'depth': disparity,
+                'focal_length': torch.tensor([100.0]),
+            },
+        )
+    figures = metrics.compute()
+    assert float(figures['val/offset_px']) == pytest.approx((1 + 1 + 1 + 9) / 4)
+    assert float(figures['val/disparity_px']) == pytest.approx((1 + 1 + 1 + 9) / 4)
+    # Depth is rig / disparity: from 2 to 3 px it shrinks by a third, from 2 to 11 px by 9/11.
+    assert float(figures['val/abs_rel']) == pytest.approx((3 * (1 / 3) + 9 / 11) / 4)
+    assert 'val/iou' not in figures
