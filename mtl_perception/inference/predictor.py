@@ -18,6 +18,7 @@ from mtl_perception.network.multitask import OUTPUT_STRIDE, NetworkOutput, input
 from mtl_perception.tasks import TASKS, semantic
 from mtl_perception.tasks.depth import decode as decode_depth
 from mtl_perception.tasks.instance import GroupingParameters, group_instances
+from mtl_perception.tasks.optics import compile_optics
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,7 @@ class Predictor:
 
     def warm_up(self, height: int, width: int) -> None:
         """Run every stage once for images of this size, so that the first one does not wait."""
+        compile_optics()
         self.predict(np.zeros((height, width, 3), np.uint8))
 
     def predict(

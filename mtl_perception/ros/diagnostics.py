@@ -68,7 +68,7 @@ class Situation:
 
     Attributes:
         phase: unconfigured, loading, inactive, active or finalized.
-        failure: why the last configuration failed.
+        failure: why the last transition failed.
         topic: that images are taken from.
         publishers: how many offer images there that this node can receive.
         incompatible: what each publisher that it cannot receive from offers, in words.
@@ -222,8 +222,9 @@ def diagnostic_status(
 
 
 def _diagnose_inactive(situation: Situation) -> tuple[bytes, str]:
-    if situation.phase == 'unconfigured' and situation.failure:
-        return DiagnosticStatus.ERROR, f'not configured: {situation.failure}'
+    if situation.failure:
+        done = 'activated' if situation.phase == 'inactive' else 'configured'
+        return DiagnosticStatus.ERROR, f'not {done}: {situation.failure}'
     text = {
         'unconfigured': 'not configured: send the transition configure, or set autostart',
         'loading': 'loading the checkpoint',

@@ -36,7 +36,7 @@ from mtl_perception.inference.predictor import Predictor
 from mtl_perception.labels import LABELS
 from mtl_perception.ros import parameters
 from mtl_perception.ros.diagnostics import Situation, Snapshot, diagnostic_status
-from mtl_perception.ros.outputs import OUTPUTS
+from mtl_perception.ros.outputs import OUTPUTS, Output
 from mtl_perception.ros.pipeline import Pipeline
 from mtl_perception.ros.transport import loss_hint, transport_environment
 from mtl_perception.share import default_checkpoint
@@ -95,6 +95,7 @@ class PerceptionNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Enable the publishers, start to work and subscribe."""
+        self._failure = ''
         result = super().on_activate(state)
         try:
             self._activate()
@@ -154,7 +155,7 @@ class PerceptionNode(LifecycleNode):
             grouping=values.grouping,
         )
         self.get_logger().info(predictor.description)
-        publishers: dict = {}
+        publishers: dict[Output, Any] = {}
         self._pipeline = Pipeline(
             predictor,
             publishers,
@@ -164,14 +165,15 @@ class PerceptionNode(LifecycleNode):
             logger=self.get_logger(),
         )
         self._pipeline.warm_up()
-        for output in OUTPUTS:
-            publishers[output] = self.create_lifecycle_publisher(
-                output.type,
-                f'~/{output.topic}',
-                QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE),
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-            )
-        self._label_info = self._create_label_info()
+        with self._entities:
+            for output in OUTPUTS:
+                publishers[output] = self.create_lifecycle_publisher(
+                    output.type,
+                    f'~/{output.topic}',
+                    QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE),
+                    qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+                )
+            self._label_info = self._create_label_info()
 
     def _create_label_info(self) -> Any:
         try:
@@ -352,6 +354,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except Exception:
+        # A callback may find ROS shut down under its feet.
+        if node.context.ok():
+            raise
     finally:
         executor.shutdown()
         node.destroy_node()

@@ -46,6 +46,8 @@ class MultiTaskModule(L.LightningModule):
         fixed_weights: weight of each task's loss, used with ``fixed``.
         optimizer: ``sgd`` with Nesterov momentum 0.9, or ``adamw``.
         learning_rate: at the start; it falls as (1 − i/max)^0.9.
+        uncertainty_learning_rate: that of the learned uncertainties; ``None``: the same. AdamW's
+            steps do not grow with the gradient, so that with it they need a larger one.
         warmup_steps: steps over which the learning rate rises from 0.
         weight_decay: of the network's weights; the uncertainties have none.
     """
@@ -59,6 +61,7 @@ class MultiTaskModule(L.LightningModule):
         fixed_weights: dict[str, float] | None = None,
         optimizer: Literal['sgd', 'adamw'] = 'sgd',
         learning_rate: float = 2.5e-3,
+        uncertainty_learning_rate: float | None = None,
         warmup_steps: int = 0,
         weight_decay: float = 1e-4,
     ) -> None:
@@ -73,6 +76,7 @@ class MultiTaskModule(L.LightningModule):
         self.weighting = _weighting(weighting, network, fixed_weights)
         self.optimizer_name = optimizer
         self.learning_rate = learning_rate
+        self.uncertainty_learning_rate = uncertainty_learning_rate or learning_rate
         self.warmup_steps = warmup_steps
         self.weight_decay = weight_decay
         self.metrics = ValidationMetrics()
@@ -116,9 +120,13 @@ class MultiTaskModule(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return the optimizer, uncertainties in a group without weight decay, and its schedule."""
-        groups = [
+        groups: list[dict[str, Any]] = [
             {'params': list(self.network.parameters()), 'weight_decay': self.weight_decay},
-            {'params': list(self.weighting.parameters()), 'weight_decay': 0.0},
+            {
+                'params': list(self.weighting.parameters()),
+                'weight_decay': 0.0,
+                'lr': self.uncertainty_learning_rate,
+            },
         ]
         groups = [group for group in groups if group['params']]
         optimizer: torch.optim.Optimizer

@@ -88,6 +88,7 @@ def test_a_bag_that_begins_anew_has_lost_nothing() -> None:
     [
         (Situation('unconfigured'), DiagnosticStatus.WARN, 'transition configure'),
         (Situation('unconfigured', 'x: no file'), DiagnosticStatus.ERROR, 'configured: x: no file'),
+        (Situation('inactive', 'x'), DiagnosticStatus.ERROR, 'not activated: x'),
         (Situation('loading'), DiagnosticStatus.WARN, 'loading the checkpoint'),
         (Situation('inactive'), DiagnosticStatus.WARN, 'transition activate'),
         (Situation('finalized'), DiagnosticStatus.WARN, 'shut down'),

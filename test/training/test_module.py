@@ -136,7 +136,7 @@ def test_crops_must_fit_the_network(streets):
 
 
 def test_metrics_are_pooled_over_pixels():
-    """Two frames, one with a single valid pixel: the mean of frame means would be another figure."""
+    """One of the two frames has a single valid pixel; a mean of frame means would differ."""
     metrics = ValidationMetrics()
     nan = np.nan
     for errors in ([1.0, 1.0, 1.0], [9.0, nan, nan]):

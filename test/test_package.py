@@ -1,0 +1,90 @@
+"""The package as a whole: what it ships, what it calls itself, and how it is built."""
+
+import re
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+import mtl_perception
+from mtl_perception.share import share_directory, share_file
+
+SOURCE = Path(__file__).resolve().parents[1]
+
+
+def test_the_version_is_the_same_everywhere():
+    manifest = re.search(r'<version>(.+)</version>', (SOURCE / 'package.xml').read_text())[1]
+    setup = re.search(r"version='([^']+)'", (SOURCE / 'setup.py').read_text())[1]
+    assert mtl_perception.__version__ == manifest == setup
+
+
+def test_share_files_are_found_in_a_source_checkout():
+    assert share_directory() == SOURCE
+    assert share_file('config', 'node.yaml').is_file()
+
+
+def test_a_share_file_that_is_missing_is_named():
+    with pytest.raises(FileNotFoundError, match=r'config/absent\.yaml'):
+        share_file('config', 'absent.yaml')
+
+
+@pytest.fixture(scope='module')
+def installed(tmp_path_factory) -> Path:
+    """Return the prefix of a virtual environment that the package was installed to."""
+    folder = tmp_path_factory.mktemp('installed')
+    source = folder / 'source'
+    ignored = shutil.ignore_patterns('.*', 'out', 'build', 'install', 'log', '*.egg-info')
+    shutil.copytree(SOURCE, source, ignore=ignored)
+    prefix = folder / 'venv'
+    venv.create(prefix, with_pip=True)
+    # Built with the setuptools of a build environment of pip's own, without the dependencies.
+    subprocess.run(
+        [prefix / 'bin' / 'pip', 'install', '--quiet', '--no-deps', source],
+        check=True,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+    )
+    shutil.rmtree(source)
+    return prefix
+
+
+def test_an_installed_package_finds_its_share_files(installed):
+    code = 'from mtl_perception.share import *; print(share_file("launch", "mtl.launch.py"))'
+    result = subprocess.run(
+        [installed / 'bin' / 'python', '-c', code],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=installed,
+    )
+    assert Path(result.stdout.strip()) == installed / 'share/mtl_perception/launch/mtl.launch.py'
+
+
+def test_everything_that_ros_looks_for_is_installed(installed):
+    share = installed / 'share' / 'mtl_perception'
+    assert (share / 'package.xml').is_file()
+    assert (installed / 'share/ament_index/resource_index/packages/mtl_perception').is_file()
+    for folder in ('launch', 'config', 'checkpoints'):
+        shipped = {path.name for path in (SOURCE / folder).iterdir() if path.is_file()}
+        assert {path.name for path in (share / folder).iterdir() if path.is_file()} == shipped
+    for executable in ('mtl', 'mtl_node'):
+        assert (installed / 'bin' / executable).is_file()
+
+
+def test_the_core_imports_no_ros_and_inference_no_lightning():
+    code = (
+        'import sys, pkgutil, importlib, mtl_perception\n'
+        'for package in ("data", "evaluation", "inference", "network", "tasks"):\n'
+        '    path = importlib.import_module(f"mtl_perception.{package}").__path__\n'
+        '    for module in pkgutil.walk_packages(path, f"mtl_perception.{package}."):\n'
+        '        importlib.import_module(module.name)\n'
+        'found = {name.partition(".")[0] for name in sys.modules}\n'
+        'print(sorted(found & {"rclpy", "sensor_msgs", "lightning", "torchmetrics"}))\n'
+    )
+    result = subprocess.run(
+        [sys.executable, '-c', code], check=True, capture_output=True, text=True, cwd=SOURCE
+    )
+    assert result.stdout.strip() == '[]'
