@@ -59,7 +59,7 @@ class Metrics(TypedDict):
     depth: DepthScores | None
 
 
-def write_metrics(path: Path, metrics: Metrics) -> None:
+def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
     """Write ``metrics`` as JSON; what is not a finite number becomes null.
 
     Raises:

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from types import TracebackType
 
+from rosbags.interfaces import Connection
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.rosbag2.errors import WriterError
 from rosbags.typesys import Stores, get_typestore
@@ -32,7 +33,7 @@ class BagWriter:
         except WriterError as err:
             msg = f'{self._path}: the bag cannot be written: {err}'
             raise OSError(msg) from err
-        self._connections: dict[str, object] = {}
+        self._connections: dict[str, Connection] = {}
         return self
 
     def write(self, topic: str, message_type: type, nanoseconds: int, data: bytes) -> None:

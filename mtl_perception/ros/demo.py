@@ -61,8 +61,19 @@ FRAME_TIMEOUT = 60.0
 END_TIMEOUT = 20.0
 """Seconds to wait for the node to be active, for one frame, and for a process to end."""
 
+FATES = ('published', 'overtaken', 'lost')
+
 OVERVIEW_FILE = 'overview.png'
 OVERVIEW_ROWS = 6
+TITLES = (
+    'input',
+    'semantic',
+    'instance',
+    'depth',
+    'semantic, truth',
+    'instance, truth',
+    'depth, truth',
+)
 PANEL_WIDTH = 320
 POLL = 0.1
 
@@ -99,7 +110,7 @@ def run_demo(
         output: folder for the results.
 
     Raises:
-        ValueError, OSError: the source, the checkpoint or the output folder cannot be used, or the node ended;
+        ValueError, OSError: source, checkpoint or output folder cannot be used, or the node ended;
             the text says why.
     """
     make_folder(output)
@@ -329,39 +340,41 @@ class _Result:
     def table(self) -> str:
         """Return the figures as lines of text."""
         values = self.figures()
+        fates = ', '.join(f'{values[f"frames_{fate}"]} {fate}' for fate in FATES)
         latency = values['latency_ms']
-        return '\n'.join(
-            [
-                f'sent      {values["frames_sent"]} = {values["frames_published"]} published + '
-                f'{values["frames_overtaken"]} overtaken + {values["frames_lost"]} lost',
-                f'rate      {values["fps"] or 0:.1f} frames/s',
-                f'latency   {latency["median"]:.0f} ms median, {latency["p99"]:.0f} ms p99',
-            ]
+        lines = (
+            f'sent      {values["frames_sent"]}: {fates}',
+            f'rate      {values["fps"] or 0:.1f} frames/s',
+            f'latency   {latency["median"]:.0f} ms median, {latency["p99"]:.0f} ms p99',
         )
+        return '\n'.join(lines)
 
 
 def _judge(result: _Result, images: ImageSource, predictor: Predictor, output: Path) -> Metrics:
-    """Write bag and overview; return the metrics of the published maps against what truth there is."""
+    """Write bag and overview; return the published maps' metrics where there is truth."""
     evaluation = Evaluation()
     rows = []
     shown = {result.stamps[i] for i in _spread(len(result.stamps), OVERVIEW_ROWS)}
-    frames = _frames(images, set(result.names.values()))
+    frames = _frames(images, {result.names[stamp] for stamp in result.stamps})
+    with_truth = any(_has_truth(frame) for frame in frames.values())
     with BagWriter(output / 'bag') as bag:
         for stamp in tqdm(result.stamps, 'comparing', unit='frame', leave=False):
             frame, recorded = frames[result.names[stamp]], result.frames[stamp]
             _write_to_bag(bag, stamp, frame, recorded)
             prediction = _published(recorded)
-            if frame.instances is not None:
-                # Offsets and scores are not published; the node computed the very same.
-                offline = predictor.predict(frame.image, frame.focal_length, depth=False)
-                prediction = replace(prediction, offsets=offline.offsets, scores=offline.scores)
+            if _has_truth(frame):
+                # These are not published; the node computed the very same.
+                offline = predictor.predict(frame.image, frame.focal_length)
+                prediction = replace(
+                    prediction,
+                    scores=offline.scores,
+                    offsets=offline.offsets,
+                    disparity=offline.disparity,
+                )
             evaluation.add(frame, prediction)
             if stamp in shown:
-                rows.append(_overview_row(frame, prediction))
-    titles = ('input', 'semantic', 'instance', 'depth')
-    if any(len(row) > len(titles) for row in rows):
-        titles += ('semantic, truth', 'instance, truth', 'depth, truth')
-    save_picture(output / OVERVIEW_FILE, overview_sheet(rows, titles))
+                rows.append(_overview_row(frame, prediction, with_truth))
+    save_picture(output / OVERVIEW_FILE, overview_sheet(rows, TITLES[: len(rows[0])]))
     return evaluation.compute()
 
 
@@ -403,14 +416,18 @@ def _published(recorded: RecordedFrame) -> Prediction:
     return Prediction(labels, np.full_like(labels, 255), instances, depth=depth)
 
 
-def _overview_row(frame: Frame, prediction: Prediction) -> list[np.ndarray]:
+def _overview_row(frame: Frame, prediction: Prediction, with_truth: bool) -> list[np.ndarray]:
     height = round(PANEL_WIDTH * frame.image.shape[0] / frame.image.shape[1])
     image = cv2.resize(frame.image, (PANEL_WIDTH, height), interpolation=cv2.INTER_AREA)
     size = height, PANEL_WIDTH
     row = [image, *map_row(prediction.labels, prediction.instances, prediction.depth, *size)]
-    if any(truth is not None for truth in (frame.labels, frame.instances, frame.depth)):
+    if with_truth:
         row += map_row(frame.labels, frame.instances, frame.depth, *size)
     return row
+
+
+def _has_truth(frame: Frame) -> bool:
+    return any(truth is not None for truth in (frame.labels, frame.instances, frame.depth))
 
 
 def _nanoseconds(header: Header) -> int:

@@ -252,7 +252,8 @@ class PerceptionNode(LifecycleNode):
     def _refuse(self, transition: str, err: Exception) -> None:
         self.get_logger().debug(''.join(traceback.format_exception(err)))
         self._failure = ' '.join(str(err).split()) or type(err).__name__
-        self.get_logger().error(f'cannot {transition}: {self._failure}')
+        if self.context.ok():
+            self.get_logger().error(f'cannot {transition}: {self._failure}')
 
     def _on_set_parameters(self, changes: Sequence[Parameter]) -> SetParametersResult:
         fixed = parameters.not_live(changes)
