@@ -11,7 +11,9 @@ from rosbags.typesys import Stores, get_typestore
 
 
 class BagWriter:
-    """Writes an MCAP bag; a context manager. The bag appears, in place of an older one, once it is complete.
+    """Writes an MCAP bag; a context manager.
+
+    The bag appears, in place of an older one, once it is complete.
 
     Args:
         path: the bag's folder.

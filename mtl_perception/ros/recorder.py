@@ -11,8 +11,6 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
-from mtl_perception.ros.node import NODE_NAME
-
 QUEUE_DEPTH = 20
 """Messages of a topic that wait while another is being stored."""
 
