@@ -14,7 +14,7 @@ from torch import Tensor
 from mtl_perception.data.frame import CITYSCAPES_FOCAL_RATIO, resize_nearest
 from mtl_perception.inference.runtimes import create_runtime
 from mtl_perception.network.checkpoint import CheckpointError, load_checkpoint
-from mtl_perception.network.multitask import OUTPUT_STRIDE, NetworkOutput, input_size
+from mtl_perception.network.multitask import NetworkOutput, input_size
 from mtl_perception.tasks import TASKS, semantic
 from mtl_perception.tasks.depth import decode as decode_depth
 from mtl_perception.tasks.instance import GroupingParameters, group_instances
@@ -101,6 +101,7 @@ class Predictor:
             )
             raise CheckpointError(msg)
         self._runtime = create_runtime(runtime, network, device)
+        compile_optics()  # the first image must not wait for it
         self.max_depth = max_depth
         self.grouping = grouping
 
@@ -114,16 +115,6 @@ class Predictor:
             self.info.terms,
         )
         return '; '.join(part for part in parts if part)
-
-    def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """Return the (height, width) of the maps for a ``height`` × ``width`` image."""
-        rows, columns = input_size(height, width, self.info.input_height)
-        return rows // OUTPUT_STRIDE, columns // OUTPUT_STRIDE
-
-    def warm_up(self, height: int, width: int) -> None:
-        """Run every stage once for images of this size, so that the first one does not wait."""
-        compile_optics()
-        self.predict(np.zeros((height, width, 3), np.uint8))
 
     def predict(
         self,

@@ -1,0 +1,136 @@
+"""From an image to maps: sizes, metric depth, what is asked for, and what is refused."""
+
+import numpy as np
+import pytest
+import torch
+
+from mtl_perception.inference.predictor import Prediction, Predictor
+from mtl_perception.labels import IS_EVALUATED, IS_THING
+from mtl_perception.network.checkpoint import (
+    CheckpointError,
+    CheckpointInfo,
+    load_checkpoint,
+    save_checkpoint,
+)
+from mtl_perception.network.multitask import MultiTaskNetwork, NetworkConfig, normalize
+
+
+@pytest.fixture(scope='module')
+def predictor(tiny_checkpoint) -> Predictor:
+    return Predictor(tiny_checkpoint, device='cpu')
+
+
+@pytest.fixture(scope='module')
+def image() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+
+
+def test_maps_have_half_the_networks_input_size(predictor, image):
+    prediction = predictor.predict(image)
+    # 64 rows are what this network sees; 128 · 64 / 96 = 85 columns are rounded to 96.
+    assert prediction.labels.shape == prediction.confidence.shape == (32, 48)
+    assert prediction.instances.shape == prediction.depth.shape == (32, 48)
+    assert prediction.offsets.shape == (2, 32, 48)
+
+
+def test_maps_have_the_types_that_are_published(predictor, image):
+    prediction = predictor.predict(image)
+    assert prediction.labels.dtype == prediction.confidence.dtype == np.uint8
+    assert prediction.instances.dtype == np.uint16
+    assert prediction.depth.dtype == np.float32
+    assert IS_EVALUATED[prediction.labels].all()
+
+
+def test_labels_and_depth_are_those_of_the_networks_own_outputs(tiny_checkpoint, image):
+    """In float32, step by step, with another resize of the same size."""
+    network, _ = load_checkpoint(tiny_checkpoint)
+    small = image[:64, :96]
+    with torch.inference_mode():
+        output = network(normalize(torch.from_numpy(small)[None]))
+    prediction = Predictor(tiny_checkpoint, device='cpu').predict(small, focal_length=100.0)
+    evaluated = np.nonzero(IS_EVALUATED[:34])[0]
+    logits = output.semantic[0, evaluated]
+    best = logits.topk(2, 0)
+    clear = (best.values[0] - best.values[1] > 0.05).numpy()  # bfloat16 may swap close ones
+    assert clear.mean() > 0.5
+    np.testing.assert_array_equal(
+        prediction.labels[clear], evaluated[best.indices[0].numpy()][clear]
+    )
+    np.testing.assert_allclose(prediction.disparity, output.depth[0, 0].numpy(), atol=0.05)
+
+
+def test_depth_is_proportional_to_the_focal_length(predictor, image):
+    near = predictor.predict(image, focal_length=100.0)
+    far = predictor.predict(image, focal_length=200.0)
+    both = np.isfinite(near.depth) & np.isfinite(far.depth)
+    np.testing.assert_allclose(far.depth[both], 2 * near.depth[both], rtol=1e-5)
+    np.testing.assert_array_equal(near.disparity, far.disparity)
+
+
+def test_depth_beyond_the_maximum_is_infinite(tiny_checkpoint, image):
+    predictor = Predictor(tiny_checkpoint, device='cpu', max_depth=5.0)
+    depth = predictor.predict(image).depth
+    assert (np.isinf(depth) | (depth <= 5.0)).all()
+
+
+def test_what_is_not_asked_for_is_not_computed(predictor, image):
+    prediction = predictor.predict(image, instances=False, depth=False)
+    assert prediction.instances is None
+    assert prediction.depth is None
+    assert set(prediction.milliseconds) == {'preprocess', 'network'}
+    assert set(predictor.predict(image).milliseconds) == {
+        'preprocess',
+        'network',
+        'instance',
+        'depth',
+    }
+
+
+def test_instance_ids_carry_their_label(predictor, image):
+    prediction = predictor.predict(image)
+    grouped = prediction.instances >= 1000
+    assert (prediction.instances[grouped] // 1000 == prediction.labels[grouped]).all()
+    assert (prediction.instances[~grouped] == prediction.labels[~grouped]).all()
+    assert not grouped[~IS_THING[prediction.labels]].any()
+    assert set(prediction.scores) == set(np.unique(prediction.instances[grouped]))
+
+
+def test_the_same_image_gives_the_same_maps(predictor, image):
+    first, second = predictor.predict(image), predictor.predict(image)
+    for name in ('labels', 'confidence', 'instances', 'depth', 'offsets'):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+
+
+def test_resized_maps_hold_only_values_that_there_were():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 34, (8, 12), dtype=np.uint8)
+    prediction = Prediction(labels, labels, labels.astype(np.uint16), depth=labels / np.float32(3))
+    large = prediction.resized(24, 36)
+    np.testing.assert_array_equal(large.labels, labels.repeat(3, 0).repeat(3, 1))
+    np.testing.assert_array_equal(large.depth, prediction.depth.repeat(3, 0).repeat(3, 1))
+    assert prediction.resized(8, 12) is prediction
+
+
+def test_a_network_that_lacks_a_head_is_refused(tmp_path):
+    config = NetworkConfig(stride=16, head_width=8, tasks=('depth',))
+    path = tmp_path / 'depth.safetensors'
+    save_checkpoint(path, MultiTaskNetwork(config), CheckpointInfo(config))
+    with pytest.raises(CheckpointError, match=r'depth\.safetensors: has no head for instance'):
+        Predictor(path)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'runtime': 'tensorrt'}, "unknown runtime 'tensorrt'; choose auto or torch"),
+        ({'device': 'tpu'}, "unknown device 'tpu'"),
+        ({'device': 'cuda:99'}, "no device 'cuda:99'"),
+    ],
+)
+def test_unknown_runtimes_and_devices_are_refused(tiny_checkpoint, options, message):
+    with pytest.raises(ValueError, match=message):
+        Predictor(tiny_checkpoint, **options)
+
+
+def test_the_description_names_network_and_data(predictor):
+    assert predictor.description == 'resnet18, stride 16; runtime torch; trained on nothing'
