@@ -5,6 +5,7 @@ or 'synthetic', a rendered street.
 """
 
 import argparse
+import contextlib
 import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -66,23 +67,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Publish until the source ends or the user stops it."""
-    from mtl_perception.data.sources import SYNTHETIC, open_source
-
-    images = open_source(args.source, size=args.size, seed=args.seed)
-    if args.source != SYNTHETIC:
-        return _publish(images, args)
-    from tqdm import tqdm
-
-    # Rendering is slower than a camera.
-    return _publish(list(tqdm(images, desc='rendering', unit='frame', leave=False)), args)
+    # An interrupt is how one ends a camera.
+    with contextlib.suppress(KeyboardInterrupt):
+        _publish(args)
+    return 0
 
 
-def _publish(images: 'Iterable[SourceImage]', args: argparse.Namespace) -> int:
+def _publish(args: argparse.Namespace) -> None:
     import rclpy
 
     from mtl_perception.ros.camera import CameraNode
     from mtl_perception.ros.transport import transport_environment
 
+    images = _images(args)
     os.environ.update(transport_environment(os.environ))
     rclpy.init(args=[])
     try:
@@ -101,11 +98,20 @@ def _publish(images: 'Iterable[SourceImage]', args: argparse.Namespace) -> int:
         )
         camera.get_logger().info(f'publishing {args.source} at {args.rate:g} Hz')
         camera.run()
-    except KeyboardInterrupt:
-        pass  # how one ends a camera
     finally:
         rclpy.try_shutdown()
-    return 0
+
+
+def _images(args: argparse.Namespace) -> 'Iterable[SourceImage]':
+    from mtl_perception.data.sources import SYNTHETIC, open_source
+
+    images = open_source(args.source, size=args.size, seed=args.seed)
+    if args.source != SYNTHETIC:
+        return images
+    from tqdm import tqdm
+
+    # Rendering is slower than a camera.
+    return list(tqdm(images, desc='rendering', unit='frame', leave=False))
 
 
 def _size(text: str) -> tuple[int, int]:

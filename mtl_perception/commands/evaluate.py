@@ -22,14 +22,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_limit(parser, 'frames')
     options.add_output(parser, 'out/evaluate')
     options.add_json(parser)
+    parser.add_argument(
+        '--record',
+        action='store_true',
+        help="also keep the figures in the checkpoint's metadata, under the dataset's name",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
     """Run ``mtl evaluate``."""
     from mtl_perception.data.cityscapes import count_ground_truth, find_frames
     from mtl_perception.evaluation.evaluate import evaluate
-    from mtl_perception.evaluation.report import metrics_table, write_metrics
+    from mtl_perception.evaluation.report import metrics_table, summary, write_metrics
     from mtl_perception.inference.predictor import Predictor
+    from mtl_perception.network.checkpoint import record_metrics
     from mtl_perception.share import default_checkpoint
 
     frames = find_frames(args.data, args.split)[: args.limit]
@@ -40,13 +46,14 @@ def main(args: argparse.Namespace) -> int:
             'truth in gtFine, or in disparity and camera'
         )
         raise ValueError(msg)
-    predictor = Predictor(
-        args.checkpoint or default_checkpoint(), device=args.device, runtime=args.runtime
-    )
+    checkpoint = args.checkpoint or default_checkpoint()
+    predictor = Predictor(checkpoint, device=args.device, runtime=args.runtime)
     print(predictor.description)
     metrics = evaluate(predictor, frames, args.output)
     print(metrics_table(metrics))
     if args.json is not None:
         write_metrics(args.json, metrics)
+    if args.record:
+        record_metrics(checkpoint, f'{args.data.resolve().name} {args.split}', summary(metrics))
     print(f'written to {args.output}')
     return 0

@@ -40,6 +40,10 @@ TITLES = (
 )
 
 
+DETAILS = ('per_class', 'labels', 'confusion')
+"""What ``summary`` leaves out of each task's figures."""
+
+
 class InstanceReport(TypedDict):
     """Official average precision, and the offsets' error in pixels of the output map."""
 
@@ -67,6 +71,18 @@ def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
     """
     text = json.dumps(_finite(metrics), indent=2, allow_nan=False) + '\n'
     write_file(path, text.encode())
+
+
+def summary(metrics: Metrics) -> dict[str, Any]:
+    """Return the figures of each task without those per class."""
+    return _finite(
+        {
+            name: {key: value for key, value in task.items() if key not in DETAILS}
+            if isinstance(task, dict)
+            else task
+            for name, task in metrics.items()
+        }
+    )
 
 
 def metrics_table(metrics: Metrics) -> str:

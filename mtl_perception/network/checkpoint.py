@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from mtl_perception.files import make_folder
 from mtl_perception.labels import NUM_LABELS
 from mtl_perception.network.multitask import SIZE_MULTIPLE, MultiTaskNetwork, NetworkConfig
 
@@ -61,23 +62,18 @@ def save_checkpoint(path: Path, network: MultiTaskNetwork, info: CheckpointInfo)
         name: (value if _keeps_precision(name) else value.to(torch.bfloat16)).cpu().contiguous()
         for name, value in network.state_dict().items()
     }
-    details = {key: value for key, value in asdict(info).items() if key != 'network'}
-    metadata = {
-        'format': FORMAT,
-        'labels': str(NUM_LABELS),
-        'network': json.dumps(asdict(network.config)),
-        **{
-            key: value if isinstance(value, str) else json.dumps(value)
-            for key, value in details.items()
-        },
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        save_file(tensors, temporary, metadata)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    _write(path, tensors, info)
+
+
+def record_metrics(path: Path, dataset: str, metrics: dict[str, Any]) -> None:
+    """Add ``metrics``, measured with the checkpoint at ``path``, to its metadata.
+
+    Raises:
+        FileNotFoundError, CheckpointError: as ``load_checkpoint``.
+        OSError: the file cannot be written.
+    """
+    info, tensors = _read(path, weights=True)
+    _write(path, tensors, replace(info, metrics={**info.metrics, dataset: metrics}))
 
 
 def read_info(path: Path) -> CheckpointInfo:
@@ -139,6 +135,24 @@ def _read(path: Path, *, weights: bool) -> tuple[CheckpointInfo, dict[str, torch
         msg = f'{path}: metadata incomplete or wrong ({type(err).__name__}: {err})'
         raise CheckpointError(msg) from err
     return info, tensors
+
+
+def _write(path: Path, tensors: dict[str, torch.Tensor], info: CheckpointInfo) -> None:
+    entries = {'format': FORMAT, 'labels': NUM_LABELS, **asdict(info)}
+    metadata = {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in entries.items()
+    }
+    make_folder(path.parent)
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        save_file(tensors, temporary, metadata)
+        temporary.replace(path)
+    except (OSError, SafetensorError) as err:
+        msg = f'{path}: cannot be written ({err})'
+        raise OSError(msg) from err
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _keeps_precision(name: str) -> bool:

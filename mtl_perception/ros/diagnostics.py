@@ -227,7 +227,7 @@ def _diagnose_inactive(situation: Situation) -> tuple[bytes, str]:
         return DiagnosticStatus.ERROR, f'not {done}: {situation.failure}'
     text = {
         'unconfigured': 'not configured: send the transition configure, or set autostart',
-        'loading': 'loading the checkpoint',
+        'loading': 'loading the checkpoint and warming up',
         'inactive': 'inactive: send the transition activate',
         'finalized': 'shut down: start the node again',
     }[situation.phase]

@@ -164,6 +164,7 @@ class PerceptionNode(LifecycleNode):
             clock=self.get_clock(),
             logger=self.get_logger(),
         )
+        self.get_logger().info('warming up; the first time, code is compiled for this machine')
         self._pipeline.warm_up()
         with self._entities:
             for output in OUTPUTS:

@@ -18,8 +18,9 @@ def transport_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variable to add to ``environ`` so that large images arrive.
 
     By default Fast DDS loses almost every 720p frame between two processes. ``config/fastdds.xml``
-    cures that, also when only one of the two processes uses it. Nothing is returned where
-    ``environ`` shows that the user has chosen transports; other middlewares ignore it.
+    cures that in the process that sends; in one that only receives it helps little. Nothing is
+    returned where ``environ`` shows that the user has chosen transports; other middlewares ignore
+    the variable.
 
     Raises:
         FileNotFoundError: the package was installed without its profile.
@@ -42,10 +43,8 @@ def loss_hint(environ: Mapping[str, str], middleware: str) -> str:
         return f'tune {middleware} for messages of megabytes, or take compressed images'
     ours = transport_environment({'ROS_DISTRO': environ.get('ROS_DISTRO', '')})
     chosen = {name: environ[name] for name in USER_VARIABLES if environ.get(name)}
-    if not chosen:
-        name, profile = next(iter(ours.items()))
-        return f'set {name}={profile} for this process or for the camera'
     if chosen.items() <= ours.items():
-        return 'transports are fine here: look at camera and network, or take compressed images'
+        name, profile = next(iter(ours.items()))
+        return f"set {name}={profile} for the camera's process, or take compressed images"
     texts = ', '.join(f'{name}={value}' for name, value in chosen.items())
     return f'{texts} may be the reason: Fast DDS needs what config/fastdds.xml has'

@@ -13,9 +13,6 @@ from mtl_perception.labels import NUM_LABELS
 from mtl_perception.network.multitask import NetworkOutput
 from mtl_perception.tasks import semantic
 
-MIN_DISPARITY = 1e-3
-"""Pixels below which a predicted disparity counts as this, so that depth stays finite."""
-
 
 class ValidationMetrics(nn.Module):
     """Mean IoU over the labels present, offset error, disparity error and AbsRel of depth."""
@@ -45,7 +42,8 @@ class ValidationMetrics(nn.Module):
         known = target > 0  # neither unknown nor sky
         _update(self.disparity_px, (disparity - target)[known].abs())
         rig = batch['focal_length'].float()[:, None, None] * CITYSCAPES_BASELINE
-        true, predicted = rig / target, rig / disparity.clamp(min=MIN_DISPARITY)
+        # As in the final evaluation, what is predicted beyond MAX_DEPTH counts as MAX_DEPTH.
+        true, predicted = rig / target, rig / disparity.clamp(min=rig / MAX_DEPTH)
         _update(self.abs_rel, ((predicted - true).abs() / true)[known & (true <= MAX_DEPTH)])
 
     def compute(self) -> dict[str, Tensor]:

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from mtl_perception.commands import main
 from mtl_perception.data.cityscapes import write_frame
 from mtl_perception.data.frame import Frame
+from mtl_perception.network.checkpoint import read_info
 
 
 @pytest.fixture
@@ -69,3 +71,19 @@ def test_an_output_that_cannot_be_written_is_one_line(dataset, tiny_checkpoint, 
     error = capsys.readouterr().err
     assert error.count('\n') == 1
     assert str(output) in error
+
+
+def test_recorded_figures_are_kept_in_the_checkpoint(dataset, tiny_checkpoint, tmp_path):
+    checkpoint, output = tmp_path / 'mine.safetensors', tmp_path / 'out'
+    shutil.copy(tiny_checkpoint, checkpoint)
+    arguments = ('--data', dataset, '--checkpoint', checkpoint, '--output', output)
+    assert run(*arguments) == 0
+    assert read_info(checkpoint).metrics == {}
+    assert run(*arguments, '--record') == 0
+    metrics = json.loads((output / 'metrics.json').read_text())
+    recorded = read_info(checkpoint).metrics['data val']
+    assert recorded['frames'] == 3
+    assert recorded['depth'] is None
+    assert recorded['semantic'] == {
+        key: metrics['semantic'][key] for key in ('iou_class', 'iou_category')
+    }

@@ -10,6 +10,7 @@ from mtl_perception.network.checkpoint import (
     CheckpointInfo,
     load_checkpoint,
     read_info,
+    record_metrics,
     save_checkpoint,
 )
 from mtl_perception.network.multitask import MultiTaskNetwork, NetworkConfig
@@ -58,6 +59,19 @@ def test_the_metadata_comes_back_as_it_was(network, tmp_path):
     )
     save_checkpoint(tmp_path / 'a.safetensors', network, info)
     assert read_info(tmp_path / 'a.safetensors') == info
+
+
+def test_recorded_metrics_join_the_metadata_and_leave_the_weights_alone(network, tmp_path):
+    path = tmp_path / 'a.safetensors'
+    save_checkpoint(path, network, CheckpointInfo(CONFIG, data='streets', metrics={'a val': {}}))
+    before, _ = load_checkpoint(path)
+    record_metrics(path, 'b test', {'semantic': {'iou_class': 0.5}})
+    after, info = load_checkpoint(path)
+    assert info.data == 'streets'
+    assert info.metrics == {'a val': {}, 'b test': {'semantic': {'iou_class': 0.5}}}
+    assert all(
+        torch.equal(value, after.state_dict()[name]) for name, value in before.state_dict().items()
+    )
 
 
 def test_an_absent_checkpoint_is_named(tmp_path):

@@ -60,10 +60,10 @@ def test_every_output_of_a_720p_camera_arrives_with_the_images_header(
         noise = generator.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
         cv2.imwrite(str(folder / f'{i}.png'), cv2.GaussianBlur(noise, (0, 0), 5))
     found = {
-        output.topic: ros.collect(output.type, f'/mtl_perception/{output.topic}', 1)
+        output.topic: ros.collect(output.type, f'/mtl_perception/{output.topic}')
         for output in OUTPUTS
     }
-    found['input'] = ros.collect(Image, '/camera/image_raw', 1)
+    found['input'] = ros.collect(Image, '/camera/image_raw')
     diagnostics = ros.collect(DiagnosticArray, '/diagnostics')
     node = ros.start(
         'mtl_perception.ros.node',
@@ -72,7 +72,7 @@ def test_every_output_of_a_720p_camera_arrives_with_the_images_header(
     )
     ros.start(
         *('mtl_perception', 'camera', str(folder), '--topic', '/camera/image_raw'),
-        *('--frame-id', 'optical', '--focal-length', str(FOCAL_LENGTH), '--rate', '5'),
+        *('--frame-id', 'optical', '--focal-length', str(FOCAL_LENGTH), '--rate', '2'),
     )
     ros.spin_until(lambda: complete_frame(found), timeout=90)
     frame = complete_frame(found)

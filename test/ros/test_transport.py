@@ -31,7 +31,8 @@ def test_what_the_user_chose_stays(name: str) -> None:
 
 def test_hint_names_what_to_set_and_what_was_set() -> None:
     assert 'set FASTDDS_DEFAULT_PROFILES_FILE=' in loss_hint({}, 'rmw_fastrtps_cpp')
-    assert 'transports are fine' in loss_hint(transport_environment({}), 'rmw_fastrtps_cpp')
+    ours = loss_hint(transport_environment({}), 'rmw_fastrtps_cpp')
+    assert "fastdds.xml for the camera's process" in ours
     chosen = {'FASTDDS_BUILTIN_TRANSPORTS': 'UDPv4'}
     assert 'FASTDDS_BUILTIN_TRANSPORTS=UDPv4 may be' in loss_hint(chosen, 'rmw_fastrtps_cpp')
     assert 'tune rmw_cyclonedds_cpp' in loss_hint({}, 'rmw_cyclonedds_cpp')
