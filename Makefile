@@ -14,13 +14,14 @@ help:
 	@echo 'make test    all tests'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make format  rewrite the sources as ruff would'
-	@echo 'make clean   remove what was set up and built'
+	@echo 'make clean   remove what was set up and built; out/ stays'
 
 setup: $(STAMP)
 
 $(STAMP): $(REQUIREMENTS) setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' || \
 		{ echo '$(PYTHON) is not Python 3.11 or 3.12, for which ROS 2 wheels exist; set PYTHON=...'; exit 1; }
+	@echo 'setting up $(VENV): a few minutes, gigabytes where PyTorch brings CUDA'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check $(addprefix -r ,$(REQUIREMENTS))
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
@@ -42,4 +43,4 @@ format: $(STAMP)
 	@$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build install log out *.egg-info
+	rm -rf $(VENV) build install log *.egg-info

@@ -54,9 +54,10 @@ ARGUMENTS = (
     ),
     DeclareLaunchArgument(
         'autostart',
-        default_value='true',
-        choices=BOOLEAN,
-        description='configure and activate the node without a lifecycle manager',
+        default_value='',
+        choices=['', *BOOLEAN],
+        description='configure and activate the node without a lifecycle manager; empty: what '
+        'params_file says',
     ),
     DeclareLaunchArgument(
         'source',
@@ -110,18 +111,20 @@ def _entities(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 
 def _perception(argument: dict[str, str]) -> Node:
-    stated = {
+    stated: dict[str, str | bool] = {
         name: argument[name]
         for name in ('checkpoint', 'device', 'image_transport')
         if argument[name]
     }
-    flags = {name: argument[name] == 'true' for name in ('autostart', 'use_sim_time')}
+    stated |= {
+        name: argument[name] == 'true' for name in ('autostart', 'use_sim_time') if argument[name]
+    }
     return Node(
         package='mtl_perception',
         executable='mtl_node',
         name='mtl_perception',
         namespace=argument['namespace'],
-        parameters=[argument['params_file'], stated | flags],
+        parameters=[argument['params_file'], stated],
         remappings=[('~/image', argument['image']), ('~/camera_info', argument['camera_info'])],
         ros_arguments=['--log-level', argument['log_level']],
         output='screen',

@@ -4,6 +4,9 @@ import contextlib
 import os
 from pathlib import Path
 
+import cv2
+import numpy as np
+
 
 def make_folder(path: Path) -> None:
     """Make ``path`` a folder that can be written, before the work whose results go there.
@@ -35,3 +38,17 @@ def write_file(path: Path, data: bytes) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """Write ``(H, W, 3)`` RGB, or an ``(H, W)`` map of 8 or 16 bits, as ``path``'s suffix says.
+
+    The file appears complete or not at all.
+
+    Raises:
+        OSError: the folder cannot be made or written.
+    """
+    if picture.ndim == 3:
+        picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(path.suffix, picture)
+    write_file(path, data.tobytes())

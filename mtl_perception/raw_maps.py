@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mtl_perception.files import write_file
-from mtl_perception.visualization import InstanceSummary, save_picture, summarize_instances
+from mtl_perception.files import write_file, write_picture
+from mtl_perception.visualization import InstanceSummary, summarize_instances
 
 if TYPE_CHECKING:
     from mtl_perception.inference.predictor import Prediction
@@ -29,14 +29,14 @@ def write_raw_maps(folder: Path, name: str, prediction: 'Prediction') -> None:
     Raises:
         OSError: ``folder`` cannot be written.
     """
-    save_picture(folder / f'{name}_labels.png', prediction.labels)
+    write_picture(folder / f'{name}_labels.png', prediction.labels)
     if prediction.instances is not None:
-        save_picture(folder / f'{name}_instances.png', prediction.instances)
+        write_picture(folder / f'{name}_instances.png', prediction.instances)
         rows = [_row(instance) for instance in summarize_instances(prediction)]
         text = json.dumps(rows, indent=2) + '\n'
         write_file(folder / f'{name}_instances.json', text.encode())
     if prediction.depth is not None:
-        save_picture(folder / f'{name}_depth.png', encode_depth(prediction.depth))
+        write_picture(folder / f'{name}_depth.png', encode_depth(prediction.depth))
 
 
 def encode_depth(depth: np.ndarray) -> np.ndarray:

@@ -4,13 +4,11 @@ import colorsys
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from mtl_perception.files import write_file
 from mtl_perception.labels import COLORS, INSTANCE_ID_BASE, LABELS
 
 if TYPE_CHECKING:
@@ -197,20 +195,6 @@ def overview_sheet(
             lines.append(caption)
         lines.append(_side_by_side(row, gap))
     return np.vstack(lines)
-
-
-def save_picture(path: Path, picture: np.ndarray) -> None:
-    """Write ``(H, W, 3)`` RGB, or an ``(H, W)`` map of 8 or 16 bits, as ``path``'s suffix says.
-
-    The file appears complete or not at all.
-
-    Raises:
-        OSError: the folder cannot be made or written.
-    """
-    if picture.ndim == 3:
-        picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    _, data = cv2.imencode(path.suffix, picture)
-    write_file(path, data.tobytes())
 
 
 @functools.cache

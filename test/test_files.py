@@ -1,6 +1,8 @@
+import cv2
+import numpy as np
 import pytest
 
-from mtl_perception.files import make_folder, write_file
+from mtl_perception.files import make_folder, write_file, write_picture
 
 
 def test_a_file_replaces_its_predecessor_and_leaves_nothing_else(tmp_path):
@@ -27,3 +29,17 @@ def test_a_failed_write_names_the_file_and_leaves_no_temporary_one(tmp_path):
         write_file(tmp_path / 'taken', b'data')
     assert caught.value.filename == str(tmp_path / 'taken')
     assert [path.name for path in tmp_path.iterdir()] == ['taken']
+
+
+def test_a_picture_survives_saving(tmp_path):
+    random = np.random.default_rng(0)
+    picture = random.integers(0, 256, (5, 7, 3)).astype(np.uint8)
+    write_picture(tmp_path / 'new' / 'a.png', picture)
+    read = cv2.imread(str(tmp_path / 'new' / 'a.png'))
+    assert np.array_equal(cv2.cvtColor(read, cv2.COLOR_BGR2RGB), picture)
+
+
+def test_a_picture_that_cannot_be_saved_names_the_folder(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(OSError, match='cannot be made a folder'):
+        write_picture(tmp_path / 'file' / 'a.png', np.zeros((2, 2, 3), np.uint8))

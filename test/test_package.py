@@ -1,10 +1,10 @@
 """The package as a whole: what it ships, what it calls itself, and how it is built."""
 
+import os
 import re
 import shutil
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
 import pytest
@@ -33,16 +33,14 @@ def test_a_share_file_that_is_missing_is_named():
 
 @pytest.fixture(scope='module')
 def installed(tmp_path_factory) -> Path:
-    """Return the prefix of a virtual environment that the package was installed to."""
+    """Return the prefix that a copy of the package was installed to, not in place."""
     folder = tmp_path_factory.mktemp('installed')
-    source = folder / 'source'
+    source, prefix = folder / 'source', folder / 'prefix'
     ignored = shutil.ignore_patterns('.*', 'out', 'build', 'install', 'log', '*.egg-info')
     shutil.copytree(SOURCE, source, ignore=ignored)
-    prefix = folder / 'venv'
-    venv.create(prefix, with_pip=True)
-    # Built with the setuptools of a build environment of pip's own, without the dependencies.
+    options = ['--quiet', '--no-deps', '--no-build-isolation', '--ignore-installed']
     subprocess.run(
-        [prefix / 'bin' / 'pip', 'install', '--quiet', '--no-deps', source],
+        [sys.executable, '-m', 'pip', 'install', *options, '--prefix', prefix, source],
         check=True,
         cwd=folder,
         stdin=subprocess.DEVNULL,
@@ -53,12 +51,14 @@ def installed(tmp_path_factory) -> Path:
 
 def test_an_installed_package_finds_its_share_files(installed):
     code = 'from mtl_perception.share import *; print(share_file("launch", "mtl.launch.py"))'
+    (packages,) = installed.glob('lib/python3*/site-packages')
     result = subprocess.run(
-        [installed / 'bin' / 'python', '-c', code],
+        [sys.executable, '-c', code],
         check=True,
         capture_output=True,
         text=True,
         cwd=installed,
+        env={**os.environ, 'PYTHONPATH': str(packages)},
     )
     assert Path(result.stdout.strip()) == installed / 'share/mtl_perception/launch/mtl.launch.py'
 

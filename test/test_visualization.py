@@ -1,7 +1,6 @@
 import dataclasses
 import itertools
 
-import cv2
 import numpy as np
 import pytest
 
@@ -16,7 +15,6 @@ from mtl_perception.visualization import (
     draw_overlay,
     overview_row,
     overview_sheet,
-    save_picture,
     summarize_instances,
 )
 
@@ -172,17 +170,3 @@ def test_a_sheet_holds_every_row_under_its_titles(prediction):
     assert np.array_equal(one[-80:], two[-80:])
     assert two.shape[0] > one.shape[0] + 80
     assert one[:20].max() > 200
-
-
-def test_a_picture_survives_saving(tmp_path):
-    random = np.random.default_rng(0)
-    picture = random.integers(0, 256, (5, 7, 3)).astype(np.uint8)
-    save_picture(tmp_path / 'new' / 'a.png', picture)
-    read = cv2.imread(str(tmp_path / 'new' / 'a.png'))
-    assert np.array_equal(cv2.cvtColor(read, cv2.COLOR_BGR2RGB), picture)
-
-
-def test_a_picture_that_cannot_be_saved_names_the_folder(tmp_path):
-    (tmp_path / 'file').write_text('')
-    with pytest.raises(OSError, match='cannot be made a folder'):
-        save_picture(tmp_path / 'file' / 'a.png', np.zeros((2, 2, 3), np.uint8))

@@ -24,6 +24,14 @@ COMMANDS = {
 OWN_PARSER = ('train',)
 """Commands that parse their own arguments; they have ``main(arguments: list[str])`` alone."""
 
+ADVICE = {
+    'rclpy': 'a ROS 2 installation that was sourced, or requirements-ros.txt,',
+    'lightning': 'requirements-train.txt',
+    'torchmetrics': 'requirements-train.txt',
+    'jsonargparse': 'requirements-train.txt',
+}
+"""Where to get a package that is not in requirements.txt."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``mtl`` and return its exit status: 0 done, 1 could not, 2 wrong usage."""
@@ -47,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (OSError, ValueError, ModuleNotFoundError) as err:
+    except (OSError, ValueError, ImportError) as err:
         if debug:
             raise
         print(f'mtl {name}: {_one_line(err)}', file=sys.stderr)
@@ -86,4 +94,7 @@ def _module(command: str):
 def _one_line(err: Exception) -> str:
     if isinstance(err, OSError) and err.filename is not None and err.strerror:
         return f'{err.filename}: {err.strerror}'
+    if isinstance(err, ModuleNotFoundError):
+        file = ADVICE.get(str(err.name).partition('.')[0], 'requirements.txt')
+        return f'needs the package {err.name}, which is not installed; {file} has it'
     return ' '.join(str(err).split())

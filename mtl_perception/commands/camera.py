@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from mtl_perception.commands.options import add_seed, positive_float, positive_int
+from mtl_perception.commands.options import add_seed, positive_float, positive_int, size
 
 if TYPE_CHECKING:
     from mtl_perception.data.sources import SourceImage
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--count', type=positive_int, metavar='N', help='end after so many frames')
     parser.add_argument(
         '--size',
-        type=_size,
+        type=size,
         metavar='HxW',
         help='height x width of the synthetic street, 480x640 by default',
     )
@@ -112,10 +112,3 @@ def _images(args: argparse.Namespace) -> 'Iterable[SourceImage]':
 
     # Rendering is slower than a camera.
     return list(tqdm(images, desc='rendering', unit='frame', leave=False))
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, separator, width = text.lower().partition('x')
-    if not separator:
-        raise ValueError(text)
-    return positive_int(height), positive_int(width)

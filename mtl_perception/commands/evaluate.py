@@ -34,10 +34,13 @@ def main(args: argparse.Namespace) -> int:
     from mtl_perception.data.cityscapes import count_ground_truth, find_frames
     from mtl_perception.evaluation.evaluate import evaluate
     from mtl_perception.evaluation.report import metrics_table, summary, write_metrics
+    from mtl_perception.files import make_folder
     from mtl_perception.inference.predictor import Predictor
     from mtl_perception.network.checkpoint import record_metrics
     from mtl_perception.share import default_checkpoint
 
+    if args.json is not None:
+        make_folder(args.json.parent)
     frames = find_frames(args.data, args.split)[: args.limit]
     counts = count_ground_truth(frames)
     if not any(counts[task] for task in ('semantic', 'instance', 'depth')):

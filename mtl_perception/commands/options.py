@@ -1,7 +1,11 @@
 """Options that several commands share, so that each has one spelling and one meaning."""
 
 import argparse
+import re
 from pathlib import Path
+
+SMALLEST = 32
+"""Rows and columns of the smallest picture that is rendered."""
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
@@ -79,17 +83,30 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def size(text: str) -> tuple[int, int]:
+    """Parse ``HEIGHTxWIDTH`` in pixels, as an argparse ``type``."""
+    match = re.fullmatch(r'(\d+)x(\d+)', text)
+    if not match or min(map(int, match.groups())) < SMALLEST:
+        msg = f'{text!r} is not HEIGHTxWIDTH of at least {SMALLEST}x{SMALLEST}, such as 256x512'
+        raise argparse.ArgumentTypeError(msg)
+    return int(match[1]), int(match[2])
+
+
 def positive_int(text: str) -> int:
     """Parse a positive integer, as an argparse ``type``."""
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
+    if not text.isdecimal() or not int(text):
+        msg = f'{text!r} is not a positive whole number'
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
 
 
 def positive_float(text: str) -> float:
     """Parse a positive number, as an argparse ``type``."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < float('inf'):
-        raise ValueError(text)
+        msg = f'{text!r} is not a positive number'
+        raise argparse.ArgumentTypeError(msg)
     return value

@@ -56,7 +56,7 @@ def main(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from mtl_perception.data.sources import open_source
-    from mtl_perception.files import make_folder
+    from mtl_perception.files import make_folder, write_picture
     from mtl_perception.inference.predictor import Predictor
     from mtl_perception.raw_maps import write_raw_maps
     from mtl_perception.share import default_checkpoint
@@ -64,7 +64,6 @@ def main(args: argparse.Namespace) -> int:
         OVERVIEW_TITLES,
         overview_row,
         overview_sheet,
-        save_picture,
     )
 
     source = open_source(args.source)
@@ -82,7 +81,7 @@ def main(args: argparse.Namespace) -> int:
         seconds.append(time.perf_counter() - start)
         name = _unused(image.name, names)
         row = overview_row(image.image, prediction)
-        save_picture(args.output / f'{name}.png', overview_sheet([row], OVERVIEW_TITLES))
+        write_picture(args.output / f'{name}.png', overview_sheet([row], OVERVIEW_TITLES))
         if args.raw:
             maps = prediction.resized(*image.image.shape[:2])
             write_raw_maps(args.output / 'raw', name, maps)

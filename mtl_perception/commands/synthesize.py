@@ -11,10 +11,9 @@ For example:
 """
 
 import argparse
-import re
 from pathlib import Path
 
-from mtl_perception.commands.options import add_output, add_seed, positive_int
+from mtl_perception.commands.options import add_output, add_seed, positive_int, size
 
 SPLITS = ('train', 'val', 'test')
 
@@ -23,7 +22,7 @@ PREVIEW_FRAMES = 12
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to ``parser``."""
-    add_output(parser, 'synthetic')
+    add_output(parser, 'out/synthetic')
     parser.add_argument(
         '--split', choices=SPLITS, default='train', help='split to write (default: %(default)s)'
     )
@@ -37,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_seed(parser)
     parser.add_argument(
         '--size',
-        type=_size,
+        type=size,
         default=(256, 512),
         metavar='HxW',
         help='height and width of the pictures in pixels (default: 256x512)',
@@ -60,8 +59,11 @@ def main(args: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
+    from mtl_perception.files import make_folder
+
     seed = len(SPLITS) * args.seed + SPLITS.index(args.split)
     height, width = args.size
+    make_folder(args.output)
     images = args.output / 'leftImg8bit' / args.split / 'synthetic'
     jobs = [
         (args.output, args.split, seed, index, height, width)
@@ -83,14 +85,6 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r'(\d+)x(\d+)', text)
-    if not match or min(map(int, match.groups())) < 32:
-        msg = f'{text!r} is not HEIGHTxWIDTH of at least 32x32 pixels, such as 256x512'
-        raise argparse.ArgumentTypeError(msg)
-    return int(match[1]), int(match[2])
-
-
 def _start_worker() -> None:
     import cv2
 
@@ -107,10 +101,10 @@ def _render(job: tuple[Path, str, int, int, int, int]) -> None:
 
 def _write_preview(path: Path, seed: int, frames: int, height: int, width: int) -> None:
     """Write pictures and their labels' colours side by side, two frames a row."""
-    import cv2
     import numpy as np
 
     from mtl_perception.data.synthetic import synthetic_frame
+    from mtl_perception.files import write_picture
     from mtl_perception.labels import COLORS
 
     tiles = []
@@ -120,6 +114,4 @@ def _write_preview(path: Path, seed: int, frames: int, height: int, width: int) 
     if len(tiles) % 2:
         tiles.append(np.zeros_like(tiles[0]))
     rows = [np.hstack(tiles[i : i + 2]) for i in range(0, len(tiles), 2)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _, data = cv2.imencode('.png', cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
-    path.write_bytes(data.tobytes())
+    write_picture(path, np.vstack(rows))

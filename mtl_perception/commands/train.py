@@ -6,8 +6,10 @@ overridden on the command line.
 Examples:
   mtl train fit --config config/train_synthetic.yaml --data.root out/synthetic
   mtl train fit --config config/train_synthetic.yaml --trainer.max_steps 1000
-  mtl train fit --config config/train_synthetic.yaml --ckpt_path out/train/last.ckpt   (resume)
-  mtl train fit --print_config                                                       (all options)
+  mtl train fit --config config/train_synthetic.yaml --ckpt_path out/train_synthetic/last.ckpt
+  mtl train fit --print_config
+
+The third resumes an interrupted training, the last shows all options.
 """
 
 
@@ -16,10 +18,7 @@ def main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ('-h', '--help'):
         print(__doc__)
         return 0 if arguments else 2
-    try:
-        from mtl_perception.training.cli import run
-    except ModuleNotFoundError as err:
-        msg = f'training needs {err.name}: pip install -r requirements-train.txt'
-        raise ModuleNotFoundError(msg) from err
+    from mtl_perception.training.cli import run
+
     run(arguments)
     return 0

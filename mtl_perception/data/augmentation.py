@@ -81,8 +81,8 @@ def to_sample(frame: Frame) -> dict[str, np.ndarray | str | float]:
             if small.instances is None
             else instance.target(small.instances)
         ),
-        'depth': depth.target(
-            unknown if small.depth is None else small.depth, labels, focal_length
+        'depth': (
+            unknown if small.depth is None else depth.target(small.depth, labels, focal_length)
         ),
         'focal_length': focal_length,
         'name': frame.name,

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from mtl_perception.data.frame import Camera, Frame
-from mtl_perception.files import write_file
+from mtl_perception.files import write_file, write_picture
 
 IMAGE_SUFFIXES = ('_leftImg8bit.png', '_leftImg8bit.jpg', '_leftImg8bit.jpeg')
 
@@ -130,9 +130,9 @@ def write_frame(root: Path, split: str, frame: Frame) -> None:
         return root / kind / split / city / f'{frame.name}{suffix}'
 
     if frame.labels is not None:
-        _write_picture(path(*LABELS_FILE), frame.labels)
+        write_picture(path(*LABELS_FILE), frame.labels)
     if frame.instances is not None:
-        _write_picture(path(*INSTANCES_FILE), frame.instances.astype(np.uint16))
+        write_picture(path(*INSTANCES_FILE), frame.instances.astype(np.uint16))
     if frame.camera is not None:
         text = json.dumps(_camera_json(frame.camera), indent=4) + '\n'
         write_file(path(*CAMERA_FILE), text.encode())
@@ -140,10 +140,8 @@ def write_frame(root: Path, split: str, frame: Frame) -> None:
         if frame.camera is None:
             msg = f'{frame.name}: depth without a camera cannot be written as a disparity'
             raise ValueError(msg)
-        _write_picture(path(*DISPARITY_FILE), _disparity_code(frame.depth, frame.camera))
-    _write_picture(
-        path('leftImg8bit', IMAGE_SUFFIXES[0]), cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
-    )
+        write_picture(path(*DISPARITY_FILE), _disparity_code(frame.depth, frame.camera))
+    write_picture(path('leftImg8bit', IMAGE_SUFFIXES[0]), frame.image)
 
 
 def count_ground_truth(frames: Sequence[FramePaths]) -> dict[str, int]:
@@ -235,11 +233,3 @@ def _disparity_code(depth: np.ndarray, camera: Camera) -> np.ndarray:
     disparity = camera.baseline * camera.fx / depth[known]
     code[known] = np.clip(np.rint(disparity * 256 + 1), 1, 65535)
     return code
-
-
-def _write_picture(path: Path, picture: np.ndarray) -> None:
-    done, data = cv2.imencode(path.suffix, picture)
-    if not done:
-        msg = f'{path}: the picture cannot be encoded'
-        raise OSError(msg)
-    write_file(path, data.tobytes())

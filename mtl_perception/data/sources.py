@@ -12,7 +12,6 @@ import numpy as np
 
 from mtl_perception.data.cityscapes import DatasetError, pair
 from mtl_perception.data.frame import Camera
-from mtl_perception.data.synthetic import synthetic_drive
 
 PICTURE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 SYNTHETIC = 'synthetic'
@@ -103,6 +102,8 @@ class SyntheticStreet:
         return SYNTHETIC_FRAMES
 
     def __iter__(self) -> Iterator[SourceImage]:
+        from mtl_perception.data.synthetic import synthetic_drive  # brings numba
+
         height, width = self._size
         for frame in synthetic_drive(self._seed, len(self), height=height, width=width):
             yield SourceImage(frame.name, frame.image, frame.camera)
@@ -130,6 +131,8 @@ def open_source(source: str, *, size: tuple[int, int] | None = None, seed: int =
         return Video(int(source))
     path = Path(source)
     if path.is_dir():
+        if (path / 'leftImg8bit').is_dir():
+            path /= 'leftImg8bit'  # a dataset: its other pictures are ground truth
         paths = sorted(p for p in path.rglob('*') if p.suffix.lower() in PICTURE_SUFFIXES)
         if not paths:
             msg = f'{path}: no picture ({", ".join(PICTURE_SUFFIXES)}) in this folder or below'

@@ -12,10 +12,9 @@ from mtl_perception.data.frame import Frame, resize_nearest
 from mtl_perception.evaluation.metrics import DepthMetrics, OffsetMetrics
 from mtl_perception.evaluation.official import OfficialInstance, OfficialSemantic
 from mtl_perception.evaluation.report import FrameGallery, InstanceReport, Metrics, write_metrics
-from mtl_perception.files import make_folder
+from mtl_perception.files import make_folder, write_picture
 from mtl_perception.labels import SKY_ID
 from mtl_perception.tasks import depth, instance
-from mtl_perception.visualization import save_picture
 
 if TYPE_CHECKING:
     from mtl_perception.inference.predictor import Prediction, Predictor
@@ -79,7 +78,7 @@ class Evaluation:
         write_metrics(folder / METRICS_FILE, metrics)
         sheet = self._gallery.sheet()
         if sheet is not None:
-            save_picture(folder / FRAMES_FILE, sheet)
+            write_picture(folder / FRAMES_FILE, sheet)
         return metrics
 
     def _add_instances(

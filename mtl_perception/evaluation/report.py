@@ -110,10 +110,12 @@ class FrameGallery:
         score = _frame_score(frame, prediction)
         if score is None:
             return
+        if len(self._rows) == 2 * PICTURED:
+            if self._rows[PICTURED - 1].score <= score <= self._rows[PICTURED].score:
+                return
+            del self._rows[PICTURED - 1 if score < self._rows[PICTURED - 1].score else PICTURED]
         self._rows.append(_Row(score, frame.name, _panels(frame, prediction)))
         self._rows.sort(key=lambda row: row.score)
-        if len(self._rows) > 2 * PICTURED:
-            del self._rows[PICTURED]
 
     def sheet(self) -> np.ndarray | None:
         """Return the page, RGB, worst frame first; ``None`` if there is no frame to show."""

@@ -1,16 +1,15 @@
 """Checkpoints: one ``.safetensors`` file with the weights and, as metadata, what they are."""
 
 import json
-import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
-from mtl_perception.files import make_folder
+from mtl_perception.files import write_file
 from mtl_perception.labels import NUM_LABELS
 from mtl_perception.network.multitask import SIZE_MULTIPLE, MultiTaskNetwork, NetworkConfig
 
@@ -94,10 +93,10 @@ def load_checkpoint(path: Path) -> tuple[MultiTaskNetwork, CheckpointInfo]:
         CheckpointError: it is damaged, or not a checkpoint of this package.
     """
     info, tensors = _read(path, weights=True)
-    network = MultiTaskNetwork(info.network)
     try:
+        network = MultiTaskNetwork(info.network)
         network.load_state_dict(tensors)
-    except RuntimeError as err:
+    except (RuntimeError, ValueError) as err:
         msg = f'{path}: weights and metadata do not fit together: {" ".join(str(err).split())}'
         raise CheckpointError(msg) from err
     return network.eval(), info
@@ -119,6 +118,11 @@ def _read(path: Path, *, weights: bool) -> tuple[CheckpointInfo, dict[str, torch
         msg = (
             f'{path}: not a checkpoint of this package: its metadata names the format {found!r}, '
             f'expected {FORMAT!r}; "mtl train" writes such files'
+        )
+        raise CheckpointError(msg)
+    if metadata.get('labels') != str(NUM_LABELS):
+        msg = (
+            f'{path}: has {metadata.get("labels")} labels, expected the {NUM_LABELS} of Cityscapes'
         )
         raise CheckpointError(msg)
     try:
@@ -143,16 +147,7 @@ def _write(path: Path, tensors: dict[str, torch.Tensor], info: CheckpointInfo) -
         key: value if isinstance(value, str) else json.dumps(value)
         for key, value in entries.items()
     }
-    make_folder(path.parent)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        save_file(tensors, temporary, metadata)
-        temporary.replace(path)
-    except (OSError, SafetensorError) as err:
-        msg = f'{path}: cannot be written ({err})'
-        raise OSError(msg) from err
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_file(path, save(tensors, metadata))
 
 
 def _keeps_precision(name: str) -> bool:

@@ -1,5 +1,6 @@
 """Write serialized ROS 2 messages to a bag."""
 
+import errno
 import shutil
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +26,9 @@ class BagWriter:
         self._typestore = get_typestore(Stores.ROS2_HUMBLE)
 
     def __enter__(self) -> 'BagWriter':
+        if self._path.exists() and not (self._path / 'metadata.yaml').is_file():
+            msg = 'exists and is not a bag, so it is not replaced'
+            raise FileExistsError(errno.EEXIST, msg, str(self._path))
         shutil.rmtree(self._temporary, ignore_errors=True)
         self._temporary.parent.mkdir(parents=True, exist_ok=True)
         self._writer = Writer(

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import rclpy
 from rclpy.serialization import deserialize_message, serialize_message
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from tqdm import tqdm
@@ -28,16 +29,16 @@ from mtl_perception.data.sources import ImageSource, Pictures, SourceImage, open
 from mtl_perception.data.synthetic import synthetic_drive
 from mtl_perception.evaluation.evaluate import METRICS_FILE, Evaluation
 from mtl_perception.evaluation.report import Metrics, metrics_table, write_metrics
-from mtl_perception.files import make_folder
+from mtl_perception.files import make_folder, write_picture
 from mtl_perception.inference.predictor import Prediction, Predictor
 from mtl_perception.ros.bag import BagWriter
 from mtl_perception.ros.camera import CameraNode
 from mtl_perception.ros.messages import camera_info, image_to_map, rgb_to_image
 from mtl_perception.ros.node import NODE_NAME
-from mtl_perception.ros.recorder import RecordedFrame, Recorder
+from mtl_perception.ros.recorder import QUEUE_DEPTH, RecordedFrame, Recorder
 from mtl_perception.ros.transport import transport_environment
 from mtl_perception.share import default_checkpoint
-from mtl_perception.visualization import map_row, overview_sheet, save_picture
+from mtl_perception.visualization import map_row, overview_sheet
 
 NAMESPACE = '/mtl_demo'
 NODE = f'{NAMESPACE}/{NODE_NAME}'
@@ -50,9 +51,6 @@ INSTANCE = f'{NODE}/instance/image'
 DEPTH = f'{NODE}/depth/image'
 TOPICS = {SEMANTIC: Image, INSTANCE: Image, DEPTH: Image, f'{NODE}/depth/camera_info': CameraInfo}
 
-DRIVE_SEED = 900_000
-"""Added to the demo's seed, so that no set rendered for training holds this street."""
-
 DRIVE_FRAMES = 90
 DRIVE_SIZE = (480, 640)
 
@@ -60,6 +58,9 @@ START_TIMEOUT = 120.0
 FRAME_TIMEOUT = 60.0
 END_TIMEOUT = 20.0
 """Seconds to wait for the node to be active, for one frame, and for a process to end."""
+
+MAX_DOMAIN = 100
+"""Domain IDs up to this leave room for ports on every system."""
 
 FATES = ('published', 'overtaken', 'lost')
 
@@ -116,16 +117,18 @@ def run_demo(
     make_folder(output)
     path = default_checkpoint() if checkpoint is None else checkpoint
     predictor = Predictor(path, device=device, runtime=runtime)
+    evaluation = Evaluation()
     print(predictor.description)
     if source is None:
         source = str(_render_drive(seed, output / 'street'))
     images = open_source(source)
-    environment = {
-        **os.environ,
-        **transport_environment(os.environ),
-        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
-    }
-    os.environ.update(environment)
+    if not len(images):
+        msg = f'{source}: has no end; publish it with "mtl camera" instead'
+        raise ValueError(msg)
+    os.environ.update(transport_environment(os.environ))
+    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    # Away from the user's robot, and from another demo.
+    os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % MAX_DOMAIN)
     options = {'checkpoint': path.resolve(), 'device': device, 'runtime': runtime}
     with _node_process(options, output / 'node.log') as node, _recorder() as recorder:
         _wait_until_active(recorder, node)
@@ -135,7 +138,7 @@ def run_demo(
         _drain(recorder, node)
     result = _Result(sent, recorder)
     result.check_headers()
-    scores = _judge(result, images, predictor, output)
+    scores = _judge(result, images, predictor, evaluation, output)
     write_metrics(output / METRICS_FILE, {**result.figures(), **scores})
     print(result.table())
     print(metrics_table(scores))
@@ -145,7 +148,7 @@ def run_demo(
 def _render_drive(seed: int, root: Path) -> Path:
     """Render the street that the camera films, with its truth, in the Cityscapes layout."""
     height, width = DRIVE_SIZE
-    drive = synthetic_drive(DRIVE_SEED + seed, DRIVE_FRAMES, height=height, width=width)
+    drive = synthetic_drive(seed, DRIVE_FRAMES, height=height, width=width)
     for frame in tqdm(drive, 'rendering a street', DRIVE_FRAMES, unit='frame', leave=False):
         write_frame(root, 'demo', frame)
     return root / 'leftImg8bit' / 'demo'
@@ -159,6 +162,9 @@ def _node_process(options: Mapping[str, Any], log: Path) -> Iterator[subprocess.
     command += ['--remap', f'~/camera_info:={CAMERA_INFO_TOPIC}']
     for name, value in options.items():
         command += ['--param', f'{name}:={value}']
+    for topic in TOPICS:
+        # The recorder must miss nothing, however late it is.
+        command += ['--param', f'qos_overrides.{topic}.publisher.depth:={QUEUE_DEPTH}']
     with log.open('w') as file, subprocess.Popen(command, stdout=file, stderr=file) as process:  # noqa: S603
         try:
             yield process
@@ -175,7 +181,7 @@ def _node_process(options: Mapping[str, Any], log: Path) -> Iterator[subprocess.
 
 @contextlib.contextmanager
 def _recorder() -> Iterator[Recorder]:
-    rclpy.init(args=[])
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     try:
         yield Recorder(TOPICS, NODE)
     finally:
@@ -209,9 +215,10 @@ def _camera_process(source: str, rate: float) -> Iterator[_Camera]:
     process.start()
     try:
         yield _Camera(process, ours)
-    finally:
-        process.join(END_TIMEOUT)
+    except BaseException:
         process.kill()
+        raise
+    process.join(END_TIMEOUT)
 
 
 def _publish(source: str, rate: float, pipe: Connection) -> None:
@@ -224,9 +231,9 @@ def _publish(source: str, rate: float, pipe: Connection) -> None:
         if pipe.poll():
             camera.stop()
 
-    rclpy.init(args=[])
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     camera = CameraNode(
-        list(open_source(source)),
+        open_source(source),
         rate=rate,
         frame_id=FRAME_ID,
         topic=CAMERA_TOPIC,
@@ -272,7 +279,10 @@ def _drain(recorder: Recorder, node: subprocess.Popen) -> None:
         if recorder.diagnostics_count < seen + 2:
             return False
         values = recorder.diagnostics
-        done = sum(int(values[key]) for key in ('published', 'overtaken', 'bad messages', 'failed'))
+        if int(values['bad messages']) or int(values['failed']):
+            msg = f'the node could not use an image: {values["last problem"]}'
+            raise ValueError(msg)
+        done = int(values['published']) + int(values['overtaken'])
         return done == int(values['received']) and len(recorder.complete()) == int(
             values['published']
         )
@@ -350,9 +360,14 @@ class _Result:
         return '\n'.join(lines)
 
 
-def _judge(result: _Result, images: ImageSource, predictor: Predictor, output: Path) -> Metrics:
+def _judge(
+    result: _Result,
+    images: ImageSource,
+    predictor: Predictor,
+    evaluation: Evaluation,
+    output: Path,
+) -> Metrics:
     """Write bag and overview; return the published maps' metrics where there is truth."""
-    evaluation = Evaluation()
     rows = []
     shown = {result.stamps[i] for i in _spread(len(result.stamps), OVERVIEW_ROWS)}
     frames = _frames(images, {result.names[stamp] for stamp in result.stamps})
@@ -374,7 +389,7 @@ def _judge(result: _Result, images: ImageSource, predictor: Predictor, output: P
             evaluation.add(frame, prediction)
             if stamp in shown:
                 rows.append(_overview_row(frame, prediction, with_truth))
-    save_picture(output / OVERVIEW_FILE, overview_sheet(rows, TITLES[: len(rows[0])]))
+    write_picture(output / OVERVIEW_FILE, overview_sheet(rows, TITLES[: len(rows[0])]))
     return evaluation.compute()
 
 

@@ -14,10 +14,9 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import (
@@ -42,6 +41,9 @@ from mtl_perception.ros.transport import loss_hint, transport_environment
 from mtl_perception.share import default_checkpoint
 
 NODE_NAME = 'mtl_perception'
+
+DIAGNOSTICS_PERIOD = 1.0
+"""Seconds from one status to the next."""
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
@@ -72,13 +74,14 @@ class PerceptionNode(LifecycleNode):
         self._values = parameters.read(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        # This clock runs even where simulated time has not begun, and the callback group lets
-        # diagnostics tell of a node that is busy loading.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._heartbeat = self.create_timer(
-            1.0, self._publish_diagnostics, MutuallyExclusiveCallbackGroup(), clock=steady
+        self._autostart = self.create_timer(
+            0.0, self._start, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
-        self._autostart = self.create_timer(0.0, self._start, clock=steady)
+        # A thread, not a timer: it must tell of a node that is busy loading or waits for simulated
+        # time, and rclpy fails where one executor thread waits for what another one destroys.
+        self._ended = threading.Event()
+        self._heartbeat = threading.Thread(target=self._beat, name='diagnostics', daemon=True)
+        self._heartbeat.start()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the checkpoint and create the publishers."""
@@ -133,6 +136,8 @@ class PerceptionNode(LifecycleNode):
 
     def destroy_node(self) -> None:
         """Let go of everything, the node's own services too."""
+        self._ended.set()
+        self._heartbeat.join()
         self._release()
         super().destroy_node()
 
@@ -272,6 +277,15 @@ class PerceptionNode(LifecycleNode):
             self._pipeline.apply(self._values)
         return SetParametersResult(successful=True)
 
+    def _beat(self) -> None:
+        while not self._ended.wait(DIAGNOSTICS_PERIOD) and self.context.ok():
+            try:
+                self._publish_diagnostics()
+            except Exception:
+                # ROS may have been shut down meanwhile.
+                if self.context.ok():
+                    self.get_logger().error(f'no diagnostics: {traceback.format_exc()}')
+
     def _publish_diagnostics(self) -> None:
         with self._entities:
             situation = self._situation()
@@ -350,7 +364,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f'mtl_node: {err}', file=sys.stderr)
         rclpy.try_shutdown()
         return 1
-    executor = MultiThreadedExecutor(num_threads=2)
+    executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
         executor.spin()

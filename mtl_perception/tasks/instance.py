@@ -1,18 +1,27 @@
 """The instance task: every pixel of a countable object votes for the centroid of its object."""
 
+import itertools
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mtl_perception.labels import INSTANCE_ID_BASE, IS_THING, THING_IDS
+from mtl_perception.labels import INSTANCE_ID_BASE, IS_THING
 from mtl_perception.tasks.loss import LossSum
-from mtl_perception.tasks.optics import clusters_at, optics
+from mtl_perception.tasks.optics import Reachability, clusters_at, optics
 
 CHANNELS = 2
 MAX_INSTANCES = INSTANCE_ID_BASE
 """Instances of one class that the encoding ``label · 1000 + k`` can tell apart in a frame."""
+
+MAX_CELLS = 2000
+"""Cells of a frame. OPTICS takes 7 ms for so many at the worst; street scenes have 500 to 2,400."""
+MIN_GROWTH = 1.1
+MARGIN = 0.25
+"""How far outside the image votes are looked at, as a share of its longer side."""
 
 
 def target(instances: np.ndarray) -> np.ndarray:
@@ -57,6 +66,11 @@ def _parameter(default: float, minimum: float, maximum: float, text: str):
 class GroupingParameters:
     """How votes become instances; distances are pixels of the network's output map.
 
+    The reachability plot is cut where it exceeds ``relative_cut`` times the mean length of the
+    offsets there, which is about 0.4 of an object's extent, but never below ``cut`` and never above
+    ``max_eps``: small, far objects are kept apart that would be one at the cut that a large, near
+    one needs to stay whole.
+
     Raises:
         ValueError: a value is out of the range its metadata states.
     """
@@ -68,7 +82,18 @@ class GroupingParameters:
         10, 1, 10000, 'votes within reach that make a vote the core of a cluster'
     )
     cut: float = _parameter(
-        1.5, 0.1, 100.0, 'reachability at which the plot is cut into clusters; lower splits more'
+        1.5,
+        0.1,
+        100.0,
+        'least reachability at which the plot is cut into clusters: that of small '
+        'objects; lower splits more',
+    )
+    relative_cut: float = _parameter(
+        0.2,
+        0.0,
+        10.0,
+        'the same for large objects, as a share of the length of their offsets; '
+        'higher keeps them whole',
     )
     min_pixels: int = _parameter(20, 1, 100000, 'clusters of fewer votes are dropped')
     max_distance: float = _parameter(
@@ -91,13 +116,58 @@ class Instances:
     """Instances of one frame.
 
     Attributes:
-        ids: ``(H, W)`` uint16, ``label · 1000 + k`` with k = 0 the largest of its class; the bare
-            label ID on stuff and on thing pixels that belong to no instance.
+        ids: ``(H, W)`` uint16, ``label · 1000 + k`` with k = 0 the largest of its class, of equals
+            the one whose centre is higher, then farther left; the bare label ID on stuff and on
+            thing pixels that belong to no instance.
         scores: for each instance ID the mean probability of its class on its pixels.
     """
 
     ids: np.ndarray
     scores: dict[int, float]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The votes of a frame: those of one class that meet in one square are one point.
+
+    Attributes:
+        labels: ``(n,)`` label IDs, rising.
+        points: ``(n, 2)`` x and y of the mean vote, pixels.
+        weights: ``(n,)`` votes.
+        scales: ``(n,)`` mean length of the offsets, pixels.
+        size: edge of a square, pixels; 1 unless there were more than ``MAX_CELLS``.
+        pixels: ``(m,)`` flat indices of the pixels that vote.
+        of_pixel: ``(m,)`` index of the cell that each of them votes for.
+    """
+
+    labels: np.ndarray
+    points: np.ndarray
+    weights: np.ndarray
+    scales: np.ndarray
+    size: float
+    pixels: np.ndarray
+    of_pixel: np.ndarray
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """What ``group_instances`` found, and how.
+
+    Attributes:
+        instances: the result.
+        cells: the votes.
+        cuts: ``(n,)`` reachability at which the plot is cut at each cell, pixels.
+        plots: for each label ID the reachability plot of its cells.
+        ids: ``(n,)`` instance ID of each cell; the bare label ID where it belongs to none.
+        clustered: ``(n,)`` whether OPTICS put the cell in a cluster; others joined one, or none.
+    """
+
+    instances: Instances
+    cells: Cells
+    cuts: np.ndarray
+    plots: dict[int, Reachability]
+    ids: np.ndarray
+    clustered: np.ndarray
 
 
 def group_instances(
@@ -108,77 +178,164 @@ def group_instances(
 ) -> Instances:
     """Group the pixels of each thing class by where their votes meet.
 
+    The cost is bounded by ``MAX_CELLS``, however many pixels vote for however many places.
+
     Args:
         labels: ``(H, W)`` uint8 label IDs.
         confidence: ``(H, W)`` uint8, 255 is certain.
-        offsets: ``(2, H, W)`` float32 (dx, dy) pixels. Votes that are not finite belong to nothing.
+        offsets: ``(2, H, W)`` float32 (dx, dy) pixels. Votes that are not finite, or farther
+            outside the image than ``MARGIN``, belong to nothing.
         parameters: see ``GroupingParameters``.
     """
-    ids = labels.astype(np.uint16)
-    scores: dict[int, float] = {}
-    y, x = np.nonzero(IS_THING[labels])
-    votes = np.stack([x, y], 1) + offsets[:, y, x].T.astype(np.float64)
-    finite = np.isfinite(votes).all(1)
-    y, x, votes = y[finite], x[finite], votes[finite]
-    of_pixel = labels[y, x]
-    for label in THING_IDS:
-        pixels = np.nonzero(of_pixel == label)[0]
-        if pixels.size < parameters.min_pixels:
-            continue
-        clusters = _largest_first(_cluster(votes[pixels], parameters))
-        for k in range(min(clusters.max() + 1, MAX_INSTANCES)):
-            members = pixels[clusters == k]
-            instance_id = label * INSTANCE_ID_BASE + k
-            ids[y[members], x[members]] = instance_id
-            scores[instance_id] = float(confidence[y[members], x[members]].mean() / 255)
-    return Instances(ids, scores)
+    return explain_grouping(labels, confidence, offsets, parameters).instances
 
 
-def _cluster(votes: np.ndarray, parameters: GroupingParameters) -> np.ndarray:
-    """Return the cluster number of each of the ``(n, 2)`` votes, −1 for none."""
-    cells, cell_of_vote, weights = np.unique(
-        np.floor(votes), axis=0, return_inverse=True, return_counts=True
-    )
-    n = len(cells)
-    points = np.stack([np.bincount(cell_of_vote, v, n) for v in votes.T], 1) / weights[:, None]
-    plot = optics(
-        points,
+def explain_grouping(
+    labels: np.ndarray,
+    confidence: np.ndarray,
+    offsets: np.ndarray,
+    parameters: GroupingParameters = GroupingParameters(),
+) -> Grouping:
+    """Return what ``group_instances`` finds, with all that led to it; the arguments are its."""
+    cells = merge_votes(labels, offsets)
+    least, most = parameters.cut * cells.size, parameters.max_eps * cells.size
+    cuts = np.minimum(np.maximum(parameters.relative_cut * cells.scales, least), most)
+    clusters = np.full(cells.labels.size, -1)
+    plots: dict[int, Reachability] = {}
+    for label, members in _classes(cells.labels):
+        plot = optics(
+            cells.points[members],
+            weights=cells.weights[members],
+            min_samples=round(parameters.min_samples * cells.size**2),
+            max_eps=most,
+        )
+        found = clusters_at(plot, cuts[members])
+        clusters[members] = np.where(found < 0, -1, found + clusters.max(initial=-1) + 1)
+        plots[label] = plot
+    clusters = _without_small(clusters, cells.weights, parameters.min_pixels)
+    joined = _join_nearest(cells, clusters, parameters.max_distance)
+    ids = _instance_ids(cells, joined)
+    instances = _instances(labels, confidence, cells, ids)
+    return Grouping(instances, cells, cuts, plots, ids, clusters >= 0)
+
+
+def merge_votes(labels: np.ndarray, offsets: np.ndarray) -> Cells:
+    """Merge the votes of thing pixels into cells, in squares that grow until there are few enough.
+
+    Args:
+        labels: ``(H, W)`` uint8 label IDs.
+        offsets: ``(2, H, W)`` (dx, dy) pixels.
+    """
+    height, width = labels.shape
+    margin = MARGIN * max(height, width)
+    pixels = np.flatnonzero(IS_THING[labels])
+    y, x = np.divmod(pixels, width)
+    dx, dy = offsets.reshape(2, -1)[:, pixels].astype(np.float64)
+    x, y = x + dx + margin, y + dy + margin
+    # Comparisons with NaN are false.
+    valid = (x >= 0) & (x < width + 2 * margin) & (y >= 0) & (y < height + 2 * margin)
+    if not valid.all():
+        pixels, x, y, dx, dy = (values[valid] for values in (pixels, x, y, dx, dy))
+    present = np.flatnonzero(np.bincount(labels.ravel()[pixels], minlength=256))
+    layer = np.zeros(256, np.int64)
+    layer[present] = np.arange(present.size)
+    layers = layer[labels.ravel()[pixels]]
+    size = 1.0
+    while True:
+        rows, columns = (int((extent + 2 * margin) / size) + 1 for extent in (height, width))
+        key = (layers * rows + (y / size).astype(np.int64)) * columns
+        key += (x / size).astype(np.int64)
+        votes = np.bincount(key, minlength=present.size * rows * columns)
+        n = np.count_nonzero(votes)
+        if n <= MAX_CELLS:
+            break
+        size *= max(MIN_GROWTH, math.sqrt(n / MAX_CELLS))
+    occupied = np.flatnonzero(votes)
+    number = np.empty(votes.size, np.int64)
+    number[occupied] = np.arange(n)
+    of_pixel, weights = number[key], votes[occupied]
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return np.bincount(of_pixel, values, n) / weights
+
+    return Cells(
+        labels=present[occupied // (rows * columns)],
+        points=np.stack([mean(x) - margin, mean(y) - margin], 1),
         weights=weights,
-        min_samples=parameters.min_samples,
-        max_eps=parameters.max_eps,
+        scales=mean(np.hypot(dx, dy)),
+        size=size,
+        pixels=pixels,
+        of_pixel=of_pixel,
     )
-    clusters = clusters_at(plot, parameters.cut)[cell_of_vote]
-    clusters = _without_small(clusters, parameters.min_pixels)
-    return _join_nearest(votes, clusters, parameters.max_distance)
 
 
-def _without_small(clusters: np.ndarray, min_pixels: int) -> np.ndarray:
-    sizes = np.bincount(clusters[clusters >= 0])
+def _classes(labels: np.ndarray) -> Iterator[tuple[int, slice]]:
+    """Yield each of the rising ``labels`` and where it is."""
+    found, starts = np.unique(labels, return_index=True)
+    bounds = itertools.pairwise([*starts, labels.size])
+    for label, (start, stop) in zip(found, bounds, strict=True):
+        yield int(label), slice(start, stop)
+
+
+def _without_small(clusters: np.ndarray, weights: np.ndarray, min_pixels: int) -> np.ndarray:
+    inside = clusters >= 0
+    sizes = np.bincount(clusters[inside], weights[inside])
     number = np.full(sizes.size + 1, -1)
-    kept = np.nonzero(sizes >= min_pixels)[0]
+    kept = np.flatnonzero(sizes >= min_pixels)
     number[kept] = np.arange(kept.size)
     return number[clusters]
 
 
-def _join_nearest(votes: np.ndarray, clusters: np.ndarray, max_distance: float) -> np.ndarray:
-    """Give each vote outside all clusters to the one whose centre is nearest."""
-    n = clusters.max() + 1
-    loose = np.nonzero(clusters < 0)[0]
-    if not n or not loose.size:
-        return clusters
+def _centers(cells: Cells, clusters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the votes ``(k,)`` and the mean vote ``(k, 2)`` of each cluster."""
     inside = clusters >= 0
-    sizes = np.bincount(clusters[inside], minlength=n)
-    centres = [np.bincount(clusters[inside], v[inside], n) / sizes for v in votes.T]
-    distance = np.hypot(*(v[loose, None] - c for v, c in zip(votes.T, centres, strict=True)))
-    nearest = distance.argmin(1)
-    near = distance[np.arange(loose.size), nearest] <= max_distance
+    members, weights = clusters[inside], cells.weights[inside]
+    votes = np.bincount(members, weights)
+    sums = [np.bincount(members, weights * v[inside]) for v in cells.points.T]
+    return votes, np.stack(sums, 1) / votes[:, None]
+
+
+def _join_nearest(cells: Cells, clusters: np.ndarray, max_distance: float) -> np.ndarray:
+    """Give each cell outside all clusters to the one of its class whose centre is nearest."""
+    _, centers = _centers(cells, clusters)
     joined = clusters.copy()
-    joined[loose[near]] = nearest[near]
+    for _, members in _classes(cells.labels):
+        own = clusters[members]
+        loose = np.flatnonzero(own < 0) + members.start
+        if not 0 < loose.size < own.size:
+            continue
+        first, last = own[own >= 0].min(), own.max()
+        x, y = cells.points[loose].T
+        center_x, center_y = centers[first : last + 1].T
+        squared = np.square(x[:, None] - center_x) + np.square(y[:, None] - center_y)
+        nearest = squared.argmin(1)
+        near = squared[np.arange(loose.size), nearest] <= max_distance**2
+        joined[loose[near]] = first + nearest[near]
     return joined
 
 
-def _largest_first(clusters: np.ndarray) -> np.ndarray:
-    sizes = np.bincount(clusters[clusters >= 0])
-    rank = np.full(sizes.size + 1, -1)
-    rank[np.argsort(-sizes, kind='stable')] = np.arange(sizes.size)
-    return rank[clusters]
+def _instance_ids(cells: Cells, clusters: np.ndarray) -> np.ndarray:
+    """Return ``label · 1000 + k`` for each cell, k by falling size, the label where in no cluster.
+
+    A class has no more than ``MAX_INSTANCES``; what is smaller than so many keeps its label.
+    """
+    votes, centers = _centers(cells, clusters)
+    label = np.empty(votes.size, np.int64)
+    label[clusters[clusters >= 0]] = cells.labels[clusters >= 0]
+    order = np.lexsort((centers[:, 0], centers[:, 1], -votes, label))
+    k = np.empty(votes.size, np.int64)
+    k[order] = np.arange(votes.size) - np.searchsorted(label[order], label[order])
+    named = np.where(k < MAX_INSTANCES, label * INSTANCE_ID_BASE + k, label)
+    return np.where(clusters >= 0, np.append(named, 0)[clusters], cells.labels)
+
+
+def _instances(
+    labels: np.ndarray, confidence: np.ndarray, cells: Cells, ids_of_cells: np.ndarray
+) -> Instances:
+    ids = labels.astype(np.uint16)
+    of_pixel = ids_of_cells[cells.of_pixel]
+    ids.ravel()[cells.pixels] = of_pixel
+    sums = np.bincount(of_pixel, confidence.ravel()[cells.pixels])
+    areas = np.bincount(of_pixel)
+    found = np.unique(ids_of_cells[ids_of_cells >= INSTANCE_ID_BASE]).tolist()
+    return Instances(ids, {i: float(sums[i] / areas[i] / 255) for i in found})

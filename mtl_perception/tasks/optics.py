@@ -77,26 +77,39 @@ def optics(
     return _implementation()(points, counts, int(min_samples), float(max_eps))
 
 
-def clusters_at(plot: Reachability, cut: float) -> NDArray[np.int64]:
+def clusters_at(plot: Reachability, cut: ArrayLike) -> NDArray[np.int64]:
     """Return (n,) the cluster of each point when the plot is cut at distance ``cut``; -1 is noise.
 
     Clusters count from 0 in the order of the plot. They are those of DBSCAN with that radius, up to
     points on the border of a cluster (Ankerst et al., ExtractDBSCAN-Clustering). Beyond the plot's
     ``max_eps`` a larger ``cut`` changes nothing.
 
+    Where points have a cut of their own, a point stays with the one it was reached from if its
+    reachability is at most the mean of both cuts. One cut for all is a case of that.
+
+    Args:
+        plot: of n points.
+        cut: for all points, or (n,) one for each.
+
     Raises:
-        ValueError: ``cut`` is negative, infinite or NaN
+        ValueError: a ``cut`` is negative, infinite or NaN.
 
     """
-    if not 0 <= cut < math.inf:
+    n = len(plot.ordering)
+    cuts = np.broadcast_to(np.asarray(cut, np.float64), n)
+    if not ((cuts >= 0) & (cuts < math.inf)).all():
         msg = f'cut must be 0 or more and finite, got {cut}'
         raise ValueError(msg)
-    apart = plot.reachability > cut
-    core = plot.core_distances <= cut
-    clusters = np.empty(len(apart), np.int64)
-    clusters[plot.ordering] = np.cumsum((apart & core)[plot.ordering]) - 1
-    clusters[apart & ~core] = -1
-    return clusters
+    stays = plot.reachability <= cuts / 2 + cuts[plot.predecessor] / 2
+    roots = np.where(stays, plot.predecessor, np.arange(n))
+    while (roots != (further := roots[roots])).any():
+        roots = further
+    in_cluster = plot.core_distances <= cuts
+    in_cluster[roots[stays]] = True
+    first = ((roots == np.arange(n)) & in_cluster)[plot.ordering]
+    number = np.full(n, -1)
+    number[plot.ordering[first]] = np.arange(np.count_nonzero(first))
+    return number[roots]
 
 
 def compile_optics() -> None:
@@ -150,10 +163,10 @@ def _with_scikit_learn(
 ) -> Reachability:
     from sklearn.cluster import compute_optics_graph
 
-    if (
-        min_samples == 1
-    ):  # refused by scikit-learn, but the same as two of points that are there twice
+    if min_samples == 1:
+        # Refused by scikit-learn, but the same as two of points that are there twice.
         weights, min_samples = 2 * weights, 2
+    weights = np.minimum(weights, min_samples)  # as many copies make a point core at distance 0
     original = np.repeat(np.arange(len(points)), weights)
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'All reachability values are inf')

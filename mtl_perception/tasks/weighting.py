@@ -34,19 +34,18 @@ class UncertaintyWeighting(nn.Module):
         """Return the weighted total of ``losses``; an absent task's weight stays as it is."""
         terms = []
         for task, loss in losses.items():
-            s = self._clamped(task)
+            s = self.log_variance[task]
+            with torch.no_grad():  # a clamp in the graph would have no gradient to come back
+                s.clamp_(-MAX_LOG_VARIANCE, MAX_LOG_VARIANCE)
             terms.append(LIKELIHOOD_SCALE[task] * torch.exp(-s) * loss + s / 2)
         return torch.stack(terms).sum()
 
     def weights(self) -> dict[str, float]:
         """Return what each task's loss is multiplied by at present."""
         return {
-            task: LIKELIHOOD_SCALE[task] * float(torch.exp(-self._clamped(task).detach()))
-            for task in self.log_variance
+            task: LIKELIHOOD_SCALE[task] * float(torch.exp(-s.detach()))
+            for task, s in self.log_variance.items()
         }
-
-    def _clamped(self, task: str) -> Tensor:
-        return self.log_variance[task].clamp(-MAX_LOG_VARIANCE, MAX_LOG_VARIANCE)
 
 
 class FixedWeighting(nn.Module):

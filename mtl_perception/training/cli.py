@@ -14,6 +14,16 @@ from mtl_perception.training.module import MultiTaskModule, StreetData
 
 CHECKPOINT_NAME = 'model.safetensors'
 
+LOCAL = (
+    ('trainer', 'default_root_dir'),
+    ('trainer', 'logger'),
+    ('trainer', 'callbacks'),
+    ('model', 'pretrained'),
+    ('model', 'initial'),
+    ('data', 'root'),
+)
+"""Values that say where things lie, not how to train; they stay out of the checkpoint."""
+
 
 def run(arguments: list[str]) -> None:
     """Run LightningCLI with ``arguments``, ``fit --config …`` for example.
@@ -52,7 +62,10 @@ class TrainingCLI(LightningCLI):
         rank_zero_info(f'{path}: written; measure it with "mtl evaluate --checkpoint {path}"')
 
     def _resolved(self) -> dict[str, Any]:
+        """Return the configuration without the paths of this machine."""
         values = yaml.safe_load(self.parser.dump(self.config, skip_none=True))[self.subcommand]
+        for section, key in LOCAL:
+            values.get(section, {}).pop(key, None)
         return {
             key: values[key]
             for key in ('seed_everything', 'trainer', 'model', 'data')

@@ -200,8 +200,14 @@ class StreetData(L.LightningDataModule):
                 f'{self.root} {split}: ' + ', '.join(f'{n} {kind}' for kind, n in counts.items())
             )
             if split == 'train':
+                if len(frames) < self.batch_size:
+                    msg = (
+                        f'{self.root}: {len(frames)} training frames make no batch of '
+                        f'{self.batch_size}; lower data.batch_size'
+                    )
+                    raise ValueError(msg)
                 self._train = TrainingFrames(
-                    frames, self.augmentation, self.input_height, self.crop, self.seed
+                    frames, self.augmentation, self.input_height, self.crop
                 )
             else:
                 self._val = ValidationFrames(frames[: self.val_frames], self.input_height)
@@ -213,6 +219,7 @@ class StreetData(L.LightningDataModule):
             self.batch_size,
             shuffle=True,
             drop_last=True,
+            generator=torch.Generator().manual_seed(self.seed),
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
         )
@@ -231,20 +238,18 @@ class TrainingFrames(Dataset):
         augmentation: Augmentation,
         input_height: int,
         crop: tuple[int, int],
-        seed: int,
     ) -> None:
         self._frames = frames
         self._augmentation = augmentation
         self._input_height = input_height
         self._crop = crop
-        self._seed = seed
 
     def __len__(self) -> int:
         return len(self._frames)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        draw = int(torch.randint(2**62, ()))
-        rng = np.random.default_rng([self._seed, index, draw])
+        # The loader seeds PyTorch's generator in every worker.
+        rng = np.random.default_rng(int(torch.randint(2**62, ())))
         frame = self._frames[index].read()
         return to_sample(augment(frame, self._augmentation, self._input_height, self._crop, rng))
 

@@ -45,6 +45,37 @@ def test_what_cannot_be_done_ends_with_status_1_and_one_line(tmp_path):
     assert str(tmp_path / 'absent.png') in result.stderr
 
 
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        ['predict', '{empty}'],
+        ['camera', '{empty}'],
+        ['demo', '--source', '{empty}', '--checkpoint', '{checkpoint}', '--output', '{new}'],
+    ],
+)
+def test_a_folder_without_pictures_is_named(arguments, tmp_path, tiny_checkpoint, capsys):
+    empty = tmp_path / 'empty'
+    empty.mkdir()
+    places = {'empty': empty, 'checkpoint': tiny_checkpoint, 'new': tmp_path / 'new'}
+    assert main([argument.format(**places) for argument in arguments]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f'mtl {arguments[0]}: {empty}: no picture')
+    assert error.count('\n') == 1
+
+
+@pytest.mark.parametrize('command', ['demo', 'synthesize'])
+def test_an_output_folder_that_cannot_be_written_is_named_before_the_work(
+    command, tmp_path, tiny_checkpoint, capsys
+):
+    (tmp_path / 'file').write_text('')
+    output = tmp_path / 'file' / 'folder'
+    arguments = ['--checkpoint', str(tiny_checkpoint)] if command == 'demo' else []
+    assert main([command, '--output', str(output), *arguments]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f'mtl {command}: {output}: cannot be made a folder')
+    assert error.count('\n') == 1
+
+
 def test_debug_shows_where_an_error_came_from(tmp_path):
     result = subprocess.run(
         [

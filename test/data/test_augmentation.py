@@ -85,6 +85,10 @@ def test_missing_ground_truth_gives_targets_without_a_valid_pixel(frame):
     assert np.isnan(sample['depth']).all()
 
 
+def test_sky_alone_is_no_ground_truth_of_depth(frame):
+    assert np.isnan(to_sample(replace(frame, depth=None))['depth']).all()
+
+
 def test_a_crop_beyond_the_frame_is_void_there(frame):
     window = crop_frame(frame, -8, 120, 80, 32)
     assert window.image.shape == (80, 32, 3)

@@ -111,6 +111,23 @@ def test_weights_that_do_not_fit_the_metadata_are_refused(network, tmp_path):
         load_checkpoint(tmp_path / 'b.safetensors')
 
 
+def test_metadata_that_names_an_unknown_encoder_is_refused_with_the_file_named(network, tmp_path):
+    save_checkpoint(tmp_path / 'a.safetensors', network, CheckpointInfo(CONFIG))
+    with safe_open(tmp_path / 'a.safetensors', 'pt') as file:
+        metadata = file.metadata()
+    metadata['network'] = metadata['network'].replace('resnet18', 'resnet152')
+    save_file({'x': torch.zeros(1)}, tmp_path / 'b.safetensors', metadata)
+    with pytest.raises(CheckpointError, match=r"b\.safetensors: .*'resnet152'"):
+        load_checkpoint(tmp_path / 'b.safetensors')
+
+
+def test_a_checkpoint_can_be_read_by_other_users(network, tmp_path):
+    save_checkpoint(tmp_path / 'a.safetensors', network, CheckpointInfo(CONFIG))
+    (tmp_path / 'plain').write_text('')
+    modes = {(tmp_path / name).stat().st_mode for name in ('a.safetensors', 'plain')}
+    assert len(modes) == 1
+
+
 def test_no_half_written_file_is_left_where_writing_fails(network, tmp_path):
     (tmp_path / 'a.safetensors').mkdir()
     with pytest.raises(OSError, match=r'a\.safetensors'):

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from rosbags.highlevel import AnyReader
 
@@ -20,9 +21,7 @@ def output(streets, tiny_checkpoint, tmp_path_factory) -> Path:
     source = streets / 'leftImg8bit' / 'train'
     arguments = ['--source', str(source), '--checkpoint', str(tiny_checkpoint), '--rate', '10']
     arguments += ['--frames', str(FRAMES), '--output', str(folder)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('ROS_DOMAIN_ID', '93')
-        assert main(['demo', *arguments]) == 0
+    assert main(['demo', *arguments]) == 0
     return folder
 
 
@@ -73,8 +72,12 @@ def test_the_bag_holds_input_and_outputs_of_every_published_frame(output, metric
 
 def test_the_overview_shows_predictions_beside_the_truth(output):
     sheet = cv2.imread(str(output / 'overview.png'))
-    columns = 7
-    assert sheet.shape[1] > columns * 300
+    panels = np.array_split(sheet[40:], 7, axis=1)
+    # A random network may see one thing everywhere; the street holds more.
+    assert all(panel.std() > 5 for panel in (panels[0], *panels[4:]))
+    for prediction, truth in zip(panels[1:4], panels[4:], strict=True):
+        width = min(prediction.shape[1], truth.shape[1])
+        assert (prediction[:, :width] != truth[:, :width]).any()
 
 
 def test_a_checkpoint_that_is_missing_ends_with_one_line(tmp_path, capsys):

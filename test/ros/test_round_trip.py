@@ -10,6 +10,8 @@ import pytest
 pytest.importorskip('sensor_msgs', reason='sensor_msgs is not installed')
 
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from mtl_perception.labels import COLORS, IS_EVALUATED
@@ -19,6 +21,13 @@ from mtl_perception.ros.outputs import OUTPUTS
 HEIGHT, WIDTH = 720, 1280
 NETWORK = (32, 64)
 FOCAL_LENGTH = 1000.0
+
+TRANSITIONS = {
+    'configure': Transition.TRANSITION_CONFIGURE,
+    'cleanup': Transition.TRANSITION_CLEANUP,
+    'activate': Transition.TRANSITION_ACTIVATE,
+    'deactivate': Transition.TRANSITION_DEACTIVATE,
+}
 
 ENCODINGS = {
     'semantic/image': ('mono8', 1),
@@ -118,3 +127,25 @@ def check_geometry(info: CameraInfo, cloud: PointCloud2, depth: np.ndarray) -> N
     column = np.rint(info.k[0] * x / z + info.k[2]).astype(int)
     row = np.rint(info.k[4] * y / z + info.k[5]).astype(int)
     np.testing.assert_allclose(depth[row, column], z, rtol=1e-6)
+
+
+def test_a_busy_node_survives_transitions(ros, checkpoint: Path, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / 'picture.png'), np.zeros((72, 128, 3), np.uint8))
+    results = ros.collect(Image, '/mtl_perception/semantic/image')
+    node = ros.start(
+        'mtl_perception.ros.node',
+        *('--ros-args', '-p', f'checkpoint:={checkpoint}', '-r', '~/image:=/image'),
+    )
+    ros.start('mtl_perception', 'camera', str(tmp_path / 'picture.png'))
+    ros.spin_until(lambda: results, timeout=90)
+    client = ros.node.create_client(ChangeState, '/mtl_perception/change_state')
+    ros.spin_until(client.service_is_ready)
+    steps = ('deactivate', 'activate', 'deactivate', 'cleanup', 'configure', 'activate')
+    for step in steps * 5:
+        request = ChangeState.Request(transition=Transition(id=TRANSITIONS[step]))
+        answer = client.call_async(request)
+        ros.spin_until(lambda answer=answer: answer.done() or node.poll() is not None)
+        assert answer.done(), ros.logs()
+        assert answer.result().success
+    results.clear()
+    ros.spin_until(lambda: results)

@@ -60,8 +60,16 @@ def test_an_absent_task_leaves_its_uncertainty_alone():
 def test_the_uncertainty_is_clamped_and_the_total_can_be_negative():
     weighting = UncertaintyWeighting(['depth'])
     weighting.log_variance['depth'].data.fill_(-50.0)
+    total = weighting({'depth': torch.tensor(0.0)})
+    assert float(total.detach()) == -5.0
     assert weighting.weights()['depth'] == pytest.approx(0.5 * math.exp(10))
-    assert float(weighting({'depth': torch.tensor(0.0)})) == -5.0
+
+
+def test_an_uncertainty_at_its_limit_can_come_back():
+    weighting = UncertaintyWeighting(['depth'])
+    weighting.log_variance['depth'].data.fill_(-50.0)
+    weighting({'depth': torch.tensor(3.0)}).backward()
+    assert weighting.log_variance['depth'].grad < 0
 
 
 def test_fixed_weights_are_what_they_say():

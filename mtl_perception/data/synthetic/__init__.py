@@ -16,7 +16,7 @@ from mtl_perception.data.synthetic.lens import Lens, weather
 from mtl_perception.data.synthetic.rendering import View, Weather, look, render
 from mtl_perception.data.synthetic.street import Street, Thing, soup
 
-FRAME_SECONDS = 0.1
+FRAME_SECONDS = 1 / 30
 """Time between the frames of a drive."""
 
 CLEARANCE = 1.5
