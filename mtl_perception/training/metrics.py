@@ -1,5 +1,6 @@
 """What is measured on the validation frames while training, pooled over pixels and processes."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from mtl_perception.evaluation.metrics import MAX_DEPTH
 from mtl_perception.labels import NUM_LABELS
 from mtl_perception.network.multitask import NetworkOutput
 from mtl_perception.tasks import semantic
+
+MEANS = ('offset_px', 'disparity_px', 'abs_rel')
 
 
 class ValidationMetrics(nn.Module):
@@ -48,20 +51,24 @@ class ValidationMetrics(nn.Module):
 
     def compute(self) -> dict[str, Tensor]:
         """Return what there was ground truth for, by the names it is logged under."""
-        figures = {}
-        if self.iou.update_called:
-            present = self.iou.confmat.sum(1) > 0
-            figures['val/iou'] = self.iou.compute()[present].mean()
-        for name in ('offset_px', 'disparity_px', 'abs_rel'):
-            metric = getattr(self, name)
-            if metric.update_called:
-                figures[f'val/{name}'] = metric.compute()
-        return figures
+        with warnings.catch_warnings():
+            # Every process computes every metric, whether it saw a frame for it or not: the others
+            # wait for it.
+            warnings.filterwarnings('ignore', 'The ``compute`` method', UserWarning)
+            per_class = self.iou.compute()
+            figures = {f'val/{name}': getattr(self, name).compute() for name in MEANS}
+        # Labels in neither truth nor prediction are NaN, those in the prediction alone 0.
+        figures['val/iou'] = per_class[self._present()].mean()
+        return {name: value for name, value in figures.items() if not value.isnan()}
+
+    def _present(self) -> Tensor:
+        with self.iou.sync_context(should_unsync=True):
+            return self.iou.confmat.sum(1) > 0
 
     def reset(self) -> None:
         """Start anew."""
-        for metric in (self.iou, self.offset_px, self.disparity_px, self.abs_rel):
-            metric.reset()
+        for name in ('iou', *MEANS):
+            getattr(self, name).reset()
 
 
 def _update(metric: MeanMetric, values: Tensor) -> None:
