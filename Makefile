@@ -1,6 +1,9 @@
 # make demo, make test and make lint set up everything they need; Python 3.11 or 3.12 is all that must be there.
 
-PYTHON ?= $(shell command -v python3.12 || command -v python3.11 || echo python3)
+# The first that runs: a version manager's python3.12 may be a name alone.
+IS_SUPPORTED := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
+PYTHON ?= $(shell for python in python3 python3.12 python3.11; do \
+	$$python -c '$(IS_SUPPORTED)' 2>/dev/null && echo $$python && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
@@ -19,8 +22,8 @@ help:
 setup: $(STAMP)
 
 $(STAMP): $(REQUIREMENTS) setup.py
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' || \
-		{ echo '$(PYTHON) is not Python 3.11 or 3.12, for which ROS 2 wheels exist; set PYTHON=...'; exit 1; }
+	@test -n '$(PYTHON)' && $(PYTHON) -c '$(IS_SUPPORTED)' || \
+		{ echo 'needs Python 3.11 or 3.12, for which there are ROS 2 wheels; set PYTHON=/path/to/python3.11'; exit 1; }
 	@echo 'setting up $(VENV): a few minutes, gigabytes where PyTorch brings CUDA'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check $(addprefix -r ,$(REQUIREMENTS))
