@@ -26,8 +26,8 @@ $(STAMP): $(REQUIREMENTS) setup.py
 		{ echo 'needs Python 3.11 or 3.12, for which there are ROS 2 wheels; set PYTHON=/path/to/python3.11'; exit 1; }
 	@echo 'setting up $(VENV): a few minutes, gigabytes where PyTorch brings CUDA'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check $(addprefix -r ,$(REQUIREMENTS))
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(BIN)/pip install --quiet --quiet --disable-pip-version-check $(addprefix -r ,$(REQUIREMENTS))
+	@$(BIN)/pip install --quiet --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
 demo: $(STAMP)

@@ -17,6 +17,7 @@ COMMANDS = {
     'camera': 'publish a folder, a video, a device or a synthetic street as a ROS 2 camera',
     'predict': 'turn images and videos into pictures and raw maps',
     'evaluate': "measure a checkpoint with Cityscapes' official metrics",
+    'benchmark': 'measure speed and quality beside peers',
     'train': 'train a checkpoint',
     'synthesize': 'render synthetic streets with exact ground truth',
 }

@@ -11,6 +11,10 @@ Examples:
   mtl predict street.jpg
   mtl predict drive.mp4 --focal-length 1150 --limit 300 --output out/drive
   mtl predict pictures/ --no-raw
+  mtl predict street.jpg --explain
+
+With --explain, OUTPUT/NAME_explained.png shows how pixels became instances: the votes over the
+image, and the reachability plot of each class with the cut.
 """
 
 import argparse
@@ -49,6 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=True,
         help='write the raw maps too (default: yes)',
     )
+    parser.add_argument(
+        '--explain',
+        action='store_true',
+        help='also draw votes, reachability plots and the instances that came of them',
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -60,12 +69,16 @@ def main(args: argparse.Namespace) -> int:
     from mtl_perception.inference.predictor import Predictor
     from mtl_perception.raw_maps import write_raw_maps
     from mtl_perception.share import default_checkpoint
+    from mtl_perception.tasks.instance import explain_grouping
     from mtl_perception.visualization import (
         OVERVIEW_TITLES,
         overview_row,
         overview_sheet,
     )
 
+    if args.explain:
+        # Not above: matplotlib takes a while to import.
+        from mtl_perception.explanation import draw_explanation
     source = open_source(args.source)
     make_folder(args.output)
     predictor = Predictor(
@@ -85,6 +98,12 @@ def main(args: argparse.Namespace) -> int:
         if args.raw:
             maps = prediction.resized(*image.image.shape[:2])
             write_raw_maps(args.output / 'raw', name, maps)
+        if args.explain and prediction.offsets is not None:
+            grouping = explain_grouping(
+                prediction.labels, prediction.confidence, prediction.offsets, predictor.grouping
+            )
+            picture = draw_explanation(image.image, grouping)
+            write_picture(args.output / f'{name}_explained.png', picture)
     unreadable = getattr(source, 'unreadable', 0)
     if not seconds:
         msg = f'{args.source}: none of its images could be read'

@@ -70,6 +70,11 @@ class PerceptionNode(LifecycleNode):
         self._label_info: Any = None
         # Diagnostics look at publishers and subscriptions while a transition may destroy them.
         self._entities = threading.Lock()
+        # A thread, not a timer: it must tell of a node that is busy loading or waits for simulated
+        # time, and rclpy fails where one executor thread waits for what another one destroys.
+        self._ended = threading.Event()
+        self._heartbeat = threading.Thread(target=self._beat, name='diagnostics', daemon=True)
+        # rclpy destroys even a node whose parameters are refused, so all of the above comes first.
         parameters.declare(self)
         self._values = parameters.read(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
@@ -77,10 +82,6 @@ class PerceptionNode(LifecycleNode):
         self._autostart = self.create_timer(
             0.0, self._start, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
-        # A thread, not a timer: it must tell of a node that is busy loading or waits for simulated
-        # time, and rclpy fails where one executor thread waits for what another one destroys.
-        self._ended = threading.Event()
-        self._heartbeat = threading.Thread(target=self._beat, name='diagnostics', daemon=True)
         self._heartbeat.start()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -137,7 +138,8 @@ class PerceptionNode(LifecycleNode):
     def destroy_node(self) -> None:
         """Let go of everything, the node's own services too."""
         self._ended.set()
-        self._heartbeat.join()
+        if self._heartbeat.is_alive():
+            self._heartbeat.join()
         self._release()
         super().destroy_node()
 

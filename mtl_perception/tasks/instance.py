@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -17,8 +17,8 @@ CHANNELS = 2
 MAX_INSTANCES = INSTANCE_ID_BASE
 """Instances of one class that the encoding ``label · 1000 + k`` can tell apart in a frame."""
 
-MAX_CELLS = 2000
-"""Cells of a frame. OPTICS takes 7 ms for so many at the worst; street scenes have 500 to 2,400."""
+MAX_CELLS = 1500
+"""Cells of a frame: OPTICS takes 5 to 8 ms for so many. Few street scenes have more."""
 MIN_GROWTH = 1.1
 MARGIN = 0.25
 """How far outside the image votes are looked at, as a share of its longer side."""
@@ -89,7 +89,7 @@ class GroupingParameters:
         'objects; lower splits more',
     )
     relative_cut: float = _parameter(
-        0.2,
+        0.1,
         0.0,
         10.0,
         'the same for large objects, as a share of the length of their offsets; '
@@ -197,34 +197,55 @@ def explain_grouping(
     parameters: GroupingParameters = GroupingParameters(),
 ) -> Grouping:
     """Return what ``group_instances`` finds, with all that led to it; the arguments are its."""
-    cells = merge_votes(labels, offsets)
+    return group_cells(labels, confidence, merge_votes(labels, offsets), parameters)
+
+
+def group_cells(
+    labels: np.ndarray,
+    confidence: np.ndarray,
+    cells: Cells,
+    parameters: GroupingParameters = GroupingParameters(),
+    extract: Callable[[Reachability, np.ndarray], np.ndarray] = clusters_at,
+) -> Grouping:
+    """Group the votes in ``cells``, however they were merged.
+
+    All distances grow with the size of the squares, and ``min_samples`` with their area: a cluster
+    has the same density in coarse cells as in fine ones.
+
+    Args:
+        labels: ``(H, W)`` uint8 label IDs.
+        confidence: ``(H, W)`` uint8, 255 is certain.
+        cells: of these labels.
+        parameters: see ``GroupingParameters``.
+        extract: returns the cluster of each of n points, −1 for none, for their reachability plot
+            and ``(n,)`` cuts.
+    """
     least, most = parameters.cut * cells.size, parameters.max_eps * cells.size
     cuts = np.minimum(np.maximum(parameters.relative_cut * cells.scales, least), most)
     clusters = np.full(cells.labels.size, -1)
     plots: dict[int, Reachability] = {}
     for label, members in _classes(cells.labels):
-        plot = optics(
+        plots[label] = optics(
             cells.points[members],
             weights=cells.weights[members],
             min_samples=round(parameters.min_samples * cells.size**2),
             max_eps=most,
         )
-        found = clusters_at(plot, cuts[members])
+        found = extract(plots[label], cuts[members])
         clusters[members] = np.where(found < 0, -1, found + clusters.max(initial=-1) + 1)
-        plots[label] = plot
     clusters = _without_small(clusters, cells.weights, parameters.min_pixels)
-    joined = _join_nearest(cells, clusters, parameters.max_distance)
-    ids = _instance_ids(cells, joined)
+    ids = _instance_ids(cells, _join_nearest(cells, clusters, parameters.max_distance))
     instances = _instances(labels, confidence, cells, ids)
     return Grouping(instances, cells, cuts, plots, ids, clusters >= 0)
 
 
-def merge_votes(labels: np.ndarray, offsets: np.ndarray) -> Cells:
+def merge_votes(labels: np.ndarray, offsets: np.ndarray, max_cells: int = MAX_CELLS) -> Cells:
     """Merge the votes of thing pixels into cells, in squares that grow until there are few enough.
 
     Args:
         labels: ``(H, W)`` uint8 label IDs.
         offsets: ``(2, H, W)`` (dx, dy) pixels.
+        max_cells: how many cells are few enough; at least one for each class.
     """
     height, width = labels.shape
     margin = MARGIN * max(height, width)
@@ -247,9 +268,9 @@ def merge_votes(labels: np.ndarray, offsets: np.ndarray) -> Cells:
         key += (x / size).astype(np.int64)
         votes = np.bincount(key, minlength=present.size * rows * columns)
         n = np.count_nonzero(votes)
-        if n <= MAX_CELLS:
+        if n <= max_cells:
             break
-        size *= max(MIN_GROWTH, math.sqrt(n / MAX_CELLS))
+        size *= max(MIN_GROWTH, math.sqrt(n / max_cells))
     occupied = np.flatnonzero(votes)
     number = np.empty(votes.size, np.int64)
     number[occupied] = np.arange(n)

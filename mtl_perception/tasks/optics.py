@@ -98,7 +98,7 @@ def clusters_at(plot: Reachability, cut: ArrayLike) -> NDArray[np.int64]:
     n = len(plot.ordering)
     cuts = np.broadcast_to(np.asarray(cut, np.float64), n)
     if not ((cuts >= 0) & (cuts < math.inf)).all():
-        msg = f'cut must be 0 or more and finite, got {cut}'
+        msg = f'cut must be 0 or more and finite, got {cut!r}'
         raise ValueError(msg)
     stays = plot.reachability <= cuts / 2 + cuts[plot.predecessor] / 2
     roots = np.where(stays, plot.predecessor, np.arange(n))

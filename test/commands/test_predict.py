@@ -58,6 +58,14 @@ def test_raw_maps_can_be_left_out_and_images_limited(pictures, tiny_checkpoint, 
     assert 'frames/s' in capsys.readouterr().out
 
 
+def test_an_explanation_is_drawn_beside_the_overview(pictures, tiny_checkpoint, tmp_path):
+    output = tmp_path / 'out'
+    options = ('--checkpoint', tiny_checkpoint, '--output', output, '--no-raw', '--explain')
+    assert run(pictures / 'a' / 'street.png', *options) == 0
+    assert {path.name for path in output.iterdir()} == {'street.png', 'street_explained.png'}
+    assert cv2.imread(str(output / 'street_explained.png')).std() > 0
+
+
 def test_depth_scales_with_the_focal_length(pictures, tiny_checkpoint, tmp_path):
     network, info = load_checkpoint(tiny_checkpoint)
     network.heads['depth'][-1].bias.data += 5

@@ -1,10 +1,21 @@
 """The instance task: targets against a brute-force loop, and votes that become instances."""
 
+import functools
+import sys
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from mtl_perception.tasks import instance
-from mtl_perception.tasks.instance import GroupingParameters, group_instances
+from mtl_perception.tasks import optics as optics_module
+from mtl_perception.tasks.instance import (
+    MAX_CELLS,
+    GroupingParameters,
+    explain_grouping,
+    group_instances,
+    merge_votes,
+)
 
 
 def brute_force_offsets(instances: np.ndarray) -> np.ndarray:
@@ -136,3 +147,169 @@ def test_a_screen_filled_with_one_bus_is_one_instance():
 def test_parameters_out_of_range_are_refused_with_the_range(wrong):
     with pytest.raises(ValueError, match=r'must be from'):
         GroupingParameters(**wrong)
+
+
+def votes_for(points: np.ndarray, *, shape: tuple[int, int] = (128, 256)) -> np.ndarray:
+    """Return offsets that make all pixels vote for ``points``, (2, H, W) or (2, 1, 1)."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    return (points - np.stack([x, y])).astype(np.float32)
+
+
+def noisy_grid(spacing: int, noise: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return true square instances that fill a map of cars, and noisy votes for their centres."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:128, :256]
+    instances = 26000 + y // spacing * (256 // spacing) + x // spacing
+    offsets = instance.target(instances) + rng.normal(0, noise, (2, 128, 256))
+    return instances, offsets.astype(np.float32)
+
+
+CAR = np.full((128, 256), 26, np.uint8)
+THINGS = np.array([24, 25, 26, 27, 28, 31, 32, 33], np.uint8)
+
+
+def hard_maps() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    rng = np.random.default_rng(0)
+    uniform = votes_for(rng.uniform(0, 1, (2, 128, 256)) * np.array([256, 128])[:, None, None])
+    zero = np.zeros((2, 128, 256), np.float32)
+    any_class = THINGS[rng.integers(0, 8, CAR.shape)]
+    checkered = np.where(np.indices(CAR.shape).sum(0) % 2, 26, 24).astype(np.uint8)
+    return {
+        'exact': (CAR, votes_for(np.array([128.0, 64.0])[:, None, None])),
+        'uniform': (CAR, uniform),
+        'zero': (CAR, zero),
+        'uniform, any class': (any_class, uniform),
+        'zero, any class': (any_class, zero),
+        'checkered': (checkered, zero),
+        'cauchy': (CAR, rng.standard_cauchy(zero.shape).astype(np.float32) * 3),
+        'astronomical': (CAR, rng.choice((-1e30, 1e30, 0), zero.shape).astype(np.float32)),
+        'nowhere': (CAR, np.full_like(zero, np.nan)),
+    }
+
+
+@pytest.mark.parametrize('name', hard_maps())
+def test_cells_are_bounded_and_every_pixel_keeps_its_class(name):
+    labels, offsets = hard_maps()[name]
+    found = explain_grouping(labels, certain(labels), offsets)
+    assert found.cells.labels.size <= MAX_CELLS
+    assert found.cells.weights.sum() == found.cells.pixels.size
+    ids = found.instances.ids
+    np.testing.assert_array_equal(np.where(ids < 1000, ids, ids // 1000), labels)
+    assert set(found.instances.scores) == set(np.unique(ids[ids >= 1000]).tolist())
+
+
+def test_cells_that_hold_no_more_than_a_pixel_do_not_grow():
+    labels, offsets = hard_maps()['exact']
+    cells = merge_votes(labels, offsets)
+    assert cells.size == 1
+    assert cells.weights.tolist() == [CAR.size]
+    np.testing.assert_allclose(cells.points, [[128, 64]])
+
+
+def test_grown_cells_have_the_mean_of_their_votes():
+    rng = np.random.default_rng(0)
+    points = rng.uniform(0, 1, (2, 128, 256)) * np.array([256, 128])[:, None, None]
+    cells = merge_votes(CAR, votes_for(points), max_cells=50)
+    assert cells.size > 1
+    assert cells.labels.size <= 50
+    votes = points.reshape(2, -1)[:, cells.pixels]
+    for cell in range(cells.labels.size):
+        mean = votes[:, cells.of_pixel == cell].mean(1)
+        np.testing.assert_allclose(cells.points[cell], mean, atol=1e-4)
+
+
+def test_instances_are_the_same_in_cells_that_grew():
+    instances, offsets = noisy_grid(64, 4.0)
+    found = explain_grouping(CAR, certain(CAR), offsets)
+    assert found.cells.size > 1
+    ids = found.instances.ids
+    assert np.unique(ids[ids >= 1000]).size == 8
+    for true in np.unique(instances):
+        values, counts = np.unique(ids[instances == true], return_counts=True)
+        assert counts.max() > 0.9 * 64**2
+        assert values[counts.argmax()] >= 1000
+
+
+def test_small_far_objects_are_kept_apart_at_a_cut_that_keeps_a_large_near_one_whole():
+    """Votes of the large one meet in two places 3 px apart, as do those of two small ones."""
+    labels = np.full((128, 256), 7, np.uint8)
+    centers = np.zeros((2, 128, 256))
+    for box, center in (
+        ((slice(20, 120), slice(20, 95)), (93.5, 70)),
+        ((slice(20, 120), slice(95, 170)), (96.5, 70)),
+        ((slice(60, 68), slice(200, 205)), (203, 64)),
+        ((slice(60, 68), slice(205, 210)), (206, 64)),
+    ):
+        labels[box] = 26
+        centers[0][box], centers[1][box] = center
+    offsets = votes_for(centers)
+    near, left, right = labels[:, :180] == 26, (64, 202), (64, 207)
+
+    ids = group_instances(labels, certain(labels), offsets).ids
+    assert set(np.unique(ids[:, :180][near])) == {26000}
+    assert {ids[left], ids[right]} == {26001, 26002}
+
+    for cut, whole, apart in ((1.5, False, True), (4.0, True, False)):
+        fixed = GroupingParameters(cut=cut, relative_cut=0.0)
+        ids = group_instances(labels, certain(labels), offsets, fixed).ids
+        assert (np.unique(ids[:, :180][near]).size == 1) == whole
+        assert (ids[left] != ids[right]) == apart
+
+
+def test_instances_of_one_size_are_numbered_from_the_top_then_from_the_left():
+    labels = np.full((64, 96), 7, np.uint8)
+    instances = np.zeros(labels.shape, np.int32)
+    boxes = ((10, 60), (40, 10), (40, 60))
+    for k, (y, x) in enumerate(boxes):
+        labels[y : y + 10, x : x + 10] = 26
+        instances[y : y + 10, x : x + 10] = 26005 - k
+    found = group_instances(labels, certain(labels), np.nan_to_num(instance.target(instances)))
+    assert [found.ids[y, x] for y, x in boxes] == [26000, 26001, 26002]
+
+
+def test_equal_maps_give_equal_instances():
+    _, offsets = noisy_grid(32, 3.0)
+    first, second = (group_instances(CAR, certain(CAR), offsets) for _ in range(2))
+    np.testing.assert_array_equal(first.ids, second.ids)
+    assert first.scores == second.scores
+    sizes = np.bincount(first.ids[first.ids >= 26000] - 26000)
+    assert all(a >= b for a, b in pairwise(sizes.tolist()))
+
+
+def test_more_instances_than_the_encoding_holds_leave_the_smallest_out():
+    y, x = np.mgrid[:128, :256]
+    instances = 26000 + y // 5 * 52 + x // 5
+    offsets = instance.target(instances)
+    few = GroupingParameters(min_pixels=1, min_samples=1, max_distance=0.0)
+    ids = group_instances(CAR, certain(CAR), offsets, few).ids
+    assert ids.max() == 26999
+    assert (ids == 26).any()
+    assert np.bincount(ids[ids >= 26000] - 26000).min() >= 5
+
+
+def test_votes_just_outside_the_image_count():
+    labels = np.full((64, 96), 7, np.uint8)
+    labels[20:40, :10] = 26
+    point = np.array([-5.0, 30.0])[:, None, None]
+    assert group_instances(
+        labels, certain(labels), votes_for(point, shape=labels.shape)
+    ).scores == {26000: 1.0}
+
+
+def test_without_numba_the_grouping_is_the_same_after_a_warning(monkeypatch):
+    instances, labels = two_cars()
+    rng = np.random.default_rng(0)
+    offsets = np.nan_to_num(instance.target(instances)) + rng.normal(0, 1.0, (2, *labels.shape))
+    fast = group_instances(labels, certain(labels), offsets)
+    monkeypatch.setitem(sys.modules, 'numba', None)
+    monkeypatch.delitem(sys.modules, 'mtl_perception.tasks._optics_kernels')
+    monkeypatch.delattr('mtl_perception.tasks._optics_kernels')
+    monkeypatch.setattr(
+        optics_module,
+        '_implementation',
+        functools.cache(optics_module._implementation.__wrapped__),
+    )
+    with pytest.warns(UserWarning, match='scikit-learn'):
+        slow = group_instances(labels, certain(labels), offsets)
+    np.testing.assert_array_equal(slow.ids, fast.ids)
+    assert slow.scores == fast.scores

@@ -196,6 +196,16 @@ def test_cut_at_no_distance_is_refused(cut: float) -> None:
         clusters_at(optics(np.zeros((4, 2)), min_samples=2, max_eps=1.0), cut)
 
 
+def test_each_point_can_have_a_cut_of_its_own() -> None:
+    apart = np.array([(0, 0), (0, 1), (4, 0), (4, 1)], float)
+    points = np.concatenate([apart, apart + 50])
+    plot = optics(points, min_samples=2, max_eps=10.0)
+    assert clusters_at(plot, np.repeat((5.0, 2.0), 4)).tolist() == [0, 0, 0, 0, 1, 1, 2, 2]
+    # Between two points the mean of both counts.
+    assert clusters_at(plot, np.tile((5.0, 5.0, 3.1, 3.1), 2)).tolist() == [0] * 4 + [1] * 4
+    assert clusters_at(plot, np.tile((5.0, 5.0, 2.9, 2.9), 2)).tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
 @pytest.mark.parametrize('kind', KINDS, ids=lambda kind: kind.__name__)
 def test_clusters_are_those_scikit_learn_cuts(
     kind: Callable[[np.random.Generator, int], NDArray],
