@@ -13,6 +13,7 @@ from mtl_perception.tasks.instance import (
     MAX_CELLS,
     GroupingParameters,
     explain_grouping,
+    group_cells,
     group_instances,
     merge_votes,
 )
@@ -281,7 +282,8 @@ def test_more_instances_than_the_encoding_holds_leave_the_smallest_out():
     instances = 26000 + y // 5 * 52 + x // 5
     offsets = instance.target(instances)
     few = GroupingParameters(min_pixels=1, min_samples=1, max_distance=0.0)
-    ids = group_instances(CAR, certain(CAR), offsets, few).ids
+    cells = merge_votes(CAR, offsets, max_cells=2000)
+    ids = group_cells(CAR, certain(CAR), cells, few).instances.ids
     assert ids.max() == 26999
     assert (ids == 26).any()
     assert np.bincount(ids[ids >= 26000] - 26000).min() >= 5
