@@ -46,7 +46,7 @@ RETIMED = 5
 """How many of the slowest maps that the search found are timed again, more often."""
 WARM_UP_FROM = 4
 """What is called fewer times is too slow for a call that does not count."""
-COARSER = (MAX_CELLS, 1000, 500, 250)
+COARSER = (1000, MAX_CELLS, 500, 250)
 """Limits of the number of cells for which the loss by merging is measured."""
 
 

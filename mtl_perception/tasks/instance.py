@@ -17,8 +17,8 @@ CHANNELS = 2
 MAX_INSTANCES = INSTANCE_ID_BASE
 """Instances of one class that the encoding ``label · 1000 + k`` can tell apart in a frame."""
 
-MAX_CELLS = 1200
-"""Cells of a frame: with so many, the slowest map found takes less than 15 ms on one core."""
+MAX_CELLS = 800
+"""Cells of a frame: with so many, the slowest map found takes 10 ms on one core."""
 MIN_GROWTH = 1.1
 """By how much squares grow at least, as long as there are too many."""
 MARGIN = 0.25
