@@ -45,6 +45,9 @@ NODE_NAME = 'mtl_perception'
 DIAGNOSTICS_PERIOD = 1.0
 """Seconds from one status to the next."""
 
+SPIN_TIMEOUT = 1.0
+"""Seconds after which the node looks at the latest whether it shall end."""
+
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
 
@@ -369,7 +372,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        executor.spin()
+        # Not spin(): a signal that comes just before a wait without a timeout may not end it.
+        while node.context.ok():
+            executor.spin_once(timeout_sec=SPIN_TIMEOUT)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except Exception:
