@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -19,6 +20,9 @@ from mtl_perception.ros.messages import camera_info, rgb_to_compressed, rgb_to_i
 
 QUEUE_DEPTH = 5
 """Images that a reliable subscriber may still ask to be sent again; sensor data's own depth."""
+
+DELIVERY_TIMEOUT = Duration(seconds=2)
+"""How long a camera whose source has ended waits until reliable subscribers have its images."""
 
 POLL = 0.1
 """Seconds after which a waiting camera looks whether it shall stop."""
@@ -127,6 +131,9 @@ class CameraNode(Node):
         if not self.published:
             msg = 'the source has no image that can be read'
             raise ValueError(msg)
+        # Who ends his process now would take images with him that are still on their way.
+        for publisher in filter(None, (self._camera_info, self._image, self._compressed)):
+            publisher.wait_for_all_acked(DELIVERY_TIMEOUT)
 
     def stop(self) -> None:
         """Let ``run`` return soon; may be called from any thread."""
