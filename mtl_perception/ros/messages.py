@@ -238,16 +238,6 @@ def intrinsics(info: CameraInfo, width: int, height: int) -> Camera:
     raise MessageError(text)
 
 
-def camera_scaled(camera: Camera, scale_x: float, scale_y: float) -> Camera:
-    """Return the camera of the same image at ``scale_x``, ``scale_y`` times its size."""
-    return Camera(
-        fx=camera.fx * scale_x,
-        fy=camera.fy * scale_y,
-        cx=(camera.cx + 0.5) * scale_x - 0.5,
-        cy=(camera.cy + 0.5) * scale_y - 0.5,
-    )
-
-
 def point_cloud(
     depth: np.ndarray,
     labels: np.ndarray,

@@ -12,7 +12,7 @@ from mtl_perception.data.synthetic.mesh import Mesh, merged, panel, quads
 from mtl_perception.data.synthetic.rendering import Material, Soup
 from mtl_perception.labels import INSTANCE_ID_BASE
 
-ROAD, SIDEWALK, BUILDING, WALL, FENCE, RAIL, POLE = 7, 8, 11, 12, 13, 14, 17
+ROAD, SIDEWALK, BUILDING, WALL, FENCE, POLE = 7, 8, 11, 12, 13, 17
 LIGHT, SIGN, VEGETATION, TERRAIN, STATIC = 19, 20, 21, 22, 4
 PERSON, RIDER, CAR, TRUCK, BUS, MOTORCYCLE, BICYCLE = 24, 25, 26, 27, 28, 32, 33
 

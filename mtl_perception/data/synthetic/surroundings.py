@@ -244,13 +244,6 @@ def fence() -> Mesh:
     return merged([sheet, *posts])
 
 
-@lru_cache(maxsize=1)
-def guard_rail() -> Mesh:
-    """Return 4 m of crash barrier along z."""
-    posts = [box((0.1, 0.6, 0.12), (0.06, 0, z), 'post') for z in (-2, 0)]
-    return merged([box((0.06, 0.32, 4.0), (0, 0.42, 0), 'rail'), *posts])
-
-
 @lru_cache(maxsize=8)
 def lamp_post(style: int) -> Mesh:
     """Return a street lamp (style 0 to 2) or a utility pole (3) that reaches towards +x."""
