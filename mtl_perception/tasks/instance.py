@@ -160,7 +160,6 @@ class Grouping:
         cuts: ``(n,)`` reachability at which the plot is cut at each cell, pixels.
         plots: for each label ID the reachability plot of its cells.
         ids: ``(n,)`` instance ID of each cell; the bare label ID where it belongs to none.
-        clustered: ``(n,)`` whether OPTICS put the cell in a cluster; others joined one, or none.
     """
 
     instances: Instances
@@ -168,7 +167,6 @@ class Grouping:
     cuts: np.ndarray
     plots: dict[int, Reachability]
     ids: np.ndarray
-    clustered: np.ndarray
 
 
 def group_instances(
@@ -237,7 +235,7 @@ def group_cells(
     clusters = _without_small(clusters, cells.weights, parameters.min_pixels)
     ids = _instance_ids(cells, _join_nearest(cells, clusters, parameters.max_distance))
     instances = _instances(labels, confidence, cells, ids)
-    return Grouping(instances, cells, cuts, plots, ids, clusters >= 0)
+    return Grouping(instances, cells, cuts, plots, ids)
 
 
 def merge_votes(labels: np.ndarray, offsets: np.ndarray, max_cells: int = MAX_CELLS) -> Cells:
