@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from mtl_perception.data.frame import Camera, Frame, resize_nearest
+from mtl_perception.labels import IS_EVALUATED
 from mtl_perception.network.multitask import OUTPUT_STRIDE
 from mtl_perception.tasks import depth, instance, semantic
 
@@ -19,18 +20,21 @@ class Augmentation:
         flip: probability of a horizontal flip.
         photometric: strength of brightness, contrast, saturation, hue, blur and noise; 0 leaves
             colours alone, 1 is strong.
+        balanced: probability that a crop is placed over a class drawn evenly among those in the
+            frame, so that rare and small classes are seen as often as roads and buildings.
     """
 
     scale: tuple[float, float] = (0.7, 2.0)
     flip: float = 0.5
     photometric: float = 0.0
+    balanced: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.scale[0] <= self.scale[1]:
             msg = f'scale must be a rising range of positive numbers, got {self.scale}'
             raise ValueError(msg)
-        if not 0 <= self.flip <= 1 or self.photometric < 0:
-            msg = 'flip must be from 0 to 1 and photometric not negative'
+        if not (0 <= self.flip <= 1 and 0 <= self.balanced <= 1) or self.photometric < 0:
+            msg = 'flip and balanced must be from 0 to 1 and photometric not negative'
             raise ValueError(msg)
 
 
@@ -50,7 +54,8 @@ def augment(
     height, width = frame.image.shape[:2]
     factor = zoom * input_height / height
     frame = resize_frame(frame, max(1, round(height * factor)), max(1, round(width * factor)))
-    frame = _random_crop(frame, crop, rng)
+    target = _random_class_pixel(frame.labels, rng) if rng.random() < settings.balanced else None
+    frame = _random_crop(frame, crop, target, rng)
     if rng.random() < settings.flip:
         frame = flip_frame(frame)
     if settings.photometric:
@@ -167,12 +172,32 @@ def _camera(frame: Frame) -> Camera:
     return Camera(focal_length, focal_length, (width - 1) / 2, (height - 1) / 2)
 
 
-def _random_crop(frame: Frame, crop: tuple[int, int], rng: np.random.Generator) -> Frame:
-    top, left = (
-        int(rng.integers(min(0, size - part), max(0, size - part) + 1))
-        for size, part in zip(frame.image.shape[:2], crop, strict=True)
-    )
-    return crop_frame(frame, top, left, *crop)
+def _random_class_pixel(
+    labels: np.ndarray | None, rng: np.random.Generator
+) -> tuple[int, int] | None:
+    """Return a random pixel (row, column) of an evaluated class, all classes equally likely."""
+    if labels is None:
+        return None
+    counts = np.bincount(labels.ravel(), minlength=len(IS_EVALUATED))
+    classes = np.flatnonzero((counts > 0) & IS_EVALUATED)
+    if not classes.size:
+        return None
+    pixel = int(rng.choice(np.flatnonzero(labels == rng.choice(classes))))
+    row, column = divmod(pixel, labels.shape[1])
+    return row, column
+
+
+def _random_crop(
+    frame: Frame, crop: tuple[int, int], target: tuple[int, int] | None, rng: np.random.Generator
+) -> Frame:
+    """Cut a crop from anywhere in the frame, or from anywhere that shows the ``target`` pixel."""
+    corner = []
+    for axis, (size, part) in enumerate(zip(frame.image.shape[:2], crop, strict=True)):
+        low, high = min(0, size - part), max(0, size - part)
+        if target is not None and size > part:
+            low, high = max(low, target[axis] - part + 1), min(high, target[axis])
+        corner.append(int(rng.integers(low, high + 1)))
+    return crop_frame(frame, *corner, *crop)
 
 
 def _change_colors(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:

@@ -115,6 +115,37 @@ def test_random_views_keep_colour_label_instance_and_depth_together(frame):
             assert (view.depth[there] == np.float32(depth)).all()
 
 
+def test_balanced_crops_show_a_rare_class_as_often_as_the_others(frame):
+    rng = np.random.default_rng(2)
+    labels = np.full((64, 128), 7, np.uint8)
+    labels[5:7, 100:102] = 20  # a traffic sign
+    labels[40:, :] = 0  # void is no class
+    street = replace(frame, labels=labels)
+    seen = {
+        share: sum(
+            (
+                augment(street, Augmentation((2.0, 2.0), balanced=share), 64, (32, 32), rng).labels
+                == 20
+            ).any()
+            for _ in range(200)
+        )
+        for share in (0.0, 1.0)
+    }
+    assert seen[0.0] < 30
+    assert 80 <= seen[1.0] <= 130  # one half and a little more, by chance
+
+
+def test_a_balanced_crop_needs_no_labels(frame):
+    view = augment(
+        replace(frame, labels=None),
+        Augmentation(balanced=1.0),
+        64,
+        (64, 96),
+        np.random.default_rng(0),
+    )
+    assert view.image.shape == (64, 96, 3)
+
+
 def test_what_is_drawn_follows_from_the_generator_alone(frame):
     settings = Augmentation(photometric=1.0)
     first, second, other = (
@@ -125,7 +156,9 @@ def test_what_is_drawn_follows_from_the_generator_alone(frame):
     assert (first != other).any()
 
 
-@pytest.mark.parametrize('wrong', [{'scale': (2.0, 1.0)}, {'scale': (0.0, 1.0)}, {'flip': 2.0}])
+@pytest.mark.parametrize(
+    'wrong', [{'scale': (2.0, 1.0)}, {'scale': (0.0, 1.0)}, {'flip': 2.0}, {'balanced': -1.0}]
+)
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError, match='must be'):
         Augmentation(**wrong)
