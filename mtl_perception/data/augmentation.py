@@ -191,13 +191,15 @@ def _random_crop(
     frame: Frame, crop: tuple[int, int], target: tuple[int, int] | None, rng: np.random.Generator
 ) -> Frame:
     """Cut a crop from anywhere in the frame, or from anywhere that shows the ``target`` pixel."""
-    corner = []
-    for axis, (size, part) in enumerate(zip(frame.image.shape[:2], crop, strict=True)):
+
+    def corner(axis: int) -> int:
+        size, part = frame.image.shape[axis], crop[axis]
         low, high = min(0, size - part), max(0, size - part)
         if target is not None and size > part:
             low, high = max(low, target[axis] - part + 1), min(high, target[axis])
-        corner.append(int(rng.integers(low, high + 1)))
-    return crop_frame(frame, *corner, *crop)
+        return int(rng.integers(low, high + 1))
+
+    return crop_frame(frame, corner(0), corner(1), *crop)
 
 
 def _change_colors(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:

@@ -66,10 +66,30 @@ class Prediction:
         )
 
 
-class Predictor:
-    """A checkpoint, ready to turn images into predictions. Not thread-safe.
+@dataclass(frozen=True)
+class NetworkMaps:
+    """What the network says of one image, at its output size ``(h, w)``.
 
-    ``grouping`` and ``max_depth`` may be replaced between calls.
+    Attributes:
+        labels: uint8 label IDs.
+        confidence: uint8, 255 is certain.
+        offsets: ``(2, h, w)`` float32 (dx, dy), pixels of this map.
+        disparity: float32, of the reference rig, pixels of this map.
+        milliseconds: how long each stage took.
+    """
+
+    labels: np.ndarray
+    confidence: np.ndarray
+    offsets: np.ndarray
+    disparity: np.ndarray
+    milliseconds: dict[str, float]
+
+
+class Predictor:
+    """A checkpoint, ready to turn images into predictions.
+
+    One thread at a time may call ``infer``, and one ``interpret``. ``grouping`` and ``max_depth``
+    may be replaced at any time, for the calls that follow.
 
     Args:
         checkpoint: a ``.safetensors`` file of this package with all three tasks.
@@ -124,7 +144,7 @@ class Predictor:
         instances: bool = True,
         depth: bool = True,
     ) -> Prediction:
-        """Return what is in ``image``.
+        """Return what is in ``image``: ``infer``, then ``interpret``.
 
         Args:
             image: ``(H, W, 3)`` uint8 RGB.
@@ -132,6 +152,11 @@ class Predictor:
             instances: whether to group votes into instances.
             depth: whether to decode depth.
         """
+        focal_ratio = focal_length / len(image) if focal_length else CITYSCAPES_FOCAL_RATIO
+        return self.interpret(self.infer(image), focal_ratio, instances=instances, depth=depth)
+
+    def infer(self, image: np.ndarray) -> NetworkMaps:
+        """Run the network on ``image``, ``(H, W, 3)`` uint8 RGB: what the device does."""
         height, width = image.shape[:2]
         stages = _Stages()
         with stages.measure('preprocess'):
@@ -141,23 +166,42 @@ class Predictor:
             logits, votes, disparity = _heads(self._runtime.run(image))
             maps = semantic.decode(logits)
             labels, confidence = (values[0].cpu().numpy() for values in maps)
-        prediction = Prediction(labels, confidence, milliseconds=stages.milliseconds)
+            offsets = votes[0].float().cpu().numpy()
+        return NetworkMaps(
+            labels, confidence, offsets, disparity[0, 0].float().cpu().numpy(), stages.milliseconds
+        )
+
+    def interpret(
+        self,
+        maps: NetworkMaps,
+        focal_ratio: float = CITYSCAPES_FOCAL_RATIO,
+        *,
+        instances: bool = True,
+        depth: bool = True,
+    ) -> Prediction:
+        """Group votes and turn disparity into metres: what the CPU does after the network.
+
+        It may run while another thread is in ``infer`` with the next image.
+
+        Args:
+            maps: of ``infer``.
+            focal_ratio: vertical focal length over the image's height.
+            instances: whether to group votes into instances.
+            depth: whether to decode depth.
+        """
+        stages = _Stages(maps.milliseconds)
+        prediction = Prediction(maps.labels, maps.confidence, milliseconds=stages.milliseconds)
         if instances:
             with stages.measure('instance'):
-                offsets = votes[0].float().cpu().numpy()
-                grouped = group_instances(labels, confidence, offsets, self.grouping)
+                grouped = group_instances(maps.labels, maps.confidence, maps.offsets, self.grouping)
             prediction = replace(
-                prediction, instances=grouped.ids, scores=grouped.scores, offsets=offsets
+                prediction, instances=grouped.ids, scores=grouped.scores, offsets=maps.offsets
             )
         if depth:
             with stages.measure('depth'):
-                focal_ratio = focal_length / height if focal_length else CITYSCAPES_FOCAL_RATIO
-                metres = decode_depth(disparity, focal_ratio * len(labels), self.max_depth)
-                prediction = replace(
-                    prediction,
-                    depth=metres[0].cpu().numpy(),
-                    disparity=disparity[0, 0].float().cpu().numpy(),
-                )
+                focal_length = focal_ratio * len(maps.labels)
+                metres = decode_depth(maps.disparity, focal_length, self.max_depth)
+            prediction = replace(prediction, depth=metres, disparity=maps.disparity)
         return prediction
 
     def close(self) -> None:
@@ -173,8 +217,8 @@ def _heads(output: NetworkOutput) -> tuple[Tensor, Tensor, Tensor]:
 class _Stages:
     """Measures named stretches of time."""
 
-    def __init__(self) -> None:
-        self.milliseconds: dict[str, float] = {}
+    def __init__(self, earlier: dict[str, float] | None = None) -> None:
+        self.milliseconds = dict(earlier or {})
 
     @contextmanager
     def measure(self, name: str) -> Iterator[None]:

@@ -49,17 +49,19 @@ def loss(disparity: Tensor, target: Tensor) -> LossSum:
     return LossSum(torch.where(known, error, 0).sum(), known.sum())
 
 
-def decode(disparity: Tensor, focal_length: float, max_depth: float) -> Tensor:
-    """Return ``(N, H, W)`` float32 metres along the optical axis.
+def decode(disparity: np.ndarray, focal_length: float, max_depth: float) -> np.ndarray:
+    """Return ``(H, W)`` float32 metres along the optical axis.
 
     Beyond ``max_depth`` (also where the disparity is not positive) depth is +Inf, and NaN where the
     disparity is not a number (REP 117).
 
     Args:
-        disparity: ``(N, 1, H, W)`` pixels of the output map.
+        disparity: ``(H, W)`` float32 pixels of the output map.
         focal_length: in pixels of the output map.
         max_depth: metres.
     """
-    rig = CITYSCAPES_BASELINE * focal_length
-    values = disparity[:, 0].float()
-    return torch.where(values < rig / max_depth, torch.inf, rig / values)
+    rig = np.float32(CITYSCAPES_BASELINE * focal_length)
+    with np.errstate(divide='ignore'):
+        depth = rig / disparity
+    depth[disparity < rig / np.float32(max_depth)] = np.inf
+    return depth
