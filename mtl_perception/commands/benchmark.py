@@ -1,8 +1,6 @@
 """Measure how fast and how good a part of this package is, beside its peers.
 
-instances: OPTICS beside scikit-learn's, exact and on merged votes; the slowest maps that a search
-finds; and, on what the network says of synthetic streets that it was never trained on, official AP
-and time of this package's grouping, of OPTICS on every vote and of peaks of the vote histogram.
+Alternatives run in turns in one process, so that their ratio holds on a noisy machine too.
 
 Examples:
   mtl benchmark instances
@@ -10,18 +8,59 @@ Examples:
 """
 
 import argparse
+from typing import Any
 
 from mtl_perception.commands import options
 from mtl_perception.commands.synthesize import SPLITS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``mtl benchmark``."""
-    parser.add_argument('subject', choices=('instances',), help='what to measure')
+    """Declare the options of ``mtl benchmark``, a subcommand for each subject."""
+    subjects = parser.add_subparsers(dest='subject', metavar='SUBJECT', required=True)
+    _add_instances(subjects)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run ``mtl benchmark``."""
+    from mtl_perception.evaluation.report import write_metrics
+    from mtl_perception.files import make_folder
+
+    if args.json is not None:
+        make_folder(args.json.parent)
+    figures, text = args.run(args)
+    print(text)
+    if args.json is not None:
+        write_metrics(args.json, {'subject': args.subject, **figures})
+    return 0
+
+
+def _add_subject(
+    subjects: Any, name: str, run: Any, summary: str, details: str
+) -> argparse.ArgumentParser:
+    parser = subjects.add_parser(
+        name,
+        help=summary,
+        description=f'Measure {summary}.\n\n{details}',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    options.add_json(parser)
+    return parser
+
+
+def _add_instances(subjects: Any) -> None:
+    parser = _add_subject(
+        subjects,
+        'instances',
+        _run_instances,
+        'how votes are grouped',
+        """OPTICS beside scikit-learn's, exact and on merged votes; the slowest maps that a search
+finds; and, on what the network says of synthetic streets that it was never trained on, official AP
+and time of this package's grouping, of OPTICS on every vote and of peaks of the vote histogram.""",
+    )
     options.add_checkpoint(parser)
     options.add_limit(parser, 'scenes (default: 50)')
     options.add_seed(parser)
-    options.add_json(parser)
     parser.add_argument(
         '--repetitions',
         type=options.positive_int,
@@ -52,11 +91,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def main(args: argparse.Namespace) -> int:
-    """Run ``mtl benchmark``."""
+def _run_instances(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from mtl_perception.benchmark.instances import benchmark_instances, scenes_of, table
     from mtl_perception.data.synthetic import synthetic_frame
-    from mtl_perception.evaluation.report import write_metrics
-    from mtl_perception.inference.benchmark import benchmark_instances, scenes_of, table
     from mtl_perception.inference.predictor import Predictor
     from mtl_perception.share import default_checkpoint
 
@@ -77,7 +114,4 @@ def main(args: argparse.Namespace) -> int:
         reference_repetitions=args.reference_repetitions,
         draws=args.draws,
     )
-    print(table(figures))
-    if args.json is not None:
-        write_metrics(args.json, {'subject': args.subject, **figures})
-    return 0
+    return figures, table(figures)

@@ -1,10 +1,10 @@
-"""The figures of ``mtl benchmark``: that they say what they claim to say."""
+"""The figures of ``mtl benchmark instances``: that they say what they claim to say."""
 
 import numpy as np
 import pytest
 
-from mtl_perception.inference import benchmark
-from mtl_perception.inference.benchmark import Maps, Peaks, Scene, compare_groupings
+from mtl_perception.benchmark import instances as benchmark
+from mtl_perception.benchmark.instances import Maps, Peaks, Scene, compare_groupings
 from mtl_perception.tasks import instance
 
 
@@ -43,15 +43,6 @@ def test_votes_in_cells_make_the_clusters_of_all_votes():
     weighted = benchmark.weighted_clusters(points)
     assert 5 <= weighted.max() + 1 <= 12
     assert (weighted >= 0).mean() > 0.8
-
-
-def test_functions_are_called_in_turns():
-    calls = []
-    times = benchmark.time_in_turns(
-        {'a': (lambda: calls.append('a'), 3), 'b': (lambda: calls.append('b'), 2)}, 'test'
-    )
-    assert ''.join(calls) == 'ababa'
-    assert (times['a'].calls, times['b'].calls) == (3, 2)
 
 
 def test_a_seed_gives_the_same_maps():

@@ -1,24 +1,25 @@
-"""How fast and how good the grouping of votes is, beside scikit-learn's and Panoptic-DeepLab's.
-
-Peers are timed in turns with this package's own, in one process, so that all see the same machine.
-"""
+"""How fast and how good the grouping of votes is, beside scikit-learn's and Panoptic-DeepLab's."""
 
 import functools
 import math
-import os
-import platform
 import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+from mtl_perception.benchmark.measuring import (
+    machine,
+    milliseconds_columns,
+    time_in_turns,
+    times_of,
+)
 from mtl_perception.data.frame import Frame, resize_nearest
 from mtl_perception.evaluation.official import OfficialInstance
 from mtl_perception.labels import INSTANCE_ID_BASE, IS_THING, THING_IDS
@@ -44,19 +45,8 @@ HEIGHT, WIDTH = 128, 256
 """Size of the maps whose worst cases are searched."""
 RETIMED = 5
 """How many of the slowest maps that the search found are timed again, more often."""
-WARM_UP_FROM = 4
-"""What is called fewer times is too slow for a call that does not count."""
 COARSER = (1000, MAX_CELLS, 500, 250)
 """Limits of the number of cells for which the loss by merging is measured."""
-
-
-@dataclass(frozen=True)
-class Times:
-    """How often something was timed, and the median and 99th percentile in milliseconds."""
-
-    calls: int
-    median: float
-    p99: float
 
 
 @dataclass(frozen=True)
@@ -166,7 +156,11 @@ def benchmark_instances(
     """
     compile_optics()
     figures = {
-        'machine': machine(),
+        'machine': {
+            **machine(),
+            'numba': version('numba'),
+            'scikit_learn': version('scikit-learn'),
+        },
         'optics': measure_optics(seed, votes, repetitions, reference_repetitions),
         'worst': search_worst(seed, repetitions, draws),
     }
@@ -174,26 +168,6 @@ def benchmark_instances(
         figures['groupings'] = compare_groupings(scenes, repetitions)
         figures['coarser_cells'] = measure_coarser_cells(scenes)
     return figures
-
-
-def machine() -> dict[str, Any]:
-    """Return what the figures were measured on."""
-    import numba
-    import sklearn
-
-    cpu = platform.processor() or platform.machine()
-    for line in _lines(Path('/proc/cpuinfo')):
-        name, _, value = line.partition(':')
-        if name.strip() == 'model name':
-            cpu = value.strip()
-            break
-    return {
-        'cpu': cpu,
-        'cores': os.cpu_count(),
-        'python': platform.python_version(),
-        'numba': numba.__version__,
-        'scikit_learn': sklearn.__version__,
-    }
 
 
 def measure_optics(
@@ -397,7 +371,7 @@ def compare_groupings(scenes: Sequence[Scene], repetitions: int) -> list[dict[st
                 'grouping': name,
                 'ap': scores and scores['ap'],
                 'ap50': scores and scores['ap50'],
-                'times': asdict(_times(milliseconds[name])) if name in timed else None,
+                'times': asdict(times_of(milliseconds[name])) if name in timed else None,
             }
         )
     return rows
@@ -454,7 +428,7 @@ def _table_lines(figures: Mapping[str, Any]) -> Iterator[str]:
         ('exact', 'exact'),
         ('weighted', 'weighted, merging included'),
     ):
-        yield f'{name:<48}{found[key]["calls"]:>6}{_milliseconds(found[key])}'
+        yield f'{name:<48}{found[key]["calls"]:>6}{milliseconds_columns(found[key])}'
     yield (
         f'exact: {found["exact_ratio"]:,.0f} times as fast, '
         f'{"identical" if found["identical"] else "NOT IDENTICAL"}; '
@@ -465,7 +439,7 @@ def _table_lines(figures: Mapping[str, Any]) -> Iterator[str]:
     yield ''
     yield f'{f"slowest {HEIGHT}×{WIDTH} maps":<80}{"cells":>6}{"px":>6}{"median":>12}{"p99":>12}'
     for row in figures['worst']:
-        yield f'{row["map"]:<80}{row["cells"]:>6}{row["cell_px"]:>6.1f}{_milliseconds(row)}'
+        yield f'{row["map"]:<80}{row["cells"]:>6}{row["cell_px"]:>6.1f}{milliseconds_columns(row)}'
     if 'groupings' not in figures:
         return
     yield ''
@@ -473,7 +447,7 @@ def _table_lines(figures: Mapping[str, Any]) -> Iterator[str]:
     for row in figures['groupings']:
         times = row['times']
         yield f'{row["grouping"]:<48}{_percent(row["ap50"])}{_percent(row["ap"])}' + (
-            _milliseconds(times) if times else ''
+            milliseconds_columns(times) if times else ''
         )
     yield ''
     yield f'{"cells that grow":<32}{"scenes":>8}{"px":>6}{"ARI":>8}{"lowest":>8}'
@@ -491,35 +465,6 @@ def ours(
 ) -> Instances:
     """Group ``maps`` as the predictor does."""
     return group_instances(maps.labels, maps.confidence, maps.offsets, parameters)
-
-
-def time_in_turns(
-    functions: Mapping[str, tuple[Callable[[], object], int]], what: str
-) -> dict[str, Times]:
-    """Call each function as often as asked, in turns, and return how long it took.
-
-    Args:
-        functions: by name, with how often each is called; once more comes first, not counted,
-            where that is ``WARM_UP_FROM`` or more.
-        what: for the progress bar.
-    """
-    milliseconds: dict[str, list[float]] = {name: [] for name in functions}
-    for function, calls in functions.values():
-        if calls >= WARM_UP_FROM:
-            function()
-    rounds = max(calls for _, calls in functions.values())
-    for i in tqdm(range(rounds), desc=what, unit='round', disable=None):
-        for name, (function, calls) in functions.items():
-            if i < calls:
-                start = time.perf_counter()
-                function()
-                milliseconds[name].append((time.perf_counter() - start) * 1e3)
-    return {name: _times(values) for name, values in milliseconds.items()}
-
-
-def _times(milliseconds: Sequence[float]) -> Times:
-    median, p99 = np.percentile(milliseconds, (50, 99)).tolist()
-    return Times(len(milliseconds), median, p99)
 
 
 def _exact(points: np.ndarray) -> Reachability:
@@ -561,17 +506,6 @@ def _xi(plot: Reachability, _cuts: np.ndarray) -> np.ndarray:
             ordering=plot.ordering,
             min_samples=MIN_SAMPLES,
         )[0]
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text().splitlines()
-    except OSError:
-        return []
-
-
-def _milliseconds(times: Mapping[str, Any]) -> str:
-    return f'{times["median"]:>9,.1f} ms{times["p99"]:>9,.1f} ms'
 
 
 def _percent(share: float | None) -> str:

@@ -1,0 +1,1 @@
+"""What `mtl benchmark` measures, a module a subject."""
