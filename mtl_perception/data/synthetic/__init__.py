@@ -1,9 +1,9 @@
 """Synthetic streets with exact ground truth: rendered, labelled and measured from one geometry.
 
 A street is laid out at random (``street``) from templates (``vehicles``, ``people``,
-``surroundings``) in random colours (``paint``), drawn with a z-buffer (``raster``, ``rendering``)
-and photographed with a random camera (``lens``). Everything is procedural: no texture, no picture
-and no model comes from elsewhere.
+``surroundings``) in random colours (``paint``), drawn with a z-buffer (``raster``, ``rendering``),
+lit (``shading``) and photographed with a random camera (``lens``). Everything is procedural: no
+texture, no picture and no model comes from elsewhere.
 """
 
 from collections.abc import Iterable, Iterator
@@ -98,13 +98,16 @@ def _camera(random: Random, height: int, width: int) -> Camera:
 
 def _near(things: Iterable[Thing], view: View, slope: float) -> Iterator[Thing]:
     """Leave out what can neither be seen nor cast a shadow that is seen."""
-    right, _, forward = view.rotation
+    (right_x, right_y, right_z), _, (forward_x, forward_y, forward_z) = view.rotation.tolist()
+    eye_x, eye_y, eye_z = view.eye.tolist()
     for thing in things:
         if thing.ground:
             yield thing
             continue
-        offset = thing.position - view.eye
-        ahead, aside = float(forward @ offset), abs(float(right @ offset))
+        x, y, z = thing.position
+        x, y, z = x - eye_x, y - eye_y, z - eye_z
+        ahead = forward_x * x + forward_y * y + forward_z * z
+        aside = abs(right_x * x + right_y * y + right_z * z)
         if abs(ahead) < CLEARANCE and aside < CLEARANCE:
             continue
         if -20 < ahead < 260 and aside < max(ahead, 0) * slope * 1.15 + 30:

@@ -93,8 +93,8 @@ class Lens:
         np.maximum(light, 0, out=light)
         light /= 1 + 0.18 * light
         cv2.pow(light, self.gamma / 2.2, light)
-        gray = light.mean(axis=2, keepdims=True)
-        light = gray + self.saturation * (light - gray)
+        gray = np.full((3, 3), (1 - self.saturation) / 3, np.float32)
+        cv2.transform(light, gray + self.saturation * np.eye(3, dtype=np.float32), light)
         if self.defocus:
             light = cv2.GaussianBlur(light, (0, 0), self.defocus * height / 256)
         if self.motion:

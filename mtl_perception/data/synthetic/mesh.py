@@ -39,13 +39,13 @@ class Mesh:
         lean: float = 0.0,
     ) -> 'Mesh':
         """Return the mesh scaled, leaned and turned to the right (radians), then moved."""
-        cos, sin = np.cos(heading), np.sin(heading)
-        turn = np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]])
+        cos, sin = float(np.cos(heading)), float(np.sin(heading))
+        turn = np.array([[cos, 0.0, -sin], [0.0, 1.0, 0.0], [sin, 0.0, cos]])
         if lean:
-            cos, sin = np.cos(lean), np.sin(lean)
-            turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]) @ turn
+            cos, sin = float(np.cos(lean)), float(np.sin(lean))
+            turn = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]]) @ turn
         turn = turn.astype(np.float32)
-        stretched = turn * np.reshape(np.asarray(scale, np.float32), (-1, 1))
+        stretched = turn * np.asarray(scale, np.float32).reshape(-1, 1)
         corners = self.corners.reshape(-1, 3) @ stretched
         corners += np.asarray(position, np.float32)
         normals = self.normals.reshape(-1, 3) @ turn

@@ -72,6 +72,8 @@ _SIGN_COLORS = {
     'green': (20, 106, 66),
 }
 
+_LINEAR = [(value / 255) ** 2.2 for value in range(256)]
+
 RUBBER = Material((0.018, 0.018, 0.02))
 DARK = Material((0.008, 0.008, 0.009))
 BLACK_TRIM = Material((0.022, 0.022, 0.024), gloss=0.12)
@@ -82,7 +84,9 @@ def linear(
 ) -> Color:
     """Return a linear colour from an 8-bit sRGB one, jittered where a ``random`` is given."""
     jitter = 1.0 if random is None else random.uniform(1 - spread, 1 + spread)
-    red, green, blue = (min(1.0, (value / 255) ** 2.2 * jitter) for value in color)
+    red = min(1.0, _LINEAR[color[0]] * jitter)
+    green = min(1.0, _LINEAR[color[1]] * jitter)
+    blue = min(1.0, _LINEAR[color[2]] * jitter)
     if random is None:
         return red, green, blue
     hue = spread / 3

@@ -25,76 +25,97 @@ def rasterize(
     bias: np.ndarray,
     hidden: np.ndarray,
     covers: np.ndarray,
+    stride: int,
     inverse_depth: np.ndarray,
-    faces: np.ndarray,
-) -> np.ndarray:
+    faces: np.ndarray | None,
+    edges: np.ndarray | None,
+) -> None:
     """Draw triangles into ``inverse_depth`` (zero at first) and ``faces`` (-1 at first), in place.
 
     Homogeneous rasterization (Olano and Greer, *Triangle Scan Conversion Using 2D Homogeneous
     Coordinates*, 1997): the rows of the inverse corner matrix are the barycentric coordinates over
     depth, affine in the image, so that nothing has to be clipped.
 
+    Element (y, i) is the sample at x = ``stride`` · i + y % ``stride``: every sample of the plane
+    where the stride is 1, a quincunx where it is 2.
+
     Args:
-        eye: from where; its samples are the elements of ``faces``.
+        eye: from where.
         corners: ``(F, 3, 3)`` float32, world coordinates.
         uv: ``(F, 3, 2)`` float32, texture coordinates of the corners.
         cover_layers: ``(F,)`` int32, layer of ``covers`` that cuts the face out; -1 for none.
         bias: ``(F,)`` float32, relative gain in the depth test, for decals on coplanar faces.
         hidden: ``(F,)`` bool, faces to leave out.
-        covers: ``(L, S, S)`` uint8, opaque where 128 or more.
+        covers: ``(L, S, S / 8)`` uint8, a bit a texel, the least first: whether it is opaque.
+        stride: 1 or 2.
         inverse_depth: ``(H, W)`` float32, 1/metres.
-        faces: ``(H, W)`` int32.
-
-    Returns:
-        ``(F, 3, 3)`` float64: row i, applied to (x, y, 1), is barycentric coordinate i over depth.
+        faces: ``(H, W)`` int32, or ``None`` where only the distance is asked for.
+        edges: ``(F, 3, 3)`` float64 to write to, or ``None``: row i of a face that is drawn,
+            applied to (x, y, 1), is barycentric coordinate i over depth.
     """
-    height, width = faces.shape
-    size = covers.shape[1]
-    edges = np.zeros((len(corners), 3, 3))
-    projected = np.empty((3, 3))
+    height, width = inverse_depth.shape[0], stride * (inverse_depth.shape[1] - 1) + 1
+    size, dense = covers.shape[1], 1.0 / stride
+    projected, inverted = np.empty((3, 3)), np.empty((3, 3))
     for f in range(len(corners)):
         if hidden[f]:
             continue
         _project_face(eye, corners, f, projected)
         left, right, top, bottom = _bounds(projected, width, height)
-        if left > right or top > bottom or not _invert(projected, edges[f]):
+        if left > right or top > bottom or not _invert(projected, inverted):
             continue
-        ax, ay, ac = edges[f, 0, 0], edges[f, 0, 1], edges[f, 0, 2]
-        bx, by, bc = edges[f, 1, 0], edges[f, 1, 1], edges[f, 1, 2]
-        cx, cy, cc = edges[f, 2, 0], edges[f, 2, 1], edges[f, 2, 2]
+        if edges is not None:
+            edges[f] = inverted
+        ax, ay, ac = inverted[0]
+        bx, by, bc = inverted[1]
+        cx, cy, cc = inverted[2]
+        a_low, a_rise, a_high, a_fall = _limits(ax)
+        b_low, b_rise, b_high, b_fall = _limits(bx)
+        c_low, c_rise, c_high, c_fall = _limits(cx)
         step = ax + bx + cx
+        u_step = ax * uv[f, 0, 0] + bx * uv[f, 1, 0] + cx * uv[f, 2, 0]
+        v_step = ax * uv[f, 0, 1] + bx * uv[f, 1, 1] + cx * uv[f, 2, 1]
         gain = 1.0 + bias[f]
         layer = cover_layers[f]
         for y in range(top, bottom + 1):
             a, b, c = ay * y + ac, by * y + bc, cy * y + cc
-            lo, hi = _span(ax, a, float(left), float(right))
-            lo, hi = _span(bx, b, lo, hi)
-            lo, hi = _span(cx, c, lo, hi)
-            for x in range(int(np.ceil(lo)), int(np.floor(hi)) + 1):
+            low = max(max(a * a_rise + a_low, b * b_rise + b_low), max(c * c_rise + c_low, left))
+            high = min(
+                min(a * a_fall + a_high, b * b_fall + b_high), min(c * c_fall + c_high, right)
+            )
+            shift = y % stride
+            first = int(np.ceil((low - shift) * dense))
+            last = int(np.floor((high - shift) * dense))
+            if layer >= 0:
+                u_row = a * uv[f, 0, 0] + b * uv[f, 1, 0] + c * uv[f, 2, 0]
+                v_row = a * uv[f, 0, 1] + b * uv[f, 1, 1] + c * uv[f, 2, 1]
+            for i in range(first, last + 1):
+                x = stride * i + shift
                 inverse = step * x + a + b + c
-                if inverse * gain <= inverse_depth[y, x] or inverse > 1.0 / NEAR:
+                if inverse * gain <= inverse_depth[y, i] or inverse > 1.0 / NEAR:
                     continue
                 if layer >= 0:
-                    p, q, r = ax * x + a, bx * x + b, cx * x + c
-                    u = (p * uv[f, 0, 0] + q * uv[f, 1, 0] + r * uv[f, 2, 0]) / inverse
-                    v = (p * uv[f, 0, 1] + q * uv[f, 1, 1] + r * uv[f, 2, 1]) / inverse
+                    depth = 1.0 / inverse
+                    u, v = (u_step * x + u_row) * depth, (v_step * x + v_row) * depth
                     row = int((v - np.floor(v)) * size) & (size - 1)
                     column = int((u - np.floor(u)) * size) & (size - 1)
-                    if covers[layer, row, column] < 128:
+                    if not covers[layer, row, column >> 3] >> (column & 7) & 1:
                         continue
-                inverse_depth[y, x] = inverse * gain
-                faces[y, x] = f
-    return edges
+                inverse_depth[y, i] = inverse * gain
+                if faces is not None:
+                    faces[y, i] = f
 
 
 @numba.njit(cache=True, error_model='numpy')
-def _span(slope, rest, lo, hi):
-    """Narrow a row's span to where ``slope · x + rest`` is not negative."""
+def _limits(slope):
+    """Return between which x ``slope · x + rest`` is not negative, as ``offset, factor`` of rest.
+
+    The first pair gives the lowest x, the second the highest.
+    """
     if slope > 0.0:
-        return max(lo, -rest / slope - 1e-7), hi
+        return -1e-7, -1.0 / slope, np.inf, 0.0
     if slope < 0.0:
-        return lo, min(hi, -rest / slope + 1e-7)
-    return lo, (hi if rest >= 0.0 else -1.0)
+        return -np.inf, 0.0, 1e-7, -1.0 / slope
+    return -np.inf, 0.0, 1e9, 1e300  # everywhere, unless the rest is negative
 
 
 @numba.njit(cache=True, error_model='numpy')

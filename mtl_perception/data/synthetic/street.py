@@ -25,6 +25,8 @@ BEHIND = 18.0
 UNDERLAP = 0.3
 """Metres by which the road runs on beneath what borders it, so that no crack opens between them."""
 
+UP = np.array((0.0, 1.0, 0.0))
+
 DECAL = 1e-5
 """Gain in the depth test of paint on the road; each layer of paint adds one."""
 
@@ -138,17 +140,17 @@ class Road:
         cos, sin = math.cos(heading), math.sin(heading)
         return (1 - cos) / bend + right * cos, sin / bend - right * sin, heading
 
-    def points(self, along: np.ndarray, right: float, up: float) -> np.ndarray:
-        """Return ``(N, 3)`` world points."""
-        points = np.empty((len(along), 3))
-        points[:, 1] = up
+    def points(self, along: np.ndarray, right: float | np.ndarray, up: float) -> np.ndarray:
+        """Return ``(..., 3)`` world points, broadcast over ``along`` and ``right``."""
+        points = np.empty((*np.broadcast(along, right).shape, 3))
+        points[..., 1] = up
         bend = self.curvature
         if not bend:
-            points[:, 0], points[:, 2] = right, along
+            points[..., 0], points[..., 2] = right, along
             return points
         cos, sin = np.cos(bend * along), np.sin(bend * along)
-        points[:, 0] = (1 - cos) / bend + right * cos
-        points[:, 2] = sin / bend - right * sin
+        points[..., 0] = (1 - cos) / bend + right * cos
+        points[..., 2] = sin / bend - right * sin
         return points
 
 
@@ -263,7 +265,7 @@ class Street:
         low, high = np.full_like(v, left / tile), np.full_like(v, right / tile)
         sides = np.stack([low, v], 1), np.stack([high, v], 1)
         uv = np.stack([sides[0][:-1], sides[0][1:], sides[1][1:], sides[1][:-1]], 1)
-        mesh = quads(corners, 'ground', uv)
+        mesh = quads(corners, 'ground', uv, np.broadcast_to(UP, corners.shape))
         palette = {'ground': material}
         self.static.append(Thing(mesh, palette, label, label, ground=True, bias=layer * DECAL))
 
@@ -355,13 +357,19 @@ class Street:
         forward = np.stack([np.sin(headings), 0 * headings, np.cos(headings)], 1) * dash
         across = np.stack([np.cos(headings), 0 * headings, -np.sin(headings)], 1) * width
         corners = np.stack([base, base + forward, base + forward + across, base + across], 1)
-        mesh = quads(corners, 'ground', tile=4.0)
+        mesh = quads(corners, 'ground', None, np.broadcast_to(UP, corners.shape), tile=4.0)
         self.static.append(Thing(mesh, {'ground': material}, ROAD, ROAD, ground=True, bias=DECAL))
 
     def _zebra(self, along: float, material: Material) -> None:
-        bars = np.arange(-self.half_width + 0.4, self.half_width - 0.6, 1.0).tolist()
-        for right in bars:
-            self._strip((along - 1.4, along + 1.4), right, right + 0.5, material, ROAD, layer=2)
+        left = np.arange(-self.half_width + 0.4, self.half_width - 0.6, 1.0)[:, None]
+        right, ends = left + 0.5, np.array((along - 1.4, along + 1.4))
+        one, other = self.road.points(ends, left, 0.0), self.road.points(ends, right, 0.0)
+        corners = np.stack([one[:, 0], one[:, 1], other[:, 1], other[:, 0]], 1)
+        across = np.concatenate([left, left, right, right], 1)
+        uv = np.stack([across, np.broadcast_to(ends[[0, 1, 1, 0]], across.shape)], 2) / 4.0
+        mesh = quads(corners, 'ground', uv, np.broadcast_to(UP, corners.shape))
+        bias = 2 * DECAL
+        self.static.append(Thing(mesh, {'ground': material}, ROAD, ROAD, ground=True, bias=bias))
 
     def _arrows(self, material: Material) -> None:
         shaft = [[-0.09, 0, -1.6], [0.09, 0, -1.6], [0.09, 0, 0.5], [-0.09, 0, 0.5]]

@@ -27,7 +27,7 @@ class Bank:
 
     Attributes:
         texels: ``(L, S, 2 S, 4)`` uint8, RGB and tint; level k starts at column ``2 S (1 - 2^-k)``.
-        covers: ``(L, S, S)`` uint8, 255 where the surface exists.
+        covers: ``(L, S, S / 8)`` uint8, a bit a texel, the least first: where the surface exists.
         layers: first layer and count of every kind.
     """
 
@@ -54,7 +54,7 @@ def bank() -> Bank:
             color, tint, cover = make(rng)
             rgba = np.dstack([color, tint]) if color.ndim == 3 else np.dstack([color] * 3 + [tint])
             texels.append(_pyramid(np.round(np.clip(rgba, 0, 1) * 255).astype(np.uint8)))
-            covers.append((cover * 255).astype(np.uint8))
+            covers.append(np.packbits(cover > 0, axis=1, bitorder='little'))
     return Bank(np.stack(texels), np.stack(covers), layers)
 
 
