@@ -1,13 +1,14 @@
 """Measure a checkpoint on a dataset in the Cityscapes folder layout.
 
-IoU and AP come from the official cityscapesscripts, at the size of the ground truth. The errors of
-the offsets and of disparity are in pixels of the network's output map. A frame that lacks a file of
-ground truth counts for its other tasks. Writes metrics.json, and frames.png with the best and the
-worst frames.
+IoU, iIoU and AP come from the official cityscapesscripts, at the size of the ground truth. The
+errors of the offsets and of disparity are in pixels of the network's output map. A frame that lacks
+a file of ground truth counts for its other tasks. Writes metrics.json, and frames.png with the best
+and the worst frames.
 
 Examples:
   mtl evaluate --data /data/cityscapes --split val
   mtl evaluate --data out/streets --checkpoint out/train/last.safetensors --limit 50
+  mtl evaluate --data /data/camvid --groups camvid
 """
 
 import argparse
@@ -23,6 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_output(parser, 'out/evaluate')
     options.add_json(parser)
     parser.add_argument(
+        '--groups',
+        metavar='NAME',
+        help='also score labels by the coarser classes of a dataset: camvid (11) or idd (3)',
+    )
+    parser.add_argument(
         '--record',
         action='store_true',
         help="also keep the figures in the checkpoint's metadata, under the dataset's name",
@@ -33,12 +39,16 @@ def main(args: argparse.Namespace) -> int:
     """Run ``mtl evaluate``."""
     from mtl_perception.data.cityscapes import count_ground_truth, find_frames
     from mtl_perception.evaluation.evaluate import evaluate
+    from mtl_perception.evaluation.metrics import GROUPS
     from mtl_perception.evaluation.report import metrics_table, summary, write_metrics
     from mtl_perception.files import make_folder
     from mtl_perception.inference.predictor import Predictor
     from mtl_perception.network.checkpoint import record_metrics
     from mtl_perception.share import default_checkpoint
 
+    if args.groups is not None and args.groups not in GROUPS:
+        msg = f'--groups {args.groups}: unknown; choose one of {", ".join(GROUPS)}'
+        raise ValueError(msg)
     if args.json is not None:
         make_folder(args.json.parent)
     frames = find_frames(args.data, args.split)[: args.limit]
@@ -52,7 +62,7 @@ def main(args: argparse.Namespace) -> int:
     checkpoint = args.checkpoint or default_checkpoint()
     predictor = Predictor(checkpoint, device=args.device, runtime=args.runtime)
     print(predictor.description)
-    metrics = evaluate(predictor, frames, args.output)
+    metrics = evaluate(predictor, frames, args.output, args.groups)
     print(metrics_table(metrics))
     if args.json is not None:
         write_metrics(args.json, metrics)

@@ -53,6 +53,11 @@ class Frame:
     camera: Camera | None = None
 
     @property
+    def has_truth(self) -> bool:
+        """Whether there is any ground truth for it."""
+        return any(truth is not None for truth in (self.labels, self.instances, self.depth))
+
+    @property
     def focal_length(self) -> float:
         """Vertical focal length in pixels of ``image``; Cityscapes' field of view where unknown."""
         if self.camera is not None:
@@ -60,6 +65,15 @@ class Frame:
         return CITYSCAPES_FOCAL_RATIO * self.image.shape[0]
 
 
-def resize_nearest(values: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return a map at another size, every value being one that it had before."""
-    return cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+def resize_nearest(
+    values: np.ndarray, height: int, width: int, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Return a map at another size, every value being one that it had before.
+
+    Args:
+        values: ``(H, W)`` or ``(H, W, channels)``.
+        height: of the result.
+        width: of the result.
+        out: array of the result's shape and type to write it to.
+    """
+    return cv2.resize(values, (width, height), dst=out, interpolation=cv2.INTER_NEAREST_EXACT)

@@ -9,9 +9,16 @@ from tqdm import tqdm
 
 from mtl_perception.data.cityscapes import FramePaths
 from mtl_perception.data.frame import Frame, resize_nearest
-from mtl_perception.evaluation.metrics import DepthMetrics, OffsetMetrics
+from mtl_perception.evaluation.metrics import GROUPS, DepthMetrics, OffsetMetrics, group_scores
 from mtl_perception.evaluation.official import OfficialInstance, OfficialSemantic
-from mtl_perception.evaluation.report import FrameGallery, InstanceReport, Metrics, write_metrics
+from mtl_perception.evaluation.report import (
+    FrameGallery,
+    FrameScores,
+    InstanceReport,
+    Metrics,
+    SemanticReport,
+    write_metrics,
+)
 from mtl_perception.files import make_folder, write_picture
 from mtl_perception.labels import SKY_ID
 from mtl_perception.tasks import depth, instance
@@ -28,9 +35,13 @@ class Evaluation:
 
     What a frame or its prediction lacks contributes nothing to that task. Only counts, the overlaps
     of instances and the pictures of a few frames are kept.
+
+    Args:
+        groups: also score labels by these groups, a key of ``GROUPS``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, groups: str | None = None) -> None:
+        self._groups = groups
         self._frames = 0
         self._semantic = OfficialSemantic()
         self._instance = OfficialInstance()
@@ -38,13 +49,16 @@ class Evaluation:
         self._depth = DepthMetrics()
         self._gallery = FrameGallery()
 
-    def add(self, frame: Frame, prediction: 'Prediction') -> None:
-        """Measure one frame.
+    def add(
+        self, frame: Frame, prediction: 'Prediction', steadiness: float | None = None
+    ) -> FrameScores:
+        """Measure one frame; return what its own truth tells.
 
         Args:
             frame: with its truth.
             prediction: of any size; its maps are brought to the truth's, nearest neighbour, while
                 offsets and disparity are measured at its own.
+            steadiness: by which a frame without truth finds its place among the pictures.
 
         Raises:
             ValueError: the truth or the prediction holds a value that is no label or instance ID.
@@ -52,18 +66,18 @@ class Evaluation:
         self._frames += 1
         resized = prediction.resized(*frame.image.shape[:2])
         if frame.labels is not None:
-            self._semantic.add(resized.labels, frame.labels)
+            self._semantic.add(resized.labels, frame.labels, frame.instances)
         if frame.instances is not None:
             self._add_instances(frame.instances, prediction, resized)
         if frame.depth is not None:
             self._add_depth(frame, frame.depth, prediction, resized)
-        self._gallery.add(frame, resized)
+        return self._gallery.add(frame, resized, steadiness)
 
     def compute(self) -> Metrics:
         """Return what was measured so far."""
         return {
             'frames': self._frames,
-            'semantic': self._semantic.compute(),
+            'semantic': self._semantic_report(),
             'instance': self._instance_report(),
             'depth': self._depth.compute(),
         }
@@ -80,6 +94,16 @@ class Evaluation:
         if sheet is not None:
             write_picture(folder / FRAMES_FILE, sheet)
         return metrics
+
+    def _semantic_report(self) -> SemanticReport | None:
+        scores = self._semantic.compute()
+        if scores is None:
+            return None
+        report: SemanticReport = {**scores}
+        if self._groups is not None:
+            grouped = group_scores(self._semantic.confusion, GROUPS[self._groups])
+            report['groups'] = {self._groups: grouped}
+        return report
 
     def _add_instances(
         self, true: np.ndarray, prediction: 'Prediction', resized: 'Prediction'
@@ -122,8 +146,19 @@ class Evaluation:
         }
 
 
-def evaluate(predictor: 'Predictor', frames: Sequence[FramePaths], output: Path) -> Metrics:
+def evaluate(
+    predictor: 'Predictor',
+    frames: Sequence[FramePaths],
+    output: Path,
+    groups: str | None = None,
+) -> Metrics:
     """Run ``predictor`` over ``frames``, measure it, and write ``metrics.json`` and ``frames.png``.
+
+    Args:
+        predictor: what to measure.
+        frames: what to measure it on.
+        output: folder for the two files.
+        groups: also score labels by these groups, a key of ``GROUPS``.
 
     Raises:
         DatasetError: a file of a frame is damaged.
@@ -131,7 +166,7 @@ def evaluate(predictor: 'Predictor', frames: Sequence[FramePaths], output: Path)
         OSError: ``output`` cannot be written.
     """
     make_folder(output)
-    evaluation = Evaluation()
+    evaluation = Evaluation(groups)
     for paths in tqdm(frames, desc='evaluate', unit='frame', disable=None):
         frame = paths.read()
         prediction = predictor.predict(frame.image, frame.focal_length)

@@ -5,7 +5,7 @@ its ``totals`` in an array, so that processes that share a dataset can add their
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypedDict
 
 import numpy as np
@@ -19,6 +19,32 @@ MAX_DEPTH = 80.0
 DELTA_THRESHOLD = 1.25
 
 CATEGORIES = tuple(dict.fromkeys(label.category for label in LABELS if label.evaluated))
+
+GROUPS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
+    'camvid': {
+        'sky': (23,),
+        'building, wall': (11, 12),
+        'pole': (17,),
+        'road': (7,),
+        'sidewalk': (8,),
+        'vegetation, terrain': (21, 22),
+        'sign, light': (19, 20),
+        'fence': (13,),
+        'motor vehicles': (26, 27, 28, 31),
+        'person': (24,),
+        'rider, two-wheelers': (25, 32, 33),
+    },
+    'idd': {
+        'sky': (23,),
+        'road': (7,),
+        'vehicles': (26, 27, 28, 31, 32, 33),
+    },
+}
+"""Which evaluated labels are one class where a dataset is labelled more coarsely.
+
+``camvid`` is the 11 classes of CamVid as SegNet uses it (Badrinarayanan, Kendall, Cipolla, PAMI
+2017); ``idd`` those of IDD Lite's classes that are sets of Cityscapes' labels.
+"""
 
 
 class SemanticScores(TypedDict):
@@ -49,6 +75,13 @@ class DepthScores(TypedDict):
     delta1: float | None
     mean_disparity_error_px: float | None
     rms_disparity_error_px: float | None
+
+
+class GroupScores(TypedDict):
+    """Intersection over union of groups of labels; ``None`` for what the truth does not hold."""
+
+    iou: float | None
+    per_group: dict[str, float | None]
 
 
 class SemanticMetrics:
@@ -85,7 +118,7 @@ class SemanticMetrics:
         return semantic_scores(
             self.totals,
             class_iou=lambda label_id: _iou(self.totals, [label_id]),
-            category_iou=lambda category: _iou(self.totals, _members(category)),
+            category_iou=lambda category: _iou(self.totals, category_members(category)),
         )
 
 
@@ -186,7 +219,9 @@ def semantic_scores(
         LABELS[label_id].name: class_iou(label_id) if confusion[label_id].any() else None
         for label_id in EVALUATED_IDS
     }
-    of_category = [category_iou(name) for name in CATEGORIES if confusion[_members(name)].any()]
+    of_category = [
+        category_iou(name) for name in CATEGORIES if confusion[category_members(name)].any()
+    ]
     return {
         'iou_class': mean_of_known(of_class.values()),
         'iou_category': mean_of_known(of_category),
@@ -196,14 +231,30 @@ def semantic_scores(
     }
 
 
+def group_scores(confusion: np.ndarray, groups: Mapping[str, Sequence[int]]) -> GroupScores:
+    """Score a confusion matrix by groups of labels; a confusion within a group is none.
+
+    Args:
+        confusion: ``(34, 34)`` pixels, indexed ``[truth, prediction]`` by label ID.
+        groups: the label IDs of each, ``GROUPS['camvid']`` for example.
+    """
+    labelled = np.where(IS_EVALUATED[:NUM_LABELS, None], confusion, 0)
+    per_group = {
+        name: _iou(labelled, list(members)) if labelled[list(members)].any() else None
+        for name, members in groups.items()
+    }
+    return {'iou': mean_of_known(per_group.values()), 'per_group': per_group}
+
+
+def category_members(category: str) -> list[int]:
+    """Return the evaluated label IDs of a category."""
+    return [label.id for label in LABELS if label.evaluated and label.category == category]
+
+
 def mean_of_known(values: Iterable[float | None]) -> float | None:
     """Return the mean of the values that are not ``None``, ``None`` if there is no such value."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
-
-
-def _members(category: str) -> list[int]:
-    return [label.id for label in LABELS if label.evaluated and label.category == category]
 
 
 def _iou(confusion: np.ndarray, members: list[int]) -> float:

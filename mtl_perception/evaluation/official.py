@@ -10,7 +10,7 @@ import copy
 import importlib
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -19,10 +19,21 @@ from typing import Any, TypedDict
 import cv2
 import numpy as np
 
-from mtl_perception.evaluation.metrics import SemanticScores, mean_of_known, semantic_scores
+from mtl_perception.evaluation.metrics import (
+    CATEGORIES,
+    SemanticScores,
+    category_members,
+    mean_of_known,
+    semantic_scores,
+)
 from mtl_perception.labels import INSTANCE_ID_BASE, LABELS, NUM_LABELS, THING_IDS
 
-FAST_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)
+
+class OfficialSemanticScores(SemanticScores):
+    """With iIoU of classes and categories, ``None`` where the truth holds no instance."""
+
+    iiou_class: float | None
+    iiou_category: float | None
 
 
 class AveragePrecision(TypedDict):
@@ -41,47 +52,89 @@ class InstanceScores(AveragePrecision):
 class OfficialSemantic:
     """Pixel-level evaluation.
 
-    The script's instance-weighted iIoU is not asked for: it needs instance truth on every frame.
+    iIoU weights a pixel by how small its instance is beside the average of its class in Cityscapes,
+    at 2048×1024: it compares with other figures of that size alone. Frames without instance truth
+    count for IoU only.
+
+    Attributes:
+        confusion: ``(34, 34)`` pixels, indexed ``[truth, prediction]`` by label ID.
     """
 
     def __init__(self) -> None:
         self._script, self._arguments = _load('evalPixelLevelSemanticLabeling')
-        self._arguments.evalInstLevelScore = False
-        self._confusion = self._script.generateMatrix(self._arguments)
+        self.confusion = self._script.generateMatrix(self._arguments)
+        self._confusion_beside_instances = np.zeros_like(self.confusion)
+        self._instances = self._script.generateInstanceStats(self._arguments)
 
-    def add(self, predicted: np.ndarray, true: np.ndarray) -> None:
+    def add(
+        self, predicted: np.ndarray, true: np.ndarray, instances: np.ndarray | None = None
+    ) -> None:
         """Count one frame.
 
         Args:
             predicted: ``(H, W)`` uint8 label IDs, at the size of ``true``.
             true: ``(H, W)`` uint8 label IDs.
+            instances: ``(H, W)`` true instance IDs, ``label · 1000 + k`` on instances.
 
         Raises:
-            ValueError: a value is no label ID, or the sizes differ.
+            ValueError: a value is no label or instance ID, or the sizes differ.
         """
         _check(predicted, true)
+        arguments = copy.copy(self._arguments)
+        arguments.evalInstLevelScore = instances is not None
+        confusion = np.zeros_like(self.confusion)
         with _scratch() as folder:
+            if instances is not None:
+                _check(predicted, _label_of(instances))
+                _write(folder / 'truth_instanceIds.pgm', instances.astype(np.uint16))
             self._script.evaluatePair(
-                _write(folder / 'prediction.png', predicted),
-                _write(folder / 'truth_labelIds.png', true),
-                self._confusion,
+                _write(folder / 'prediction.pgm', predicted),
+                _write(folder / 'truth_labelIds.pgm', true),
+                confusion,
+                self._instances,
                 {},
-                {},
-                self._arguments,
+                arguments,
             )
+        self.confusion += confusion
+        if instances is not None:
+            self._confusion_beside_instances += confusion
 
-    def compute(self) -> SemanticScores | None:
+    def compute(self) -> OfficialSemanticScores | None:
         """Return the scores, ``None`` if no frame was added."""
-        if not self._confusion.any():
+        if not self.confusion.any():
             return None
         script, arguments = self._script, self._arguments
-        return semantic_scores(
-            self._confusion,
-            class_iou=lambda label: script.getIouScoreForLabel(label, self._confusion, arguments),
+        scores = semantic_scores(
+            self.confusion,
+            class_iou=lambda label: script.getIouScoreForLabel(label, self.confusion, arguments),
             category_iou=lambda category: script.getIouScoreForCategory(
-                category, self._confusion, arguments
+                category, self.confusion, arguments
             ),
         )
+        return {
+            'iou_class': scores['iou_class'],
+            'iou_category': scores['iou_category'],
+            'iiou_class': self._instance_iou(
+                script.getInstanceIouScoreForLabel, {label: [label] for label in THING_IDS}
+            ),
+            'iiou_category': self._instance_iou(
+                script.getInstanceIouScoreForCategory,
+                {category: category_members(category) for category in CATEGORIES},
+            ),
+            'per_class': scores['per_class'],
+            'labels': scores['labels'],
+            'confusion': scores['confusion'],
+        }
+
+    def _instance_iou(self, score: Any, members: Mapping[Any, Sequence[int]]) -> float | None:
+        """Return the mean of the script's ``score`` over what the truth holds."""
+        confusion = self._confusion_beside_instances
+        scores = (
+            score(name, confusion, self._instances, self._arguments)
+            for name, labels in members.items()
+            if confusion[labels].any()
+        )
+        return mean_of_known(None if np.isnan(value) else value for value in scores)
 
 
 class OfficialInstance:
@@ -109,7 +162,7 @@ class OfficialInstance:
         """
         _check(_label_of(predicted), _label_of(true))
         with _scratch() as folder:
-            truth = _write(folder / 'truth_instanceIds.png', true.astype(np.uint16))
+            truth = _write(folder / 'truth_instanceIds.pgm', true.astype(np.uint16))
             instances = self._script.instances2dict([truth])[truth]
             true_instances, predicted_instances = self._script.assignGt2Preds(
                 self._script.filterGtInstances(instances, self._arguments),
@@ -207,7 +260,7 @@ def _write_masks(
 ) -> dict[str, dict[str, Any]]:
     ids = np.unique(predicted)
     return {
-        _write(folder / f'{instance_id}.png', (predicted == instance_id).astype(np.uint8) * 255): {
+        _write(folder / f'{instance_id}.pgm', (predicted == instance_id).astype(np.uint8) * 255): {
             'labelID': instance_id // INSTANCE_ID_BASE,
             'conf': scores.get(instance_id, 1.0),
         }
@@ -216,7 +269,8 @@ def _write_masks(
 
 
 def _write(path: Path, picture: np.ndarray) -> str:
-    if not cv2.imwrite(str(path), picture, FAST_PNG):
+    # Not compressed: that would take longer than the scripts themselves.
+    if not cv2.imwrite(str(path), picture):
         msg = f'{path}: cannot be written'
         raise OSError(msg)
     return str(path)

@@ -14,10 +14,11 @@ from mtl_perception.data.frame import Frame
 from mtl_perception.evaluation.metrics import (
     DepthMetrics,
     DepthScores,
+    GroupScores,
     SemanticMetrics,
-    SemanticScores,
+    mean_of_known,
 )
-from mtl_perception.evaluation.official import AveragePrecision
+from mtl_perception.evaluation.official import AveragePrecision, OfficialSemanticScores
 from mtl_perception.files import write_file
 from mtl_perception.labels import EVALUATED_IDS, LABELS
 from mtl_perception.visualization import map_row, overview_sheet
@@ -44,6 +45,12 @@ DETAILS = ('per_class', 'labels', 'confusion')
 """What ``summary`` leaves out of each task's figures."""
 
 
+class SemanticReport(OfficialSemanticScores, total=False):
+    """Official scores, and those of groups of labels where they were asked for."""
+
+    groups: dict[str, GroupScores]
+
+
 class InstanceReport(TypedDict):
     """Official average precision, and the offsets' error in pixels of the output map."""
 
@@ -58,7 +65,7 @@ class Metrics(TypedDict):
     """What ``metrics.json`` holds; a task without ground truth is ``None``."""
 
     frames: int
-    semantic: SemanticScores | None
+    semantic: SemanticReport | None
     instance: InstanceReport | None
     depth: DepthScores | None
 
@@ -87,64 +94,91 @@ def summary(metrics: Metrics) -> dict[str, Any]:
 
 def metrics_table(metrics: Metrics) -> str:
     """Return the figures as lines of text, a dash for what the truth does not tell."""
-    return '\n'.join([f'frames    {metrics["frames"]}', *_summary(metrics), '', *_classes(metrics)])
+    return '\n'.join(
+        [
+            f'frames    {metrics["frames"]}',
+            *_summary(metrics),
+            '',
+            *_classes(metrics),
+            *_groups(metrics),
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class FrameScores:
+    """One frame's IoU over classes and depth errors, ``None`` for what its truth does not tell."""
+
+    iou_class: float | None = None
+    abs_rel: float | None = None
+    delta1: float | None = None
+
+    @property
+    def overall(self) -> float | None:
+        """The mean of IoU and δ < 1.25, or the one of the two that is known."""
+        return mean_of_known((self.iou_class, self.delta1))
 
 
 class FrameGallery:
-    """Keeps pictures of the best and the worst frames, truth beside prediction.
-
-    A frame's score is the mean of its IoU and of its share of depth within δ < 1.25, or the one of
-    the two that its truth allows.
-    """
+    """Keeps pictures of the best and the worst frames, truth beside prediction."""
 
     def __init__(self) -> None:
         self._rows: list[_Row] = []
 
-    def add(self, frame: Frame, prediction: 'Prediction') -> None:
-        """Keep the frame if it is among the best or the worst so far.
+    def add(
+        self, frame: Frame, prediction: 'Prediction', steadiness: float | None = None
+    ) -> FrameScores:
+        """Keep the frame if it is among the best or the worst so far; return its scores.
 
         Args:
-            frame: with its truth.
+            frame: with its truth, if it has one.
             prediction: at the size of the frame.
+            steadiness: the score of a frame without truth, which has no place here otherwise.
         """
-        score = _frame_score(frame, prediction)
-        if score is None:
-            return
-        if len(self._rows) == 2 * PICTURED:
-            if self._rows[PICTURED - 1].score <= score <= self._rows[PICTURED].score:
-                return
-            del self._rows[PICTURED - 1 if score < self._rows[PICTURED - 1].score else PICTURED]
-        self._rows.append(_Row(score, frame.name, _panels(frame, prediction)))
-        self._rows.sort(key=lambda row: row.score)
+        scores = frame_scores(frame, prediction)
+        score = steadiness if scores.overall is None else scores.overall
+        if score is not None:
+            self._keep(frame, prediction, score)
+        return scores
 
     def sheet(self) -> np.ndarray | None:
         """Return the page, RGB, worst frame first; ``None`` if there is no frame to show."""
         if not self._rows:
             return None
         captions = [f'{row.name}   score {row.score:.3f}' for row in self._rows]
-        return overview_sheet([row.panels for row in self._rows], TITLES, captions)
+        has_truth = any(row.has_truth for row in self._rows)
+        shown = [i for i, title in enumerate(TITLES) if has_truth or not title.endswith(' truth')]
+        rows = [[row.panels[i] for i in shown] for row in self._rows]
+        return overview_sheet(rows, [TITLES[i] for i in shown], captions)
+
+    def _keep(self, frame: Frame, prediction: 'Prediction', score: float) -> None:
+        if len(self._rows) == 2 * PICTURED:
+            if self._rows[PICTURED - 1].score <= score <= self._rows[PICTURED].score:
+                return
+            del self._rows[PICTURED - 1 if score < self._rows[PICTURED - 1].score else PICTURED]
+        self._rows.append(_Row(score, frame.name, frame.has_truth, _panels(frame, prediction)))
+        self._rows.sort(key=lambda row: row.score)
+
+
+def frame_scores(frame: Frame, prediction: 'Prediction') -> FrameScores:
+    """Return what a frame's truth tells of its prediction, which has the size of the frame."""
+    semantic, depth = SemanticMetrics(), DepthMetrics()
+    if frame.labels is not None:
+        semantic.update(prediction.labels, frame.labels)
+    if frame.depth is not None and prediction.depth is not None:
+        depth.update(prediction.depth, frame.depth)
+    labels, errors = semantic.compute(), depth.compute()
+    return FrameScores(
+        labels and labels['iou_class'], errors and errors['abs_rel'], errors and errors['delta1']
+    )
 
 
 @dataclass(frozen=True)
 class _Row:
     score: float
     name: str
+    has_truth: bool
     panels: list[np.ndarray]
-
-
-def _frame_score(frame: Frame, prediction: 'Prediction') -> float | None:
-    parts = []
-    if frame.labels is not None:
-        semantic = SemanticMetrics()
-        semantic.update(prediction.labels, frame.labels)
-        if (scores := semantic.compute()) and scores['iou_class'] is not None:
-            parts.append(scores['iou_class'])
-    if frame.depth is not None and prediction.depth is not None:
-        depth = DepthMetrics()
-        depth.update(prediction.depth, frame.depth)
-        if (errors := depth.compute()) and errors['delta1'] is not None:
-            parts.append(errors['delta1'])
-    return sum(parts) / len(parts) if parts else None
 
 
 def _panels(frame: Frame, prediction: 'Prediction') -> list[np.ndarray]:
@@ -161,7 +195,8 @@ def _summary(metrics: Metrics) -> Iterator[str]:
     if semantic:
         yield (
             f'semantic  IoU {_percent(semantic["iou_class"])} of classes, '
-            f'{_percent(semantic["iou_category"])} of categories'
+            f'{_percent(semantic["iou_category"])} of categories; '
+            f'iIoU {_percent(semantic["iiou_class"])} and {_percent(semantic["iiou_category"])}'
         )
     if instance:
         yield (
@@ -191,6 +226,16 @@ def _classes(metrics: Metrics) -> Iterator[str]:
         precision = precisions.get(name, {'ap': None, 'ap50': None})
         values = (ious.get(name), precision['ap'], precision['ap50'])
         yield f'{name:<15}' + ''.join(f'{_percent(value):>9}' for value in values)
+
+
+def _groups(metrics: Metrics) -> Iterator[str]:
+    groups = metrics['semantic'].get('groups', {}) if metrics['semantic'] else {}
+    for name, scores in groups.items():
+        yield ''
+        yield f'{f"groups of {name}":<24}{"IoU":>9}'
+        for group, iou in scores['per_group'].items():
+            yield f'{group:<24}{_percent(iou):>9}'
+        yield f'{"mean":<24}{_percent(scores["iou"]):>9}'
 
 
 def _percent(share: float | None) -> str:

@@ -73,6 +73,17 @@ def test_an_output_that_cannot_be_written_is_one_line(dataset, tiny_checkpoint, 
     assert str(output) in error
 
 
+def test_groups_of_labels_are_printed_and_written(dataset, tiny_checkpoint, tmp_path, capsys):
+    arguments = ('--data', dataset, '--checkpoint', tiny_checkpoint, '--output', tmp_path / 'out')
+    assert run(*arguments, '--groups', 'camvid') == 0
+    groups = json.loads((tmp_path / 'out' / 'metrics.json').read_text())['semantic']['groups']
+    road = groups['camvid']['per_group']['road']
+    assert groups['camvid']['iou'] == road
+    assert f'road                    {road * 100:>7.1f} %' in capsys.readouterr().out
+    assert run(*arguments, '--groups', 'vamcid') == 1
+    assert 'camvid, idd' in capsys.readouterr().err
+
+
 def test_recorded_figures_are_kept_in_the_checkpoint(dataset, tiny_checkpoint, tmp_path):
     checkpoint, output = tmp_path / 'mine.safetensors', tmp_path / 'out'
     shutil.copy(tiny_checkpoint, checkpoint)
@@ -85,5 +96,6 @@ def test_recorded_figures_are_kept_in_the_checkpoint(dataset, tiny_checkpoint, t
     assert recorded['frames'] == 3
     assert recorded['depth'] is None
     assert recorded['semantic'] == {
-        key: metrics['semantic'][key] for key in ('iou_class', 'iou_category')
+        key: metrics['semantic'][key]
+        for key in ('iou_class', 'iou_category', 'iiou_class', 'iiou_category')
     }

@@ -78,6 +78,20 @@ def test_a_prediction_without_a_map_contributes_nothing_to_its_task(make_frame, 
     assert metrics['instance'] is metrics['depth'] is None
 
 
+def test_labels_are_scored_by_groups_where_that_is_asked_for(make_frame, repeat_truth):
+    frame = make_frame()
+    prediction = repeat_truth(frame)
+    prediction.labels[prediction.labels == 11] = 12  # a wall for a building
+    evaluation = Evaluation('camvid')
+    evaluation.add(frame, prediction)
+    semantic = evaluation.compute()['semantic']
+    assert semantic['per_class']['building'] == 0.0
+    groups = semantic['groups']['camvid']
+    assert groups['iou'] == groups['per_group']['building, wall'] == 1.0
+    assert groups['per_group']['fence'] is None
+    assert 'groups' not in Evaluation().compute()
+
+
 def test_evaluate_writes_what_it_returns(make_frame, tiny_checkpoint, tmp_path):
     for i, size in enumerate([(64, 96), (80, 120)]):
         write_frame(tmp_path / 'data', 'val', make_frame(f'aa_{i:06d}_000000', *size))
@@ -91,7 +105,8 @@ def test_evaluate_writes_what_it_returns(make_frame, tiny_checkpoint, tmp_path):
     ]
     assert metrics['frames'] == 2
     assert list(metrics['semantic']) == [
-        'iou_class', 'iou_category', 'per_class', 'labels', 'confusion'
+        'iou_class', 'iou_category', 'iiou_class', 'iiou_category',
+        'per_class', 'labels', 'confusion',
     ]  # fmt: skip
     assert list(metrics['instance']) == [
         'ap', 'ap50', 'mean_error_px', 'rms_error_px', 'per_class'

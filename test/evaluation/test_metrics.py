@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from mtl_perception.evaluation.metrics import DepthMetrics, OffsetMetrics, SemanticMetrics
+from mtl_perception.evaluation.metrics import (
+    GROUPS,
+    DepthMetrics,
+    OffsetMetrics,
+    SemanticMetrics,
+    group_scores,
+)
+from mtl_perception.labels import EVALUATED_IDS
 
 ROAD, SIDEWALK, PARKING, BUILDING, SKY = 7, 8, 9, 11, 23
 
@@ -53,6 +60,25 @@ def test_confusion_is_indexed_by_truth_then_prediction_in_the_order_of_labels():
     assert scores['confusion'][road][sky] == 2
     assert scores['confusion'][sky][road] == 0
     assert len(scores['labels']) == len(scores['confusion']) == 19
+
+
+def test_the_score_of_a_group_forgives_confusions_within_it_alone():
+    confusion = np.zeros((34, 34), int)
+    confusion[BUILDING, 12] = 6  # a wall, in the same group
+    confusion[BUILDING, SKY] = 2
+    confusion[SKY, SKY] = 6
+    confusion[PARKING, SKY] = 50  # void
+    scores = group_scores(confusion, GROUPS['camvid'])
+    assert scores['per_group']['building, wall'] == 6 / 8
+    assert scores['per_group']['sky'] == 6 / 8
+    assert scores['per_group']['road'] is None
+    assert scores['iou'] == 6 / 8
+
+
+def test_the_groups_of_camvid_hold_every_evaluated_label_once():
+    members = [label for group in GROUPS['camvid'].values() for label in group]
+    assert len(GROUPS['camvid']) == 11
+    assert sorted(members) == list(EVALUATED_IDS)
 
 
 def test_a_predicted_value_that_is_no_label_is_refused():

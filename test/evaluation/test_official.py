@@ -33,6 +33,11 @@ def average_precision(predicted, true, scores=None):
     return official.compute()
 
 
+def labels_of(instances):
+    """Return the labels of instance IDs."""
+    return np.where(instances < 1000, instances, instances // 1000).astype(np.uint8)
+
+
 def random_labels(seed, shape, agreement=0.7):
     random = np.random.default_rng(seed)
     true = random.integers(0, 34, shape).astype(np.uint8)
@@ -61,6 +66,11 @@ def test_a_perfect_prediction_scores_one():
     scores = semantic.compute()
     assert scores['iou_class'] == scores['iou_category'] == 1.0
     assert set(scores['per_class'].values()) == {1.0}
+    assert scores['iiou_class'] is scores['iiou_category'] is None
+
+    semantic = OfficialSemantic()
+    semantic.add(labels_of(street(0, 40)), labels_of(street(0, 40)), street(0, 40))
+    assert semantic.compute()['iiou_class'] == semantic.compute()['iiou_category'] == 1.0
 
     precision = average_precision(street(0, 40), street(0, 40))
     assert precision['ap'] == precision['ap50'] == 1.0
@@ -83,19 +93,44 @@ def test_pooled_iou_is_the_official_one():
 
 def test_semantic_scores_are_those_of_the_script_run_on_files(tmp_path):
     official, predictions, truths = OfficialSemantic(), [], []
-    for seed in range(3):
-        predicted, true = random_labels(seed, (30, 40 + seed))
-        official.add(predicted, true)
-        predictions.append(str(tmp_path / f'{seed}.png'))
-        truths.append(str(tmp_path / f'{seed}_gtFine_labelIds.png'))
-        cv2.imwrite(predictions[-1], predicted)
-        cv2.imwrite(truths[-1], true)
+    for i, (predicted, _, true) in enumerate(random_instances(2)):
+        official.add(labels_of(predicted), labels_of(true), true)
+        predictions.append(str(tmp_path / f'{i}.png'))
+        truths.append(str(tmp_path / f'{i}_gtFine_labelIds.png'))
+        cv2.imwrite(predictions[-1], labels_of(predicted))
+        cv2.imwrite(truths[-1], labels_of(true))
+        cv2.imwrite(str(tmp_path / f'{i}_gtFine_instanceIds.png'), true.astype(np.uint16))
     arguments = copy.copy(evalPixelLevelSemanticLabeling.args)
-    arguments.quiet, arguments.JSONOutput, arguments.evalInstLevelScore = True, False, False
+    arguments.quiet, arguments.JSONOutput = True, False
     expected = evalPixelLevelSemanticLabeling.evaluateImgLists(predictions, truths, arguments)
     scores = official.compute()
-    assert scores['iou_class'] == pytest.approx(expected['averageScoreClasses'], abs=1e-12)
-    assert scores['iou_category'] == pytest.approx(expected['averageScoreCategories'], abs=1e-12)
+    for ours, theirs in (
+        ('iou_class', 'averageScoreClasses'),
+        ('iou_category', 'averageScoreCategories'),
+        ('iiou_class', 'averageScoreInstClasses'),
+        ('iiou_category', 'averageScoreInstCategories'),
+    ):
+        assert scores[ours] == pytest.approx(expected[theirs], abs=1e-12), ours
+    assert 0.1 < scores['iiou_class'] < scores['iiou_category'] < 1
+
+
+def test_every_instance_weighs_the_same_in_iiou_however_small_it_is():
+    true = street(0)
+    true[10:20, 40:50] = CAR * 1000 + 1
+    semantic = OfficialSemantic()
+    semantic.add(labels_of(street(0)), labels_of(true), true)
+    scores = semantic.compute()
+    assert scores['per_class']['car'] == pytest.approx(400 / 500)
+    assert scores['iiou_class'] == scores['iiou_category'] == pytest.approx(1 / 2)
+
+
+def test_frames_without_instance_truth_leave_iiou_alone():
+    semantic = OfficialSemantic()
+    semantic.add(labels_of(street(0)), labels_of(street(0)), street(0))
+    semantic.add(labels_of(street(0)), labels_of(street(40)))
+    scores = semantic.compute()
+    assert scores['per_class']['car'] == pytest.approx(400 / (400 + 800))
+    assert scores['iiou_class'] == 1.0
 
 
 def test_average_precision_is_that_of_the_script_run_on_files(tmp_path, monkeypatch):
