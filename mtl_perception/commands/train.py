@@ -7,9 +7,11 @@ Examples:
   mtl train fit --config config/train_synthetic.yaml --data.root out/synthetic
   mtl train fit --config config/train_synthetic.yaml --trainer.max_steps 1000
   mtl train fit --config config/train_synthetic.yaml --ckpt_path out/train_synthetic/last.ckpt
-  mtl train fit --print_config
+  mtl train fit --config config/train_cityscapes.yaml --data.root /data/cityscapes
+  mtl train fit --config config/train_cityscapes.yaml --print_config
+  mtl train fit --help
 
-The third resumes an interrupted training, the last shows all options.
+The third resumes an interrupted training, the last but one shows what holds, the last all options.
 """
 
 

@@ -51,11 +51,11 @@ def augment(
     grey, void and of unknown depth.
     """
     zoom = np.exp(rng.uniform(*np.log(settings.scale)))
-    height, width = frame.image.shape[:2]
-    factor = zoom * input_height / height
-    frame = resize_frame(frame, max(1, round(height * factor)), max(1, round(width * factor)))
+    factor = zoom * input_height / frame.image.shape[0]
+    # Cut before resizing: a frame of 2048×1024 pixels is large, and most of it is not in the crop.
+    window = max(1, round(crop[0] / factor)), max(1, round(crop[1] / factor))
     target = _random_class_pixel(frame.labels, rng) if rng.random() < settings.balanced else None
-    frame = _random_crop(frame, crop, target, rng)
+    frame = resize_frame(_random_crop(frame, window, target, rng), *crop)
     if rng.random() < settings.flip:
         frame = flip_frame(frame)
     if settings.photometric:

@@ -15,6 +15,7 @@ import numpy as np
 
 from mtl_perception.data.frame import Camera, Frame
 from mtl_perception.files import write_file, write_picture
+from mtl_perception.tasks import TASKS
 
 IMAGE_SUFFIXES = ('_leftImg8bit.png', '_leftImg8bit.jpg', '_leftImg8bit.jpeg')
 
@@ -38,6 +39,22 @@ class FramePaths:
     instances: Path | None
     disparity: Path | None
     camera: Path | None
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that there are, the image first."""
+        paths = (self.image, self.labels, self.instances, self.disparity, self.camera)
+        return [path for path in paths if path is not None]
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that there is ground truth for."""
+        known = {
+            'semantic': self.labels is not None,
+            'instance': self.instances is not None,
+            'depth': self.disparity is not None and self.camera is not None,
+        }
+        return tuple(task for task, there in known.items() if there)
 
     def read(self) -> Frame:
         """Read the image and what ground truth there is.
@@ -148,14 +165,16 @@ def count_ground_truth(frames: Sequence[FramePaths]) -> dict[str, int]:
     """Return how many frames there are and how many of them have each kind of ground truth."""
     return {
         'frames': len(frames),
-        'semantic': sum(frame.labels is not None for frame in frames),
-        'instance': sum(frame.instances is not None for frame in frames),
-        'depth': sum(frame.disparity is not None and frame.camera is not None for frame in frames),
+        **{task: sum(task in frame.tasks for frame in frames) for task in TASKS},
     }
 
 
 def _read_picture(path: Path, flags: int) -> np.ndarray:
-    data = np.fromfile(path, np.uint8)
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as err:
+        msg = f'{path}: cannot be read ({err.strerror})'
+        raise DatasetError(msg) from err
     picture = cv2.imdecode(data, flags) if data.size else None
     if picture is None:
         msg = f'{path}: cannot be decoded as a picture; it is damaged or of another format'
@@ -194,7 +213,7 @@ def _read_camera(path: Path) -> Camera:
             height=float(extrinsic.get('z', Camera.height)),
             pitch=float(extrinsic.get('pitch', Camera.pitch)),
         )
-    except (ValueError, KeyError, TypeError) as err:
+    except (OSError, ValueError, KeyError, TypeError) as err:
         msg = f'{path}: not a Cityscapes camera file ({type(err).__name__}: {err})'
         raise DatasetError(msg) from err
     if not (camera.fx > 0 and camera.fy > 0 and camera.baseline > 0):

@@ -102,6 +102,15 @@ def load_checkpoint(path: Path) -> tuple[MultiTaskNetwork, CheckpointInfo]:
     return network.eval(), info
 
 
+def metadata_of(info: CheckpointInfo) -> dict[str, str]:
+    """Return ``info`` as a file's metadata: text as it is, everything else as JSON."""
+    entries = {'format': FORMAT, 'labels': NUM_LABELS, **asdict(info)}
+    return {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in entries.items()
+    }
+
+
 def _read(path: Path, *, weights: bool) -> tuple[CheckpointInfo, dict[str, torch.Tensor]]:
     if not path.is_file():
         msg = f'{path}: no such checkpoint'
@@ -142,12 +151,7 @@ def _read(path: Path, *, weights: bool) -> tuple[CheckpointInfo, dict[str, torch
 
 
 def _write(path: Path, tensors: dict[str, torch.Tensor], info: CheckpointInfo) -> None:
-    entries = {'format': FORMAT, 'labels': NUM_LABELS, **asdict(info)}
-    metadata = {
-        key: value if isinstance(value, str) else json.dumps(value)
-        for key, value in entries.items()
-    }
-    write_file(path, save(tensors, metadata))
+    write_file(path, save(tensors, metadata_of(info)))
 
 
 def _keeps_precision(name: str) -> bool:

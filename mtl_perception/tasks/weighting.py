@@ -47,6 +47,10 @@ class UncertaintyWeighting(nn.Module):
             for task, s in self.log_variance.items()
         }
 
+    def sigmas(self) -> dict[str, float]:
+        """Return each task's uncertainty σ as learned so far."""
+        return {task: float(torch.exp(s.detach() / 2)) for task, s in self.log_variance.items()}
+
 
 class FixedWeighting(nn.Module):
     """Constant weights; a weight of 0 leaves the task out of the total."""
@@ -66,6 +70,10 @@ class FixedWeighting(nn.Module):
     def weights(self) -> dict[str, float]:
         """Return what each task's loss is multiplied by."""
         return dict(self._weights)
+
+    def sigmas(self) -> dict[str, float]:
+        """Return nothing: no uncertainty is learned."""
+        return {}
 
 
 def _checked(tasks: Iterable[str]) -> list[str]:

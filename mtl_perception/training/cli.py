@@ -1,16 +1,25 @@
 """``mtl train``: LightningCLI over the module and its data, which ends with a checkpoint to use."""
 
+import io
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
-from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from mtl_perception.network.checkpoint import CheckpointInfo, save_checkpoint
-from mtl_perception.training.module import MultiTaskModule, StreetData
+from mtl_perception.files import write_file
+from mtl_perception.network.checkpoint import CheckpointInfo, record_metrics, save_checkpoint
+from mtl_perception.training.curves import CurvesPicture, ValidationPictures
+from mtl_perception.training.data import StreetData
+from mtl_perception.training.module import MultiTaskModule
 
 CHECKPOINT_NAME = 'model.safetensors'
 
@@ -21,6 +30,7 @@ LOCAL = (
     ('model', 'pretrained'),
     ('model', 'initial'),
     ('data', 'root'),
+    ('data', 'cache'),
 )
 """Values that say where things lie, not how to train; they stay out of the checkpoint."""
 
@@ -30,35 +40,114 @@ def run(arguments: list[str]) -> None:
 
     Raises:
         ValueError, FileNotFoundError: a value or a file of the configuration cannot be used.
+        OSError: a checkpoint cannot be written.
+    """
+    training_cli(arguments)
+
+
+def training_cli(arguments: list[str], *, runs: bool = True) -> 'TrainingCLI':
+    """Return trainer, model and data as ``arguments`` want them, after the command in these.
+
+    With ``runs=False`` there is no command among the arguments, and nothing is run.
+
+    Raises:
+        ValueError, FileNotFoundError, OSError: as ``run``.
     """
     # Given as ``args``, LightningCLI would warn that the command line has arguments too.
     sys.argv[:] = ['mtl train', *arguments]
-    TrainingCLI(
+    # StreetData knows where to continue, in a way that Lightning does not look for.
+    warnings.filterwarnings('ignore', '.*your dataloader is not resumable')
+    # Frozen batch norm is meant to be in evaluation.
+    warnings.filterwarnings('ignore', '.*in eval mode at the start of training')
+    return TrainingCLI(
         MultiTaskModule,
         StreetData,
+        run=runs,
         seed_everything_default=0,
-        save_config_kwargs={'overwrite': True},
+        trainer_defaults={
+            'default_root_dir': 'out/train',
+            'callbacks': [ValidationPictures(), CurvesPicture()],
+        },
+        save_config_callback=ConfigBesideCheckpoint,
+        save_config_kwargs={'save_to_log_dir': False},
+        auto_configure_optimizers=False,  # the module has its own
     )
 
 
+class ConfigBesideCheckpoint(SaveConfigCallback):
+    """Writes the resolved configuration as ``config.yaml`` beside the checkpoint."""
+
+    def save_config(self, trainer: Trainer, *_: Any) -> None:
+        text = self.parser.dump(self.config, skip_none=False)
+        write_file(Path(trainer.default_root_dir) / self.config_filename, text.encode())
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside the one it replaces, then renames it.
+
+    Lightning's own goes through the folder for temporary files, which may be on another disk; a
+    kill while it is copied from there leaves half a file.
+    """
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: str | Path,
+        storage_options: Any | None = None,  # noqa: ARG002 (Lightning's signature)
+    ) -> None:
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_file(Path(path), buffer.getvalue())
+
+
 class TrainingCLI(LightningCLI):
-    """Writes a ``.safetensors`` checkpoint when training has ended."""
+    """Keeps everything of a run in ``trainer.default_root_dir`` and ends with a checkpoint."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add ``--checkpoint``: how often the file to resume from, ``last.ckpt``, is written."""
+        parser.add_lightning_class_args(ModelCheckpoint, 'checkpoint')
+        parser.set_defaults(
+            {
+                'checkpoint.every_n_train_steps': 1000,
+                'checkpoint.save_last': True,
+                'checkpoint.save_top_k': 0,
+                'checkpoint.enable_version_counter': False,  # last.ckpt is always the last
+            }
+        )
+        parser.link_arguments('trainer.default_root_dir', 'checkpoint.dirpath')
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Return the trainer, which writes files complete or not at all."""
+        plugins = self._get(self.config_init, 'trainer.plugins') or []
+        plugins = plugins if isinstance(plugins, list) else [plugins]
+        return super().instantiate_trainer(plugins=[*plugins, AtomicCheckpointIO()], **kwargs)
 
     def after_fit(self) -> None:
-        """Write the trained network, what it was trained on and how, beside Lightning's files."""
-        if not self.trainer.is_global_zero:
-            return
+        """Write the trained network, what it was trained on and how, beside Lightning's files.
+
+        Its figures on the validation frames are those of the file, whose weights are rounded.
+        """
         path = Path(self.trainer.default_root_dir) / CHECKPOINT_NAME
         data = self.datamodule
-        info = CheckpointInfo(
-            network=self.model.network.config,
-            input_height=data.input_height,
-            data=data.description or str(data.root.name),
-            terms=data.terms,
-            recipe={'steps': self.trainer.global_step, 'config': self._resolved()},
-            revision=_revision(),
-        )
-        save_checkpoint(path, self.model.network, info)
+        if self.trainer.is_global_zero:
+            info = CheckpointInfo(
+                network=self.model.network.config,
+                input_height=data.input_height,
+                data=data.description,
+                terms=data.terms,
+                recipe={'steps': self.trainer.global_step, 'config': self._resolved()},
+                revision=_revision(),
+            )
+            save_checkpoint(path, self.model.network, info)
+        with torch.no_grad():
+            for parameter in self.model.network.parameters():
+                parameter.copy_(parameter.bfloat16())
+        (metrics,) = self.trainer.validate(self.model, datamodule=data, verbose=False) or [{}]
+        if not self.trainer.is_global_zero:
+            return
+        if metrics:
+            figures = {name.removeprefix('val/'): value for name, value in metrics.items()}
+            record_metrics(path, 'val', {'frames': data.validation_size, **figures})
         rank_zero_info(f'{path}: written; measure it with "mtl evaluate --checkpoint {path}"')
 
     def _resolved(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassJaccardIndex
@@ -14,20 +15,23 @@ from mtl_perception.labels import NUM_LABELS
 from mtl_perception.network.multitask import NetworkOutput
 from mtl_perception.tasks import semantic
 
-MEANS = ('offset_px', 'disparity_px', 'abs_rel')
+ROOTS = ('offset_rms_px', 'disparity_rms_px')
+"""Means whose square root is the figure."""
+
+MEANS = ('offset_px', 'disparity_px', 'abs_rel', *ROOTS)
 
 
 class ValidationMetrics(nn.Module):
-    """Mean IoU over the labels present, offset error, disparity error and AbsRel of depth."""
+    """Mean IoU over the labels present, offset and disparity errors, and AbsRel of depth."""
 
     def __init__(self) -> None:
         super().__init__()
         self.iou = MulticlassJaccardIndex(
             NUM_LABELS, ignore_index=semantic.IGNORE, average='none', validate_args=False
         )
-        self.offset_px = MeanMetric()
-        self.disparity_px = MeanMetric()
-        self.abs_rel = MeanMetric()
+        for name in MEANS:
+            # float32 would round away what the millionth pixel adds.
+            setattr(self, name, MeanMetric().set_dtype(torch.float64))
 
     def update(self, output: NetworkOutput, batch: Mapping[str, Any]) -> None:
         """Add a batch; heads and ground truth that there are not contribute nothing."""
@@ -36,18 +40,25 @@ class ValidationMetrics(nn.Module):
         if output.instance is not None:
             known = ~batch['instance'][:, 0].isnan()
             error = (output.instance.float() - batch['instance']).norm(dim=1)
-            _update(self.offset_px, error[known])
+            self._update(error[known], 'offset_px', 'offset_rms_px')
         if output.depth is not None:
             self._update_depth(output.depth[:, 0].float(), batch)
 
     def _update_depth(self, disparity: Tensor, batch: Mapping[str, Any]) -> None:
         target = batch['depth']
         known = target > 0  # neither unknown nor sky
-        _update(self.disparity_px, (disparity - target)[known].abs())
+        error = (disparity - target)[known].abs()
+        self._update(error, 'disparity_px', 'disparity_rms_px')
         rig = batch['focal_length'].float()[:, None, None] * CITYSCAPES_BASELINE
         # As in the final evaluation, what is predicted beyond MAX_DEPTH counts as MAX_DEPTH.
         true, predicted = rig / target, rig / disparity.clamp(min=rig / MAX_DEPTH)
-        _update(self.abs_rel, ((predicted - true).abs() / true)[known & (true <= MAX_DEPTH)])
+        self._update(((predicted - true).abs() / true)[known & (true <= MAX_DEPTH)], 'abs_rel')
+
+    def _update(self, errors: Tensor, mean: str, root: str | None = None) -> None:
+        if errors.numel():
+            getattr(self, mean).update(errors)
+            if root is not None:
+                getattr(self, root).update(errors.square())
 
     def compute(self) -> dict[str, Tensor]:
         """Return what there was ground truth for, by the names it is logged under."""
@@ -57,6 +68,8 @@ class ValidationMetrics(nn.Module):
             warnings.filterwarnings('ignore', 'The ``compute`` method', UserWarning)
             per_class = self.iou.compute()
             figures = {f'val/{name}': getattr(self, name).compute() for name in MEANS}
+        for name in ROOTS:
+            figures[f'val/{name}'] = figures[f'val/{name}'].sqrt()
         # Labels in neither truth nor prediction are NaN, those in the prediction alone 0.
         figures['val/iou'] = per_class[self._present()].mean()
         return {name: value for name, value in figures.items() if not value.isnan()}
@@ -69,8 +82,3 @@ class ValidationMetrics(nn.Module):
         """Start anew."""
         for name in ('iou', *MEANS):
             getattr(self, name).reset()
-
-
-def _update(metric: MeanMetric, values: Tensor) -> None:
-    if values.numel():
-        metric.update(values)

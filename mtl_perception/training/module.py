@@ -1,28 +1,24 @@
-"""Training with Lightning: the module with its losses and metrics, and the data it is fed."""
+"""What Lightning trains: the network, its losses and their weighting, optimizer and metrics."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.nn.modules.batchnorm import _BatchNorm
+from typing_extensions import Self
 
-from mtl_perception.data.augmentation import Augmentation, augment, resize_frame, to_sample
-from mtl_perception.data.cityscapes import FramePaths, count_ground_truth, find_frames
 from mtl_perception.network.checkpoint import CheckpointError, load_checkpoint
 from mtl_perception.network.encoder import load_pretrained
 from mtl_perception.network.multitask import (
-    SIZE_MULTIPLE,
     MultiTaskNetwork,
     NetworkConfig,
     NetworkOutput,
-    input_size,
     normalize,
 )
 from mtl_perception.tasks import depth, instance, semantic
@@ -30,11 +26,22 @@ from mtl_perception.tasks.loss import LossSum
 from mtl_perception.tasks.weighting import FixedWeighting, UncertaintyWeighting
 from mtl_perception.training.metrics import ValidationMetrics
 
+
+class TrainingError(ValueError):
+    """Training cannot go on; the message says at which step, of what and what to do."""
+
+
 LOSSES = {'semantic': semantic.loss, 'instance': instance.loss, 'depth': depth.loss}
+TRAINED = 'mtl_perception'
+"""Under what a checkpoint to resume from says what is trained."""
 
 
 class MultiTaskModule(L.LightningModule):
     """The multi-task network with its losses, their weighting and the optimizer.
+
+    Losses are means over the valid pixels of a batch of all processes. Where the trainer
+    accumulates gradients of several batches, it averages their totals: each batch counts the same,
+    however many valid pixels it has.
 
     Args:
         network: what to train.
@@ -50,6 +57,9 @@ class MultiTaskModule(L.LightningModule):
             steps do not grow with the gradient, so that with it they need a larger one.
         warmup_steps: steps over which the learning rate rises from 0.
         weight_decay: of the network's weights; the uncertainties have none.
+        freeze_batch_norm: leave batch norm's running statistics as they are and normalize with
+            them, for pretrained encoders and batches too small to have statistics of their own.
+        compiled: run the network through ``torch.compile``.
     """
 
     def __init__(
@@ -64,6 +74,8 @@ class MultiTaskModule(L.LightningModule):
         uncertainty_learning_rate: float | None = None,
         warmup_steps: int = 0,
         weight_decay: float = 1e-4,
+        freeze_batch_norm: bool = False,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         self.network = MultiTaskNetwork(network)
@@ -79,35 +91,97 @@ class MultiTaskModule(L.LightningModule):
         self.uncertainty_learning_rate = uncertainty_learning_rate or learning_rate
         self.warmup_steps = warmup_steps
         self.weight_decay = weight_decay
+        self.freeze_batch_norm = freeze_batch_norm
         self.metrics = ValidationMetrics()
+        self._learned: set[str] = set()
+        """Tasks that contributed to the gradient since the last optimizer step."""
+        if compiled:
+            self.network.compile()
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training or evaluation; batch norm stays in evaluation if it is frozen."""
+        super().train(mode)
+        if self.freeze_batch_norm:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
 
     def forward(self, images: Tensor) -> NetworkOutput:
         """Run the network on ``(N, H, W, 3)`` uint8 RGB."""
         return self.network(normalize(images))
 
-    def training_step(self, batch: Mapping[str, Any], _index: int) -> Tensor | None:
-        """Return the weighted total of the losses, and log each of them."""
-        losses = self.losses(self(batch['image']), batch)
-        if not losses:
-            return None  # Lightning skips the step
-        total = self.weighting(losses)
+    def training_step(self, batch: Mapping[str, Any], _index: int) -> Tensor:
+        """Return the weighted total of the losses, and log each of them.
+
+        Raises:
+            TrainingError: a loss is not finite.
+        """
+        output = self(batch['image'])
+        sums = self._sums(output, batch)
+        losses = _means_over_processes(sums)
+        for task, loss in losses.items():
+            if not loss.isfinite():
+                raise TrainingError(self._not_finite(task, output, batch))
+        self._learned.update(losses)
+        total = self.weighting(losses) if losses else torch.zeros((), device=self.device)
         values = {f'train/{task}': loss.detach() for task, loss in losses.items()}
         self.log_dict({'train/total': total.detach(), **values}, prog_bar=True)
-        weights = {f'weight/{task}': w for task, w in self.weighting.weights().items()}
-        self.log_dict(weights)
-        return total
+        self.log_dict({f'weight/{task}': w for task, w in self.weighting.weights().items()})
+        self.log_dict({f'sigma/{task}': sigma for task, sigma in self.weighting.sigmas().items()})
+        # DDP waits for the gradient of every parameter, so those of absent tasks get one of zeros.
+        idle = sum(sums[task].total for task in sums if task not in losses)
+        return total + idle + 0 * sum(s.sum() for s in self.weighting.parameters())
+
+    def on_before_optimizer_step(self, _optimizer: torch.optim.Optimizer) -> None:
+        """Leave alone what no ground truth spoke of; momentum and decay would move it."""
+        tasks = self.network.config.tasks
+        idle = [self.network.heads[task] for task in tasks if task not in self._learned]
+        if not self._learned:
+            idle = [self.network]
+        parameters = [p for module in idle for p in module.parameters()]
+        if isinstance(self.weighting, UncertaintyWeighting):
+            variances = self.weighting.log_variance
+            parameters += [variances[task] for task in tasks if task not in self._learned]
+        for parameter in parameters:
+            parameter.grad = None
+        self._learned.clear()
+
+    def on_train_epoch_end(self) -> None:
+        """Say what the tasks weigh by now."""
+        sigmas = self.weighting.sigmas()
+        texts = [
+            f'{task} {weight:.4g}' + (f' (σ {sigmas[task]:.4g})' if task in sigmas else '')
+            for task, weight in self.weighting.weights().items()
+        ]
+        rank_zero_info(f'epoch {self.current_epoch}: weights {", ".join(texts)}')
 
     def losses(self, output: NetworkOutput, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return each task's mean loss over the valid pixels of the whole batch, on all processes.
 
         A task without a valid pixel is left out.
         """
-        losses = {}
-        for task in self.network.config.tasks:
-            mean = _mean_over_processes(LOSSES[task](getattr(output, task), batch[task]))
-            if mean is not None:
-                losses[task] = mean
-        return losses
+        return _means_over_processes(self._sums(output, batch))
+
+    def _sums(self, output: NetworkOutput, batch: Mapping[str, Any]) -> dict[str, LossSum]:
+        return {
+            task: LOSSES[task](getattr(output, task), batch[task])
+            for task in self.network.config.tasks
+        }
+
+    def _not_finite(self, task: str, output: NetworkOutput, batch: Mapping[str, Any]) -> str:
+        predicted, target = getattr(output, task), batch[task]
+        names = [
+            name
+            for i, name in enumerate(batch['name'])
+            if not LOSSES[task](predicted[i : i + 1], target[i : i + 1]).total.isfinite()
+        ]
+        frames = ', '.join(names) or 'frames of another process'
+        return (
+            f'step {self.global_step}: the {task} loss is not finite on {frames}; the last '
+            'checkpoint is kept: look at these frames, or go on from it with a lower learning rate'
+        )
 
     def validation_step(self, batch: Mapping[str, Any], _index: int) -> None:
         """Add a batch to the metrics, pooled over pixels."""
@@ -115,8 +189,49 @@ class MultiTaskModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics and start them anew."""
-        self.log_dict(self.metrics.compute(), prog_bar=True)
+        # They are those of all processes already; Lightning would warn that it cannot know.
+        self.log_dict(self.metrics.compute(), prog_bar=True, sync_dist=True)
         self.metrics.reset()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what is trained to the file that training resumes from.
+
+        Raises:
+            TrainingError: a weight is not finite; the file before is kept.
+        """
+        for name, value in self.state_dict().items():
+            if not value.isfinite().all():
+                msg = (
+                    f'step {self.global_step}: {name} is not finite; the last checkpoint is kept: '
+                    'go on from it with a lower learning rate'
+                )
+                raise TrainingError(msg)
+        checkpoint[TRAINED] = self._trained()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to resume another training.
+
+        Raises:
+            CheckpointError: the checkpoint is of another network, weighting or optimizer.
+        """
+        mine, found = self._trained(), checkpoint.get(TRAINED, {})
+        wrong = [
+            f'{key} {found.get(key)} instead of {mine[key]}'
+            for key in mine
+            if mine[key] != found.get(key)
+        ]
+        if wrong:
+            msg = (
+                f'{self.trainer.ckpt_path}: cannot be resumed, because it was trained with '
+                f'{"; ".join(wrong)}'
+            )
+            raise CheckpointError(msg)
+
+    def _trained(self) -> dict[str, Any]:
+        """Return what decides which values a checkpoint to resume from holds."""
+        network = {f'network.{key}': value for key, value in asdict(self.network.config).items()}
+        weighting = type(self.weighting).__name__
+        return {**network, 'weighting': weighting, 'optimizer': self.optimizer_name}
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return the optimizer, uncertainties in a group without weight decay, and its schedule."""
@@ -146,130 +261,6 @@ class MultiTaskModule(L.LightningModule):
         }
 
 
-class StreetData(L.LightningDataModule):
-    """Frames in the Cityscapes layout, with whatever ground truth each of them has.
-
-    Args:
-        root: the dataset's folder.
-        input_height: rows of a frame as the network sees it in use; its width follows.
-        crop: (height, width) of the training crops, multiples of 32.
-        augmentation: how training frames are changed.
-        batch_size: training crops in a batch.
-        workers: processes that read and augment.
-        val_frames: use only so many validation frames while training.
-        seed: of shuffling and augmentation.
-        description: what the data is; kept in the checkpoint.
-        terms: what the data's terms mean for the weights; kept in the checkpoint.
-    """
-
-    def __init__(
-        self,
-        root: Path,
-        input_height: int = 256,
-        crop: tuple[int, int] = (256, 512),
-        augmentation: Augmentation = Augmentation(),  # noqa: B008 (frozen)
-        batch_size: int = 8,
-        workers: int = 4,
-        val_frames: int | None = None,
-        seed: int = 0,
-        description: str = '',
-        terms: str = '',
-    ) -> None:
-        super().__init__()
-        if any(size < SIZE_MULTIPLE or size % SIZE_MULTIPLE for size in crop):
-            msg = f'data.crop must be multiples of {SIZE_MULTIPLE}, got {crop}'
-            raise ValueError(msg)
-        self.root = root
-        self.input_height = input_height
-        self.crop = crop
-        self.augmentation = augmentation
-        self.batch_size = batch_size
-        self.workers = workers
-        self.val_frames = val_frames
-        self.seed = seed
-        self.description = description
-        self.terms = terms
-
-    def setup(self, stage: str) -> None:
-        """Find the frames and say how many there are, with which ground truth."""
-        splits = ('train', 'val') if stage == 'fit' else ('val',)
-        for split in splits:
-            frames = find_frames(self.root, split)
-            counts = count_ground_truth(frames)
-            rank_zero_info(
-                f'{self.root} {split}: ' + ', '.join(f'{n} {kind}' for kind, n in counts.items())
-            )
-            if split == 'train':
-                if len(frames) < self.batch_size:
-                    msg = (
-                        f'{self.root}: {len(frames)} training frames make no batch of '
-                        f'{self.batch_size}; lower data.batch_size'
-                    )
-                    raise ValueError(msg)
-                self._train = TrainingFrames(
-                    frames, self.augmentation, self.input_height, self.crop
-                )
-            else:
-                self._val = ValidationFrames(frames[: self.val_frames], self.input_height)
-
-    def train_dataloader(self) -> DataLoader:
-        """Return shuffled, augmented batches."""
-        return DataLoader(
-            self._train,
-            self.batch_size,
-            shuffle=True,
-            drop_last=True,
-            generator=torch.Generator().manual_seed(self.seed),
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
-        )
-
-    def val_dataloader(self) -> DataLoader:
-        """Return whole frames one by one, because their sizes may differ."""
-        return DataLoader(self._val, 1, num_workers=self.workers)
-
-
-class TrainingFrames(Dataset):
-    """Random views of frames."""
-
-    def __init__(
-        self,
-        frames: list[FramePaths],
-        augmentation: Augmentation,
-        input_height: int,
-        crop: tuple[int, int],
-    ) -> None:
-        self._frames = frames
-        self._augmentation = augmentation
-        self._input_height = input_height
-        self._crop = crop
-
-    def __len__(self) -> int:
-        return len(self._frames)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        # The loader seeds PyTorch's generator in every worker.
-        rng = np.random.default_rng(int(torch.randint(2**62, ())))
-        frame = self._frames[index].read()
-        return to_sample(augment(frame, self._augmentation, self._input_height, self._crop, rng))
-
-
-class ValidationFrames(Dataset):
-    """Whole frames at the size the network sees them in use."""
-
-    def __init__(self, frames: list[FramePaths], input_height: int) -> None:
-        self._frames = frames
-        self._input_height = input_height
-
-    def __len__(self) -> int:
-        return len(self._frames)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        frame = self._frames[index].read()
-        height, width = frame.image.shape[:2]
-        return to_sample(resize_frame(frame, *input_size(height, width, self._input_height)))
-
-
 def _weighting(
     name: str, network: NetworkConfig, fixed_weights: dict[str, float] | None
 ) -> UncertaintyWeighting | FixedWeighting:
@@ -290,13 +281,21 @@ def _weights_of(path: Path, config: NetworkConfig) -> dict[str, Tensor]:
     return network.state_dict()
 
 
-def _mean_over_processes(loss: LossSum) -> Tensor | None:
-    count, processes = loss.count, 1
+def _means_over_processes(sums: Mapping[str, LossSum]) -> dict[str, Tensor]:
+    """Return the mean of each loss over the valid pixels of all processes, if there are any."""
+    processes = 1
+    totals = torch.stack([loss.total.detach() for loss in sums.values()])
+    counts = torch.stack([loss.count.float() for loss in sums.values()])
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         processes = torch.distributed.get_world_size()
-        count = count.clone()
-        torch.distributed.all_reduce(count)
-    if not count:
-        return None
-    # DDP averages gradients over processes, so the share of this one is multiplied by their number.
-    return loss.total * processes / count
+        both = torch.stack([totals, counts])
+        torch.distributed.all_reduce(both)
+        totals, counts = both
+    means = {}
+    for (task, loss), total, count in zip(sums.items(), totals, counts, strict=True):
+        if count:
+            # DDP averages gradients over processes, so the share of this one is multiplied by their
+            # number. It has the gradient, the mean of all has the value.
+            share = loss.total * processes / count
+            means[task] = share + (total / count - share).detach()
+    return means

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import yaml
 
 from mtl_perception.commands import main
 from mtl_perception.network.checkpoint import load_checkpoint
@@ -17,9 +18,7 @@ def arguments(streets, tmp_path) -> list[str]:
         *('--data.input_height', '64', '--data.crop', '[64,128]', '--model.network.stride', '16'),
         *('--model.network.head_width', '16', '--trainer.precision', '32-true'),
         *('--trainer.default_root_dir', str(tmp_path), '--trainer.enable_progress_bar', 'false'),
-        *('--trainer.logger.init_args.save_dir', str(tmp_path)),
-        *('--trainer.callbacks.init_args.dirpath', str(tmp_path)),
-        *('--trainer.callbacks.init_args.every_n_train_steps', '2'),
+        *('--checkpoint.every_n_train_steps', '2'),
         *('--trainer.val_check_interval', '2', '--trainer.log_every_n_steps', '1'),
     ]
 
@@ -32,6 +31,12 @@ def test_training_ends_with_a_checkpoint_that_says_what_it_is(arguments, tmp_pat
     assert info.data.startswith('synthetic streets')
     assert info.recipe['steps'] == 2
     assert info.recipe['config']['model']['weighting'] == 'uncertainty'
+    assert info.metrics['val']['frames'] == 2
+    assert 0 <= info.metrics['val']['iou'] <= 1
+    assert info.metrics['val']['disparity_px'] > 0
+    config = yaml.safe_load((tmp_path / 'config.yaml').read_text())
+    assert config['model']['learning_rate'] == 5e-4
+    assert config['trainer']['max_steps'] == 2
 
 
 def test_an_interrupted_training_is_resumed(arguments, tmp_path):
@@ -51,6 +56,53 @@ def test_a_wrong_root_ends_with_one_line_that_names_it(arguments, tmp_path, caps
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith('mtl train: ')
     assert str(nowhere) in error
+
+
+@pytest.mark.parametrize(
+    ('option', 'said'),
+    [('--model.weighting', "'uncertainty', 'fixed'"), ('--data.on_error', "'fail', 'skip'")],
+)
+def test_an_unknown_word_is_refused_with_those_that_there_are(arguments, option, said, capsys):
+    with pytest.raises(SystemExit) as raised:
+        main([*arguments, option, 'guessed'])
+    assert raised.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_an_unknown_task_is_refused(arguments, capsys):
+    assert main([*arguments, '--model.network.tasks', '[semantics]']) == 1
+    assert 'the tasks are semantic, instance, depth' in capsys.readouterr().err
+
+
+def test_several_datasets_are_spelled_with_their_weights(arguments, streets, tmp_path):
+    roots = f'{{{streets}: 1, {streets}/.: 3}}'
+    assert main([*arguments, '--data.root', roots, '--trainer.max_steps', '1']) == 0
+    assert load_checkpoint(tmp_path / 'model.safetensors')[1].recipe['steps'] == 1
+
+
+@pytest.mark.parametrize(
+    ('name', 'batch', 'steps', 'scale', 'crop'),
+    [
+        ('train_cityscapes.yaml', 8, 50_000, [1.0, 1.0], [256, 512]),
+        ('train_cityscapes_full.yaml', 16, 100_000, [0.7, 2.0], [512, 512]),
+    ],
+)
+def test_the_recipes_for_cityscapes_are_the_papers(name, batch, steps, scale, crop, capsys):
+    config = ['--config', str(share_file('config', name)), '--data.root', '/data/cityscapes']
+    with pytest.raises(SystemExit):
+        main(['train', 'fit', *config, '--print_config'])
+    values = yaml.safe_load(capsys.readouterr().out)
+    assert values['trainer']['max_steps'] == steps
+    data, model = values['data'], values['model']
+    assert (data['batch_size'], data['crop'], data['root']) == (batch, crop, '/data/cityscapes')
+    assert (data['augmentation']['scale'], data['augmentation']['flip']) == (scale, 0.5)
+    assert model['network']['encoder'] == 'resnet101'
+    assert (model['network']['stride'], model['network']['head_width']) == (8, 512)
+    assert (model['optimizer'], model['learning_rate'], model['weight_decay']) == (
+        'sgd',
+        2.5e-3,
+        1e-4,
+    )
 
 
 def test_help_and_no_arguments_tell_how_to_train(capsys):

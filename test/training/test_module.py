@@ -1,6 +1,7 @@
 """The Lightning module: what a step does to losses and uncertainties, and what is measured."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import lightning as L
 import numpy as np
@@ -12,8 +13,9 @@ from mtl_perception.data.augmentation import Augmentation, to_sample
 from mtl_perception.data.cityscapes import find_frames
 from mtl_perception.network.checkpoint import CheckpointError
 from mtl_perception.network.multitask import NetworkConfig, NetworkOutput
+from mtl_perception.training.data import StreetData
 from mtl_perception.training.metrics import ValidationMetrics
-from mtl_perception.training.module import MultiTaskModule, StreetData
+from mtl_perception.training.module import MultiTaskModule, TrainingError
 
 SMALL = NetworkConfig(stride=16, head_width=16)
 
@@ -40,6 +42,15 @@ def fit(module: MultiTaskModule, data: StreetData, steps: int) -> L.Trainer:
     )
     trainer.fit(module, data)
     return trainer
+
+
+def optimizer_after_steps(module: MultiTaskModule, root) -> torch.optim.Optimizer:
+    """Return the optimizer, with momentum and a learning rate, of a module that works by itself."""
+    fit(module, small_data(root), 2)
+    module.log_dict = lambda *_, **__: None
+    for group in module.optimizers().param_groups:
+        group['lr'] = 1e-2
+    return module.optimizers().optimizer
 
 
 def batch_of(root, **without) -> dict:
@@ -133,6 +144,88 @@ def test_training_goes_on_from_a_checkpoint_of_the_same_network(tiny_checkpoint)
 def test_crops_must_fit_the_network(streets):
     with pytest.raises(ValueError, match='multiples of 32'):
         small_data(streets, crop=(60, 128))
+
+
+def test_a_step_without_a_task_moves_neither_its_head_nor_its_uncertainty(streets):
+    """Momentum from the steps before must not carry them on."""
+    module = small_module(weight_decay=0.1)
+    optimizer = optimizer_after_steps(module, streets)
+    module.train()
+    without = batch_of(streets, depth=None)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    optimizer.zero_grad()
+    module.training_step(without, 0).backward()
+    assert module.network.heads['depth'][4].weight.grad is not None  # DDP waits for it
+    module.on_before_optimizer_step(optimizer)
+    optimizer.step()
+    after = module.state_dict()
+    for name in ('network.heads.depth.4.weight', 'weighting.log_variance.depth'):
+        assert torch.equal(after[name], before[name]), name
+    for name in ('network.heads.semantic.4.weight', 'network.encoder.conv1.weight'):
+        assert not torch.equal(after[name], before[name]), name
+
+
+def test_a_step_without_any_ground_truth_changes_no_weight(streets):
+    module = small_module(weight_decay=0.1)
+    optimizer = optimizer_after_steps(module, streets)
+    before = {name: value.clone() for name, value in module.named_parameters()}
+    optimizer.zero_grad()
+    module.training_step(batch_of(streets, depth=None, labels=None, instances=None), 0).backward()
+    module.on_before_optimizer_step(optimizer)
+    optimizer.step()
+    for name, value in module.named_parameters():
+        assert torch.equal(value, before[name]), name
+
+
+def test_a_loss_that_is_not_finite_names_step_task_and_frame(streets):
+    module = small_module()
+    batch = batch_of(streets)
+    batch['depth'][2] = torch.inf
+    module.log_dict = lambda *_, **__: None
+    with pytest.raises(TrainingError, match=r'step 0: the depth loss') as raised:
+        module.training_step(batch, 0)
+    assert batch['name'][2] in str(raised.value)
+    assert batch['name'][0] not in str(raised.value)
+
+
+def test_weights_that_are_not_finite_are_not_saved():
+    module = small_module()
+    module.on_save_checkpoint({})
+    module.network.heads['depth'][0].weight.data[0] = torch.nan
+    with pytest.raises(TrainingError, match=r'heads\.depth\.0\.weight is not finite'):
+        module.on_save_checkpoint({})
+
+
+def test_frozen_batch_norm_keeps_its_statistics_but_learns_its_weights(streets):
+    module = small_module(freeze_batch_norm=True)
+    before = {
+        name: value.clone() for name, value in module.network.encoder.bn1.state_dict().items()
+    }
+    fit(module, small_data(streets), 2)
+    module.eval()
+    assert not module.train().network.encoder.bn1.training
+    after = module.network.encoder.bn1.state_dict()
+    assert torch.equal(after['running_mean'], before['running_mean'])
+    assert not torch.equal(after['weight'], before['weight'])
+
+
+def test_a_compiled_network_keeps_the_names_of_its_weights():
+    plain, compiled = small_module(), small_module(compiled=True)
+    assert compiled.network._compiled_call_impl is not None
+    assert plain.state_dict().keys() == compiled.state_dict().keys()
+
+
+@pytest.mark.parametrize('optimizer', ['adamw', 'sgd'])
+def test_only_the_same_kind_of_training_is_resumed(optimizer):
+    checkpoint: dict = {}
+    small_module().on_save_checkpoint(checkpoint)
+    other = MultiTaskModule(SMALL, optimizer=optimizer)
+    other.trainer = SimpleNamespace(ckpt_path='last.ckpt')
+    if optimizer == 'adamw':
+        other.on_load_checkpoint(checkpoint)
+    else:
+        with pytest.raises(CheckpointError, match=r'last\.ckpt: .* optimizer adamw instead of sgd'):
+            other.on_load_checkpoint(checkpoint)
 
 
 def test_metrics_are_pooled_over_pixels():

@@ -1,0 +1,78 @@
+"""Frames kept on disk as training needs them: decoded and no larger than necessary."""
+
+import hashlib
+import io
+import json
+import zipfile
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mtl_perception.data.augmentation import resize_frame
+from mtl_perception.data.cityscapes import FramePaths
+from mtl_perception.data.frame import Camera, Frame
+from mtl_perception.files import write_file
+
+MAPS = ('image', 'labels', 'instances', 'depth')
+
+
+@dataclass(frozen=True)
+class FrameCache:
+    """A folder of frames, shrunk to at most ``height`` rows.
+
+    Any number of processes and runs may share it. An entry appears complete or not at all; one that
+    is damaged, or older than the files it was made of, is made again.
+    """
+
+    folder: Path
+    height: int
+
+    def read(self, paths: FramePaths) -> Frame:
+        """Return the frame from the cache, or read and keep it.
+
+        Raises:
+            DatasetError: as ``FramePaths.read``.
+            OSError: the cache cannot be written.
+        """
+        sources = [str(path.absolute()) for path in paths.files]
+        digest = hashlib.sha256(json.dumps([self.height, *sources]).encode()).hexdigest()
+        path = self.folder / f'{paths.name}-{digest[:16]}.npz'
+        version = json.dumps([[s.st_mtime_ns, s.st_size] for s in map(Path.stat, paths.files)])
+        frame = _load(path, paths.name, version)
+        if frame is None:
+            frame = _shrink(paths.read(), self.height)
+            write_file(path, _dump(frame, version))
+        return frame
+
+
+def _shrink(frame: Frame, height: int) -> Frame:
+    rows, columns = frame.image.shape[:2]
+    if rows <= height:
+        return frame
+    return resize_frame(frame, height, max(1, round(columns * height / rows)))
+
+
+def _dump(frame: Frame, version: str) -> bytes:
+    arrays = {name: getattr(frame, name) for name in MAPS}
+    if frame.camera is not None:
+        arrays['camera'] = np.array(astuple(frame.camera))
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        version=np.array(version),
+        **{name: value for name, value in arrays.items() if value is not None},
+    )
+    return buffer.getvalue()
+
+
+def _load(path: Path, name: str, version: str) -> Frame | None:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:  # the archive has checksums
+            if str(arrays['version']) != version:
+                return None
+            maps = {key: arrays[key] for key in MAPS if key in arrays}
+            camera = Camera(*map(float, arrays['camera'])) if 'camera' in arrays else None
+            return Frame(name=name, **maps, camera=camera)
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile):
+        return None

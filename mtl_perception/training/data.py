@@ -1,0 +1,359 @@
+"""What training is fed: the frames of one or more datasets, in batches."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from mtl_perception.data.augmentation import Augmentation, augment, resize_frame, to_sample
+from mtl_perception.data.cache import FrameCache
+from mtl_perception.data.cityscapes import (
+    DatasetError,
+    FramePaths,
+    count_ground_truth,
+    find_frames,
+)
+from mtl_perception.data.frame import Frame
+from mtl_perception.files import make_folder
+from mtl_perception.network.multitask import SIZE_MULTIPLE, input_size
+from mtl_perception.training.sampling import Draw, SampleOrder
+
+Reader = Callable[[FramePaths], Frame]
+
+
+class StreetData(L.LightningDataModule):
+    """Frames in the Cityscapes layout, with whatever ground truth each of them has.
+
+    Args:
+        root: the dataset's folder, or several with the share of the training samples that each of
+            them gets, in proportion: ``{out/synthetic: 1, /data/street: 2}``.
+        input_height: rows of a frame as the network sees it in use; its width follows.
+        crop: (height, width) of the training crops, multiples of 32.
+        augmentation: how training frames are changed.
+        batch_size: training crops in a batch of one process.
+        workers: processes that read and augment.
+        cache: a folder to keep decoded and shrunk frames in, which any number of runs can share.
+        on_error: what to do about a damaged frame: ``fail``, or ``skip`` it, which is counted.
+        val_frames: use only so many validation frames of each dataset while training.
+        seed: of shuffling and augmentation.
+        description: what the data is; kept in the checkpoint.
+        terms: what the data's terms mean for the weights; kept in the checkpoint.
+    """
+
+    def __init__(
+        self,
+        root: dict[str, float] | Path,
+        input_height: int = 256,
+        crop: tuple[int, int] = (256, 512),
+        augmentation: Augmentation = Augmentation(),  # noqa: B008 (frozen)
+        batch_size: int = 8,
+        workers: int = 4,
+        cache: Path | None = None,
+        on_error: Literal['fail', 'skip'] = 'fail',
+        val_frames: int | None = None,
+        seed: int = 0,
+        description: str = '',
+        terms: str = '',
+    ) -> None:
+        super().__init__()
+        if any(size < SIZE_MULTIPLE or size % SIZE_MULTIPLE for size in crop):
+            msg = f'data.crop must be multiples of {SIZE_MULTIPLE}, got {crop}'
+            raise ValueError(msg)
+        self.roots = _weighted_roots(root)
+        self.input_height = input_height
+        self.crop = crop
+        self.augmentation = augmentation
+        self.batch_size = batch_size
+        self.workers = workers
+        self.cache = cache
+        self.skips = on_error == 'skip'
+        self.val_frames = val_frames
+        self.seed = seed
+        self.description = description or ' + '.join(path.name for path in self.roots)
+        self.terms = terms
+        self.skipped: Counter[str] = Counter()
+        """How often a damaged frame was drawn, by what is wrong with it; of this process."""
+        self._resumed_at = 0, 0
+
+    def setup(self, stage: str) -> None:
+        """Find the frames and say how many there are, with which ground truth.
+
+        Raises:
+            FileNotFoundError: a dataset has no training frames, or there is nothing to validate on.
+            ValueError: the frames make no batch, or a task to be trained has no ground truth.
+            OSError: the cache cannot be written.
+        """
+        if self.cache is not None:
+            make_folder(self.cache)
+        if stage == 'fit':
+            self._setup_training()
+        frames = [frame for root in self.roots for frame in self._validation_frames(root)]
+        if not frames:
+            msg = f'{self._names()}: none of them has a split val to validate on'
+            raise FileNotFoundError(msg)
+        self._val = ValidationFrames(
+            frames, self._reader(self.input_height), self.input_height, skips=self.skips
+        )
+
+    def _setup_training(self) -> None:
+        frames: list[FramePaths] = []
+        self._sizes: list[int] = []
+        self._weights: list[float] = []
+        for root, weight in self.roots.items():
+            found = find_frames(root, 'train')
+            _report(root, 'train', found)
+            # Frames with the same ground truth make a group, so that every batch has its share of
+            # those that have what others lack.
+            for _, group in groupby(sorted(found, key=_tasks_of), key=_tasks_of):
+                alike = list(group)
+                frames += alike
+                self._sizes.append(len(alike))
+                self._weights.append(weight * len(alike) / len(found))
+        if len(frames) < self._step_size():
+            msg = (
+                f'{self._names()}: {len(frames)} training frames make no batch of '
+                f'{self._step_size()}; lower data.batch_size'
+            )
+            raise ValueError(msg)
+        self._check_tasks(frames)
+        largest = max(1.0, self.augmentation.scale[1])
+        self._train = TrainingFrames(
+            frames,
+            self._reader(math.ceil(self.input_height * largest)),
+            self.augmentation,
+            self.input_height,
+            self.crop,
+            self.seed,
+            skips=self.skips,
+        )
+
+    def _check_tasks(self, frames: Sequence[FramePaths]) -> None:
+        network = getattr(self.trainer and self.trainer.lightning_module, 'network', None)
+        counts = count_ground_truth(frames)
+        missing = [task for task in (network.config.tasks if network else ()) if not counts[task]]
+        if missing:
+            msg = (
+                f'{self._names()}: no training frame has ground truth for {", ".join(missing)}; '
+                'is the dataset complete? Semantic and instance need gtFine, depth needs '
+                'disparity and camera; model.network.tasks chooses what is trained'
+            )
+            raise ValueError(msg)
+
+    def _validation_frames(self, root: Path) -> list[FramePaths]:
+        try:
+            frames = find_frames(root, 'val')
+        except FileNotFoundError:
+            if len(self.roots) > 1:
+                return []
+            raise
+        _report(root, 'val', frames)
+        return frames[: self.val_frames]
+
+    def _reader(self, height: int) -> Reader:
+        return FramePaths.read if self.cache is None else FrameCache(self.cache, height).read
+
+    def _names(self) -> str:
+        return ', '.join(str(path) for path in self.roots)
+
+    def _processes(self) -> tuple[int, int]:
+        """Return how many processes train, and the rank of this one."""
+        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+
+    def _step_size(self) -> int:
+        """Return how many samples all processes together take for one optimizer step."""
+        accumulated = self.trainer.accumulate_grad_batches if self.trainer else 1
+        return self.batch_size * accumulated * self._processes()[0]
+
+    def _position(self) -> int:
+        """Return how many samples the run has taken."""
+        samples, step = self._resumed_at
+        # Lightning may ask for the first batches before it has restored its own counter.
+        return samples + max(0, self._step() - step) * self._step_size()
+
+    def _step(self) -> int:
+        return self.trainer.global_step if self.trainer else 0
+
+    @property
+    def validation_size(self) -> int:
+        """How many frames are validated on."""
+        return len(self._val)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where in the order of samples the run is."""
+        return {'samples': self._position(), 'step': self._step()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from there."""
+        self._resumed_at = state_dict['samples'], state_dict['step']
+
+    def train_dataloader(self) -> DataLoader:
+        """Return augmented batches, in an order that a resumed run continues."""
+        processes, rank = self._processes()
+        order = SampleOrder(
+            self._sizes,
+            self._weights,
+            step_size=self._step_size(),
+            processes=processes,
+            rank=rank,
+            seed=self.seed,
+            position=self._position,
+        )
+        return self._loader(self._train, order, self.batch_size)
+
+    def val_dataloader(self) -> DataLoader:
+        """Return whole frames one by one, because their sizes may differ."""
+        processes, rank = self._processes()
+        share = UnrepeatedDistributedSampler(
+            self._val, num_replicas=processes, rank=rank, shuffle=False
+        )
+        return self._loader(self._val, share, 1)
+
+    def _loader(self, frames: Dataset, order: torch.utils.data.Sampler, batch: int) -> DataLoader:
+        return DataLoader(
+            frames,
+            batch,
+            sampler=order,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            worker_init_fn=_single_threaded,
+            collate_fn=_collate,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002
+        """Raise what a worker could not cope with, and count what it skipped."""
+        if isinstance(batch, Exception):
+            raise batch
+        for reason in filter(None, '\n'.join(batch.pop('skipped')).splitlines()):
+            if reason not in self.skipped:
+                print(f'skipped: {reason}', flush=True)
+            self.skipped[reason] += 1
+        return batch
+
+
+class TrainingFrames(Dataset):
+    """Random views of frames; a ``Draw`` says of which, and is the seed of what is random."""
+
+    def __init__(
+        self,
+        frames: Sequence[FramePaths],
+        read: Reader,
+        augmentation: Augmentation,
+        input_height: int,
+        crop: tuple[int, int],
+        seed: int,
+        *,
+        skips: bool = False,
+    ) -> None:
+        self._frames = frames
+        self._read = read
+        self._augmentation = augmentation
+        self._input_height = input_height
+        self._crop = crop
+        self._seed = seed
+        self._skips = skips
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, draw: Draw) -> dict[str, Any] | Exception:
+        return _or_exception(lambda: self._sample(draw))
+
+    def _sample(self, draw: Draw) -> dict[str, Any]:
+        rng = np.random.default_rng((self._seed, draw.position))
+        frame, skipped = self._first_whole(draw.frame)
+        view = augment(frame, self._augmentation, self._input_height, self._crop, rng)
+        return {**to_sample(view), 'skipped': '\n'.join(skipped)}
+
+    def _first_whole(self, index: int) -> tuple[Frame, list[str]]:
+        """Return the first frame from ``index`` on that is not damaged, and what the others are."""
+        skipped: list[str] = []
+        for i in range(len(self._frames)):
+            try:
+                return self._read(self._frames[(index + i) % len(self._frames)]), skipped
+            except DatasetError as err:
+                if not self._skips:
+                    raise
+                skipped.append(str(err))
+        msg = f'all {len(skipped)} training frames are damaged; {skipped[0]}'
+        raise DatasetError(msg)
+
+
+class ValidationFrames(Dataset):
+    """Whole frames at the size the network sees them in use."""
+
+    def __init__(
+        self, frames: Sequence[FramePaths], read: Reader, input_height: int, *, skips: bool = False
+    ) -> None:
+        self._frames = frames
+        self._read = read
+        self._input_height = input_height
+        self._skips = skips
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, index: int) -> dict[str, Any] | Exception:
+        return _or_exception(lambda: self._sample(self._frames[index]))
+
+    def _sample(self, paths: FramePaths) -> dict[str, Any]:
+        skipped = ''
+        try:
+            frame = self._read(paths)
+        except DatasetError as err:
+            if not self._skips:
+                raise
+            # Nothing is measured on a frame without ground truth.
+            frame = Frame(paths.name, np.zeros((SIZE_MULTIPLE, SIZE_MULTIPLE, 3), np.uint8))
+            skipped = str(err)
+        height, width = frame.image.shape[:2]
+        whole = resize_frame(frame, *input_size(height, width, self._input_height))
+        return {**to_sample(whole), 'skipped': skipped}
+
+
+def _weighted_roots(root: Mapping[str, float] | Path) -> dict[Path, float]:
+    if not isinstance(root, Mapping):
+        return {Path(root): 1.0}
+    if not root or not all(weight > 0 for weight in root.values()):
+        msg = f'data.root must be a folder, or folders with positive weights, got {dict(root)}'
+        raise ValueError(msg)
+    return {Path(path): weight for path, weight in root.items()}
+
+
+def _tasks_of(frame: FramePaths) -> tuple[str, ...]:
+    return frame.tasks
+
+
+def _report(root: Path, split: str, frames: Sequence[FramePaths]) -> None:
+    counts = count_ground_truth(frames)
+    rank_zero_info(f'{root} {split}: ' + ', '.join(f'{n} {kind}' for kind, n in counts.items()))
+
+
+def _or_exception(make: Callable[[], dict[str, Any]]) -> dict[str, Any] | Exception:
+    """Return what ``make`` returns, or what it raises.
+
+    An exception that leaves a worker would arrive as a traceback of many lines.
+    """
+    try:
+        return make()
+    except (OSError, ValueError) as err:
+        return err
+
+
+def _collate(samples: list[dict[str, Any] | Exception]) -> Any:
+    """Return the batch, or the first exception among the samples."""
+    return next((s for s in samples if isinstance(s, Exception)), None) or default_collate(samples)
+
+
+def _single_threaded(_worker: int) -> None:
+    cv2.setNumThreads(0)  # the workers are the threads

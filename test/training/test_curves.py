@@ -1,0 +1,131 @@
+"""Curves read back from TensorBoard's logs, drawn together, and pictures of validation frames."""
+
+import cv2
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.tensorboard import SummaryWriter
+
+from mtl_perception.commands import main
+from mtl_perception.network.multitask import NetworkConfig
+from mtl_perception.training.curves import (
+    PANEL_WIDTH,
+    TITLES,
+    CurvesPicture,
+    ValidationPictures,
+    color_offsets,
+    read_curves,
+    write_curves,
+)
+from mtl_perception.training.data import StreetData
+from mtl_perception.training.module import MultiTaskModule
+
+IOU = {'val/iou': {1: 0.1, 2: 0.3}}
+
+
+def log(folder, values, name='val/iou', suffix=''):
+    writer = SummaryWriter(str(folder), filename_suffix=suffix)
+    for step, value in values.items():
+        writer.add_scalar(name, value, step)
+    writer.close()
+
+
+def test_curves_are_what_was_logged(tmp_path):
+    log(tmp_path / 'log' / 'version_0', {3: 0.25, 6: 0.5})
+    log(tmp_path / 'log' / 'version_0', {0: -1}, name='hp_metric', suffix='b')
+    assert read_curves(tmp_path) == {'val/iou': {3: 0.25, 6: 0.5}}
+
+
+def test_what_a_resumed_training_did_again_replaces_what_was_lost(tmp_path):
+    log(tmp_path / 'version_0', {1: 0.25, 2: 0.5, 3: 0.75, 9: 1.0}, suffix='a')
+    log(tmp_path / 'version_1', {3: 0.125, 4: 0.5}, suffix='b')
+    assert read_curves(tmp_path) == {'val/iou': {1: 0.25, 2: 0.5, 3: 0.125, 4: 0.5}}
+
+
+def test_a_folder_without_a_log_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=str(tmp_path)):
+        read_curves(tmp_path)
+
+
+def test_there_is_a_panel_for_each_task_that_some_run_has(tmp_path):
+    depth = {'val/disparity_px': {1: 2.0, 2: 1.0}}
+    both = {**IOU, **depth}
+    widths = []
+    for runs in ({'a': [IOU]}, {'a': [IOU], 'b': [depth]}, {'a': [both], 'b': [both, IOU]}):
+        write_curves(tmp_path / 'curves.png', runs)
+        widths.append(cv2.imread(str(tmp_path / 'curves.png')).shape[1])
+    assert widths[1] == widths[2] == 2 * widths[0]
+    with pytest.raises(ValueError, match='no validation figure'):
+        write_curves(tmp_path / 'curves.png', {'a': [{'train/total': {1: 2.0}}]})
+
+
+def test_every_run_has_a_line_of_its_own(tmp_path):
+    higher = {'val/iou': {1: 0.2, 2: 0.6}}
+    pictures = []
+    for runs in ({'a': [IOU]}, {'a': [IOU, higher]}, {'a': [IOU], 'b': [higher]}):
+        write_curves(tmp_path / 'curves.png', runs)
+        picture = cv2.imread(str(tmp_path / 'curves.png')).astype(int)
+        pictures.append({tuple(color) for color in np.unique(picture.reshape(-1, 3), axis=0)})
+    blue, orange = (180, 119, 31), (14, 127, 255)  # matplotlib's first two, as BGR
+    assert [(blue in colors, orange in colors) for colors in pictures] == [
+        (True, False), (True, False), (True, True)
+    ]  # fmt: skip
+
+
+def test_the_command_draws_several_runs(tmp_path, capsys):
+    for run in ('a', 'b'):
+        log(tmp_path / run, {1: 0.5})
+    runs = [str(tmp_path / run) for run in ('a', 'b')]
+    assert main(['curves', *runs, '--output', str(tmp_path)]) == 0
+    assert (tmp_path / 'curves.png').is_file()
+    assert main(['curves', str(tmp_path / 'c'), '--output', str(tmp_path)]) == 1
+    assert str(tmp_path / 'c') in capsys.readouterr().err
+
+
+def test_offsets_are_coloured_by_direction_and_length():
+    offsets = np.zeros((2, 1, 160), np.float32)
+    offsets[:, 0, :5] = [[3, -3, 0, 99, np.nan], [0, 0, 0, 0, 1]]
+    right, left, nothing, far, unknown = color_offsets(offsets)[0, :5].astype(int)
+    assert right[0] > right[1]
+    assert left[0] < left[1]
+    assert nothing.tolist() == [255, 255, 255]
+    assert far.min() < right.min()
+    assert unknown.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize('tasks', [('semantic', 'instance', 'depth'), ('depth',)])
+def test_training_leaves_curves_and_pictures_of_validation_frames(streets, tmp_path, tasks):
+    torch.manual_seed(0)
+    network = NetworkConfig(stride=16, head_width=16, tasks=tasks)
+    data = StreetData(streets, input_height=64, crop=(64, 128), batch_size=2, workers=0)
+    trainer = L.Trainer(
+        max_steps=2,
+        val_check_interval=1,
+        num_sanity_val_steps=0,
+        accelerator='cpu',
+        logger=TensorBoardLogger(tmp_path, 'log'),
+        callbacks=[ValidationPictures(), CurvesPicture()],
+        default_root_dir=tmp_path,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(MultiTaskModule(network, optimizer='adamw'), data)
+    curves = read_curves(tmp_path)
+    assert ('val/iou' in curves, 'val/disparity_px' in curves) == ('semantic' in tasks, True)
+    picture = cv2.imread(str(tmp_path / 'curves.png'))
+    assert picture.shape[1] == 520 * len(tasks)
+    events = EventAccumulator(trainer.logger.log_dir, {'images': 0})
+    events.Reload()
+    images = events.Images('val/frames')
+    assert [image.step for image in images] == [1, 2]
+    sheet = cv2.imdecode(np.frombuffer(images[-1].encoded_image_string, np.uint8), 1)
+    assert sheet.shape[1] == len(TITLES) * (PANEL_WIDTH + 4) - 4
+    assert sheet.shape[0] == 28 + 2 * 128
+    truth, answer = (sheet[28:, i * 260 : i * 260 + 256] for i in (1, 2))
+    grey = (answer[0] == 40).all()
+    assert grey == ('semantic' not in tasks)
+    assert len(np.unique(truth.reshape(-1, 3), axis=0)) > 3

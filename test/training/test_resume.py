@@ -1,0 +1,109 @@
+"""A run that was killed ends with the weights of one that was not, bit for bit."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from mtl_perception.commands import main
+from mtl_perception.training.cli import AtomicCheckpointIO
+
+KILLED = """
+import os, signal, sys
+from mtl_perception.commands import main
+from mtl_perception.training.module import MultiTaskModule
+
+step, *arguments = sys.argv[1:]
+
+def die(module, optimizer):
+    if module.global_step == int(step):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+MultiTaskModule.on_before_optimizer_step = die
+main(arguments)
+"""
+
+
+@pytest.fixture
+def arguments(streets) -> list[str]:
+    """Return a training of 8 steps, in epochs of 4, that is saved after every third."""
+    return [
+        *('train', 'fit', '--data.root', str(streets), '--data.batch_size', '2'),
+        *('--data.input_height', '32', '--data.crop', '[32,64]', '--data.workers', '0'),
+        *('--model.network.encoder', 'resnet18', '--model.network.stride', '16'),
+        *('--model.network.head_width', '16', '--trainer.accelerator', 'cpu'),
+        *('--trainer.max_steps', '8', '--trainer.logger', 'false'),
+        *('--trainer.limit_val_batches', '0', '--checkpoint.every_n_train_steps', '3'),
+        *('--trainer.enable_progress_bar', 'false', '--trainer.enable_model_summary', 'false'),
+    ]
+
+
+def test_a_killed_run_ends_with_the_same_weights_and_momenta(arguments, tmp_path):
+    whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+    finish = ['--checkpoint.every_n_train_steps', '1']
+    assert main([*arguments, '--trainer.default_root_dir', str(whole), *finish]) == 0
+
+    # With workers, which read ahead and must not change what comes when.
+    options = ['--trainer.default_root_dir', str(killed), '--data.workers', '1']
+    result = subprocess.run(
+        [sys.executable, '-c', KILLED, '5', *arguments, *options],
+        check=False,
+        env={**os.environ, 'OMP_NUM_THREADS': str(torch.get_num_threads())},
+    )
+    assert result.returncode == -signal.SIGKILL
+    assert load(killed)['global_step'] == 3
+    resume = ['--ckpt_path', str(killed / 'last.ckpt')]
+    assert main([*arguments, *options, *finish, *resume]) == 0
+
+    expected, found = load(whole), load(killed)
+    assert found['global_step'] == expected['global_step'] == 8
+    assert_identical(found['state_dict'], expected['state_dict'])
+    assert_identical(
+        found['optimizer_states'][0]['state'], expected['optimizer_states'][0]['state']
+    )
+
+
+def test_another_architecture_is_not_resumed(arguments, tmp_path, capsys):
+    arguments = [*arguments, '--trainer.default_root_dir', str(tmp_path)]
+    short = ['--trainer.max_steps', '1', '--checkpoint.every_n_train_steps', '1']
+    assert main([*arguments, *short]) == 0
+    resume = ['--ckpt_path', str(tmp_path / 'last.ckpt')]
+    assert main([*arguments, *resume, '--model.network.head_width', '32']) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert str(tmp_path / 'last.ckpt') in error
+    assert 'network.head_width 16 instead of 32' in error
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / 'last.ckpt'
+    AtomicCheckpointIO().save_checkpoint({'step': 1}, path)
+
+    def half_a_write(self, data):
+        with self.open('wb') as file:
+            file.write(data[: len(data) // 2])
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr('pathlib.Path.write_bytes', half_a_write)
+    with pytest.raises(OSError, match='No space left') as raised:
+        AtomicCheckpointIO().save_checkpoint({'step': 2}, path)
+    assert raised.value.filename == str(path)
+    assert torch.load(path) == {'step': 1}
+    assert [file.name for file in tmp_path.iterdir()] == ['last.ckpt']
+
+
+def load(folder) -> dict:
+    return torch.load(folder / 'last.ckpt', weights_only=True)
+
+
+def assert_identical(found: dict, expected: dict) -> None:
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        if isinstance(value, dict):
+            assert_identical(found[key], value)
+        elif isinstance(value, torch.Tensor):
+            assert torch.equal(found[key], value), key
+        else:
+            assert found[key] == value, key
