@@ -94,9 +94,9 @@ class MultiTaskNetwork(nn.Module):
         if config.context == 'aspp':
             self.context = ASPP(channels, config.stride)
             channels = ASPP.channels
-        self.heads = nn.ModuleDict(
-            {task: task_head(channels, config.head_width, CHANNELS[task]) for task in config.tasks}
-        )
+        # All are made, so that a head's first weights do not depend on which others there are.
+        heads = {task: task_head(channels, config.head_width, CHANNELS[task]) for task in TASKS}
+        self.heads = nn.ModuleDict({task: heads[task] for task in config.tasks})
 
     def forward(self, images: Tensor) -> NetworkOutput:
         """Run the network.

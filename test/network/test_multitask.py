@@ -62,3 +62,14 @@ def test_normalisation_uses_imagenets_statistics():
 )
 def test_the_input_keeps_the_aspect_ratio_to_a_multiple_of_32(image, expected):
     assert input_size(*image, 256) == expected
+
+
+def test_first_weights_do_not_depend_on_which_other_tasks_there_are():
+    def weights(*tasks):
+        torch.manual_seed(3)
+        return MultiTaskNetwork(NetworkConfig(stride=16, head_width=4, tasks=tasks)).state_dict()
+
+    everything = weights('semantic', 'instance', 'depth')
+    for tasks in (('depth',), ('semantic', 'depth')):
+        for name, value in weights(*tasks).items():
+            assert torch.equal(value, everything[name]), name

@@ -1,0 +1,59 @@
+"""Train the paper's nine rows under equal budgets, and compare them.
+
+Semantic, instance and depth alone, all three with equal, with tuned and with learned weights, and
+the three pairs. Each run is a process of mtl train fit, whose options may follow, for all runs
+alike. What is finished is kept and what was interrupted goes on, so that rows and seeds can be
+added. Writes ablation.md, ablation.json and curves.png.
+
+Examples:
+  mtl ablate --config config/ablate_synthetic.yaml
+  mtl ablate --config config/ablate_synthetic.yaml --rows semantic unweighted all --seeds 0 1 2
+  mtl ablate --config config/train_cityscapes.yaml --data.root /data/cityscapes
+"""
+
+import argparse
+from pathlib import Path
+
+from mtl_perception.commands import options
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``mtl ablate``."""
+    parser.add_argument(
+        '--config',
+        type=Path,
+        required=True,
+        metavar='FILE',
+        help='configuration of mtl train, the budget of every run',
+    )
+    parser.add_argument(
+        '--rows',
+        nargs='+',
+        metavar='ROW',
+        help='semantic, instance, depth, unweighted, optimal, semantic+instance, semantic+depth, '
+        'instance+depth, all (default: every one)',
+    )
+    parser.add_argument(
+        '--seeds',
+        nargs='+',
+        type=int,
+        default=[0],
+        metavar='N',
+        help='repeat the rows with each of these seeds (default: 0)',
+    )
+    options.add_output(parser, 'out/ablate')
+    options.add_overrides(parser)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run ``mtl ablate``."""
+    from mtl_perception.training.ablation import ROWS, ablate
+
+    rows = args.rows or list(ROWS)
+    unknown = [row for row in rows if row not in ROWS]
+    if unknown:
+        msg = f'--rows {" ".join(unknown)}: unknown; choose among {", ".join(ROWS)}'
+        raise ValueError(msg)
+    print(ablate(args.config, args.output, rows=rows, seeds=args.seeds, overrides=args.overrides))
+    print(f'written to {args.output}')
+    return 0

@@ -1,0 +1,169 @@
+"""``mtl ablate``: what each run is given, what is kept, and the comparison that results."""
+
+import fcntl
+import json
+
+import pytest
+
+from mtl_perception.commands import main
+from mtl_perception.network.checkpoint import CheckpointInfo, read_info, save_checkpoint
+from mtl_perception.network.multitask import MultiTaskNetwork, NetworkConfig
+from mtl_perception.share import share_file
+from mtl_perception.training import ablation
+from mtl_perception.training.ablation import ROWS, AblationError, ablate, comparison
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / 'train.yaml'
+    path.write_text('trainer: {max_steps: 3}\n')
+    return path
+
+
+def finish(folder, steps=3, **figures):
+    """Leave what a run that ended leaves."""
+    network = MultiTaskNetwork(NetworkConfig(stride=16, head_width=1))
+    info = CheckpointInfo(
+        network.config, data='streets', recipe={'steps': steps}, metrics={'val': figures}
+    )
+    save_checkpoint(folder / 'model.safetensors', network, info)
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Replace training by files that appear at once; return the options of every run."""
+    runs = []
+
+    def train(command, _lock):
+        words = command[command.index('fit') + 1 :]
+        options = dict(zip(words[::2], words[1::2], strict=True))
+        runs.append(options)
+        folder = ablation.Path(options['--trainer.default_root_dir'])
+        finish(folder, iou=0.5)
+        return 0
+
+    monkeypatch.setattr(ablation, '_train', train)
+    return runs
+
+
+def test_every_row_gets_its_tasks_and_weights_and_all_else_is_equal(config, tmp_path, trained):
+    ablate(config, tmp_path / 'out', seeds=(7,), overrides=['--data.root', 'streets'])
+    assert len(trained) == len(ROWS) == 9
+    found = {}
+    for options in trained:
+        row = ablation.Path(options.pop('--trainer.default_root_dir')).parent.name
+        tasks = json.loads(options.pop('--model.network.tasks'))
+        weights = json.loads(options.pop('--model.fixed_weights'))
+        found[row] = tasks, options.pop('--model.weighting'), weights
+        assert options == {
+            '--config': str(config),
+            '--data.root': 'streets',
+            '--data.seed': '7',
+            '--seed_everything': '7',
+            '--data.val_frames': 'null',
+        }
+    every = ['semantic', 'instance', 'depth']
+    assert found['depth'] == (['depth'], 'fixed', {'depth': 1.0})
+    assert found['unweighted'] == (every, 'fixed', dict.fromkeys(every, 1 / 3))
+    assert found['optimal'] == (every, 'fixed', {'semantic': 0.89, 'instance': 0.01, 'depth': 0.1})
+    assert found['instance+depth'] == (every[1:], 'uncertainty', None)
+    assert found['all'] == (every, 'uncertainty', None)
+
+
+def test_finished_runs_are_kept_and_an_interrupted_one_goes_on(config, tmp_path, trained):
+    rows = ('semantic', 'depth', 'all')
+    finish(tmp_path / 'semantic' / 'seed_0', iou=0.25)
+    (tmp_path / 'depth' / 'seed_0').mkdir(parents=True)
+    (tmp_path / 'depth' / 'seed_0' / 'last.ckpt').touch()
+    ablate(config, tmp_path, rows=rows)
+    resumed = [options.get('--ckpt_path') for options in trained]
+    assert resumed == [str(tmp_path / 'depth' / 'seed_0' / 'last.ckpt'), None]
+    ablate(config, tmp_path, rows=rows)
+    assert len(trained) == 2
+    ablate(config, tmp_path, rows=rows, seeds=(0, 1))
+    assert [options['--data.seed'] for options in trained[2:]] == ['1', '1', '1']
+
+
+def test_other_settings_are_refused_because_budgets_would_differ(config, tmp_path, trained):
+    ablate(config, tmp_path / 'out', rows=['depth'])
+    with pytest.raises(AblationError, match='another --output'):
+        ablate(config, tmp_path / 'out', rows=['all'], overrides=['--trainer.max_steps', '9'])
+    config.write_text('trainer: {max_steps: 9}\n')
+    with pytest.raises(AblationError, match='another --output'):
+        ablate(config, tmp_path / 'out', rows=['all'])
+    assert len(trained) == 1
+
+
+def test_a_folder_in_use_is_refused(config, tmp_path, trained):
+    with (tmp_path / '.lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(AblationError, match='is using it'):
+            ablate(config, tmp_path)
+    assert not trained
+
+
+def test_a_run_that_fails_does_not_keep_the_others_from_running(config, tmp_path, monkeypatch):
+    ran = []
+
+    def train(command, _lock):
+        folder = ablation.Path(command[command.index('--trainer.default_root_dir') + 1])
+        ran.append(folder.parent.name)
+        if folder.parent.name == 'instance':
+            return 3
+        finish(folder)
+        return 0
+
+    monkeypatch.setattr(ablation, '_train', train)
+    with pytest.raises(AblationError, match=r'1 of 3 runs failed: instance, seed 0 \(status 3\)'):
+        ablate(config, tmp_path, rows=('semantic', 'instance', 'depth'))
+    assert ran == ['semantic', 'instance', 'depth']
+    assert (tmp_path / 'ablation.md').is_file()
+
+
+def test_the_comparison_has_mean_and_deviation_over_seeds_beside_the_others_figures(tmp_path):
+    for seed, iou in ((0, 0.4), (1, 0.5), (10, 0.6)):
+        finish(tmp_path / 'all' / f'seed_{seed}', iou=iou, disparity_px=0.8)
+    finish(tmp_path / 'depth' / 'seed_0', disparity_px=1.25)
+    rows = {row['row']: row for row in comparison(tmp_path)}
+    assert list(rows['all']['seeds']) == [0, 1, 10]
+    assert rows['all']['mean']['iou'] == pytest.approx(0.5)
+    assert rows['all']['deviation']['iou'] == pytest.approx(0.1)
+    assert rows['all']['paper']['iou'] == 0.634
+    assert rows['all']['weights'] == 'learned'
+    assert rows['depth']['mean'] == {'disparity_px': 1.25}
+    assert rows['depth']['deviation'] == {}
+    assert rows['semantic']['seeds'] == {}
+    lines = ablation.table(list(rows.values())).splitlines()
+    assert len(lines) == 2 + 9
+    cells = [cell.strip() for cell in lines[-1].strip('|').split('|')]
+    assert cells == [
+        'all three', 'learned', '3', '50.0 ± 10.0', '–', '–', '0.800 ± 0.000', '–',
+        '63.4, 3.50, 0.522', '42.9, 3.32, 0.710',
+    ]  # fmt: skip
+    assert '| depth only | 0 / 0 / 1 | 1 | – | – | – | 1.250 | – |' in lines[4]
+
+
+def test_a_real_run_ends_with_figures_table_and_curves(streets, tmp_path, capsys):
+    arguments = [
+        *('ablate', '--config', str(share_file('config', 'ablate_synthetic.yaml'))),
+        *('--output', str(tmp_path), '--rows', 'depth', '--data.root', str(streets)),
+        *('--data.input_height', '64', '--data.crop', '[64,128]', '--data.batch_size', '2'),
+        *('--data.workers', '0', '--model.network.stride', '16', '--model.network.head_width', '8'),
+        *('--trainer.max_steps', '1', '--trainer.val_check_interval', '1'),
+        *('--trainer.precision', '32-true', '--trainer.accelerator', 'cpu'),
+    ]
+    assert main(arguments) == 0
+    folder = tmp_path / 'depth' / 'seed_0'
+    info = read_info(folder / 'model.safetensors')
+    assert info.network.tasks == ('depth',)
+    figures = json.loads((tmp_path / 'ablation.json').read_text())['rows'][2]['seeds']['0']
+    assert figures == info.metrics['val']
+    assert figures['disparity_rms_px'] >= figures['disparity_px'] > 0
+    assert (tmp_path / 'ablation.md').read_text().strip() in capsys.readouterr().out
+    assert (tmp_path / 'curves.png').is_file()
+
+
+def test_an_unknown_row_is_refused(config, tmp_path, capsys):
+    arguments = ['--config', str(config), '--output', str(tmp_path), '--rows', 'sem']
+    assert main(['ablate', *arguments]) == 1
+    assert 'semantic+instance' in capsys.readouterr().err
