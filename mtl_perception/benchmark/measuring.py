@@ -21,11 +21,15 @@ WARM_UP_FROM = 4
 
 @dataclass(frozen=True)
 class Times:
-    """How often something was timed, and the median and 99th percentile in milliseconds."""
+    """How often something was timed, and median, 99th percentile and spread in milliseconds.
+
+    The spread is the distance of the quartiles: half of the measurements lie within it.
+    """
 
     calls: int
     median: float
     p99: float
+    spread: float
 
 
 def machine() -> dict[str, Any]:
@@ -71,8 +75,8 @@ def time_in_turns(
 
 def times_of(milliseconds: Sequence[float]) -> Times:
     """Return the summary of single measurements."""
-    median, p99 = np.percentile(milliseconds, (50, 99)).tolist()
-    return Times(len(milliseconds), median, p99)
+    low, median, high, p99 = np.percentile(milliseconds, (25, 50, 75, 99)).tolist()
+    return Times(len(milliseconds), median, p99, high - low)
 
 
 def milliseconds_columns(times: Mapping[str, Any]) -> str:

@@ -5,17 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
 
-import cv2
 import numpy as np
-from torch import Tensor
 
 from mtl_perception.data.frame import CITYSCAPES_FOCAL_RATIO, resize_nearest
 from mtl_perception.inference.runtimes import create_runtime
 from mtl_perception.network.checkpoint import CheckpointError, load_checkpoint
-from mtl_perception.network.multitask import NetworkOutput, input_size
-from mtl_perception.tasks import TASKS, semantic
+from mtl_perception.tasks import TASKS
 from mtl_perception.tasks.depth import decode as decode_depth
 from mtl_perception.tasks.instance import GroupingParameters, group_instances
 from mtl_perception.tasks.optics import compile_optics
@@ -94,7 +90,7 @@ class Predictor:
     Args:
         checkpoint: a ``.safetensors`` file of this package with all three tasks.
         device: auto, cpu, cuda or cuda:N.
-        runtime: auto or the name of a runtime.
+        runtime: auto, torch, cuda_graph or openvino; auto is the fastest on the device.
         max_depth: metres beyond which depth is +Inf.
         grouping: how votes become instances.
 
@@ -120,7 +116,8 @@ class Predictor:
                 f'{checkpoint}: has no head for {", ".join(sorted(missing))}; all three are needed'
             )
             raise CheckpointError(msg)
-        self._runtime = create_runtime(runtime, network, device)
+        self._runtime = create_runtime(runtime, network, device, self.info.input_height)
+        self._image_size: tuple[int, ...] = ()
         compile_optics()  # the first image must not wait for it
         self.max_depth = max_depth
         self.grouping = grouping
@@ -156,20 +153,21 @@ class Predictor:
         return self.interpret(self.infer(image), focal_ratio, instances=instances, depth=depth)
 
     def infer(self, image: np.ndarray) -> NetworkMaps:
-        """Run the network on ``image``, ``(H, W, 3)`` uint8 RGB: what the device does."""
-        height, width = image.shape[:2]
+        """Run the network on ``image``, ``(H, W, 3)`` uint8 RGB: what the device does.
+
+        An image of another size than the one before takes longer: the runtime gets ready for it.
+        """
+        size = image.shape[:2]
+        if size != self._image_size:
+            self._image_size = ()  # if this fails, the runtime is ready for neither size
+            self._runtime.configure(*size)
+            self._image_size = size
         stages = _Stages()
         with stages.measure('preprocess'):
-            rows, columns = input_size(height, width, self.info.input_height)
-            image = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
+            self._runtime.load(image)
         with stages.measure('network'):
-            logits, votes, disparity = _heads(self._runtime.run(image))
-            maps = semantic.decode(logits)
-            labels, confidence = (values[0].cpu().numpy() for values in maps)
-            offsets = votes[0].float().cpu().numpy()
-        return NetworkMaps(
-            labels, confidence, offsets, disparity[0, 0].float().cpu().numpy(), stages.milliseconds
-        )
+            labels, confidence, offsets, disparity = self._runtime.run()
+        return NetworkMaps(labels, confidence, offsets, disparity, stages.milliseconds)
 
     def interpret(
         self,
@@ -206,12 +204,7 @@ class Predictor:
 
     def close(self) -> None:
         """Let go of the network and its memory."""
-        del self._runtime
-
-
-def _heads(output: NetworkOutput) -> tuple[Tensor, Tensor, Tensor]:
-    """Return all three outputs, of which ``Predictor`` made sure that the network has them."""
-    return cast(tuple[Tensor, Tensor, Tensor], (output.semantic, output.instance, output.depth))
+        self._runtime.close()
 
 
 class _Stages:

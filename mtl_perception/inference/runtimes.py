@@ -1,59 +1,265 @@
-"""What runs the network: one small interface, one class a back end."""
+"""What runs the network: one small interface, one class a back end.
 
-from typing import Protocol
+All of them compute what float32 PyTorch does, up to rounding to 16 bits. With the embedded
+checkpoint that means: labels are the same wherever the best logit leads by more than 0.25, and on
+more than 99 % of all pixels; confidence differs by at most 12 of 255, offsets by at most 0.5 and
+disparity by at most 0.2 pixels of the output map.
+"""
 
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
 import numpy as np
 import torch
+from torch import Tensor, nn
 
-from mtl_perception.network.multitask import MultiTaskNetwork, NetworkOutput, normalize
+from mtl_perception.files import make_folder
+from mtl_perception.network.fused import FusedNetwork
+from mtl_perception.network.multitask import SIZE_MULTIPLE, MultiTaskNetwork, input_size
+from mtl_perception.share import PACKAGE_NAME
+
+WARM_UP_RUNS = 3
+"""Runs before the capture of a CUDA graph, in which libraries choose algorithms and allocate."""
+
+INPUT = 'image'
+"""The name of a converted network's input; its outputs are named as ``FusedNetwork.outputs``."""
+
+CACHED_MODELS = 8
+"""How many compiled models the cache folder holds, one a checkpoint and input size."""
 
 
 class Runtime(Protocol):
-    """Runs a network on one image at a time."""
+    """Runs a network on one camera image at a time.
+
+    A constructor's arguments are the network, a device that the runtime works on, and the rows of
+    the network's input.
+
+    Attributes:
+        name: as in ``RUNTIMES``.
+        dtype: what it multiplies.
+    """
 
     name: str
+    dtype: torch.dtype
 
-    def run(self, image: np.ndarray) -> NetworkOutput:
-        """Return the outputs, N = 1, for an ``(h, w, 3)`` uint8 RGB image of the input size."""
+    def configure(self, height: int, width: int) -> None:
+        """Get ready for camera images of this size, in pixels, and warm up."""
+
+    def load(self, image: np.ndarray) -> None:
+        """Take an ``(H, W, 3)`` uint8 RGB image of the size configured, resized to the network."""
+
+    def run(self) -> tuple[np.ndarray, ...]:
+        """Return the maps of the loaded image, in the order of ``FusedNetwork.outputs``.
+
+        They are ``(h, w)`` uint8 labels and confidence, ``(2, h, w)`` float32 offsets and
+        ``(h, w)`` float32 disparity, and belong to the caller.
+        """
+
+    def close(self) -> None:
+        """Let go of the network and of all memory; nothing may be called any more."""
 
 
 class TorchRuntime:
-    """Eager PyTorch on the CPU or a GPU, in bfloat16 where the hardware multiplies it.
-
-    Args:
-        network: is moved to the device and changed in place.
-        device: a PyTorch device.
-    """
+    """Eager PyTorch on the CPU or a GPU, in bfloat16 where the hardware multiplies it."""
 
     name = 'torch'
 
-    def __init__(self, network: MultiTaskNetwork, device: torch.device) -> None:
+    def __init__(self, network: MultiTaskNetwork, device: torch.device, input_height: int) -> None:
+        self.dtype = torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
         self._device = device
-        self._dtype = torch.bfloat16 if _multiplies_bfloat16(device) else torch.float32
-        self._network = network.eval().to(device, self._dtype)
-        # mypy knows only the overloads without a memory format.
-        self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._input_height = input_height
+        self._network = _on_device(FusedNetwork(network, self.dtype), device)
+
+    def configure(self, height: int, width: int) -> None:
+        """See ``Runtime.configure``."""
+        self._input = _input_buffer(height, width, self._input_height)
+        self.run()
+
+    def load(self, image: np.ndarray) -> None:
+        """See ``Runtime.load``."""
+        _resize_into(self._input, image)
 
     @torch.inference_mode()
-    def run(self, image: np.ndarray) -> NetworkOutput:
+    def run(self) -> tuple[np.ndarray, ...]:
         """See ``Runtime.run``."""
-        images = torch.from_numpy(image).to(self._device)[None]
-        return self._network(normalize(images).to(self._dtype))
+        maps = self._network(torch.from_numpy(self._input).to(self._device)[None])
+        return tuple(values[0].cpu().numpy() for values in maps)
+
+    def close(self) -> None:
+        """See ``Runtime.close``."""
+        self.__dict__.clear()
 
 
-RUNTIMES = {'torch': TorchRuntime}
-
-
-def create_runtime(name: str, network: MultiTaskNetwork, device: str) -> Runtime:
-    """Return a runtime; ``auto`` is the fastest there is, on a GPU if there is one.
+class CudaGraphRuntime:
+    """Everything between the camera image and the maps as one CUDA graph, in 16 bits.
 
     Raises:
-        ValueError: unknown name, or a device that this machine does not have.
+        ValueError: not a CUDA device.
+    """
+
+    name = 'cuda_graph'
+
+    def __init__(self, network: MultiTaskNetwork, device: torch.device, input_height: int) -> None:
+        if device.type != 'cuda':
+            msg = f'the runtime cuda_graph needs a CUDA device, got {str(device)!r}'
+            raise ValueError(msg)
+        self.dtype = torch.bfloat16 if multiplies_bfloat16(device) else torch.float16
+        self._device = device
+        self._input_height = input_height
+        self._network = _on_device(FusedNetwork(network, self.dtype), device)
+        self._stream = torch.cuda.Stream(device)
+
+    @torch.inference_mode()
+    def configure(self, height: int, width: int) -> None:
+        """See ``Runtime.configure``."""
+        rows, columns = input_size(height, width, self._input_height)
+        resize = AreaResize(height, width, rows, columns).to(self._device)
+        host_image = torch.zeros((height, width, 3), dtype=torch.uint8, pin_memory=True)
+        image = host_image.to(self._device)
+        graph = torch.cuda.CUDAGraph()
+        # Other threads of the process may go on using the GPU during the capture.
+        capture = torch.cuda.graph(graph, stream=self._stream, capture_error_mode='thread_local')
+        with (
+            torch.cuda.device(self._device),
+            torch.backends.cudnn.flags(enabled=True, benchmark=True),
+        ):
+            self._stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self._stream):
+                for _ in range(WARM_UP_RUNS):
+                    self._network(resize(image)[None])
+            self._stream.synchronize()
+            with capture:
+                maps = self._network(resize(image)[None])
+        self._graph = graph
+        # The graph works on the memory of these.
+        self._resize, self._image, self._maps = resize, image, maps
+        self._host_image = host_image
+        self._host_maps = [torch.empty_like(m, device='cpu').pin_memory() for m in maps]
+
+    def load(self, image: np.ndarray) -> None:
+        """See ``Runtime.load``."""
+        np.copyto(self._host_image.numpy(), image)
+
+    @torch.inference_mode()
+    def run(self) -> tuple[np.ndarray, ...]:
+        """See ``Runtime.run``."""
+        with torch.cuda.stream(self._stream):
+            self._image.copy_(self._host_image, non_blocking=True)
+            self._graph.replay()
+            for host, maps in zip(self._host_maps, self._maps, strict=True):
+                host.copy_(maps, non_blocking=True)
+        self._stream.synchronize()
+        return tuple(maps[0].numpy().copy() for maps in self._host_maps)
+
+    def close(self) -> None:
+        """See ``Runtime.close``."""
+        self.__dict__.clear()
+        torch.cuda.empty_cache()
+
+
+class OpenVinoRuntime:
+    """OpenVINO on the CPU, in bfloat16 where the CPU multiplies it.
+
+    What it compiles for an input size is kept in the user's cache folder, where that can be
+    written.
+
+    Raises:
+        ValueError: not a CPU, or OpenVINO is not installed.
+    """
+
+    name = 'openvino'
+
+    def __init__(self, network: MultiTaskNetwork, device: torch.device, input_height: int) -> None:
+        if device.type != 'cpu':
+            msg = f'the runtime openvino runs on the CPU alone, got the device {str(device)!r}'
+            raise ValueError(msg)
+        if not has_openvino():
+            msg = 'the runtime openvino needs the package openvino, which is not installed'
+            raise ValueError(msg)
+        import openvino
+
+        self._core = openvino.Core()
+        capabilities = self._core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+        self.dtype = torch.bfloat16 if 'BF16' in capabilities else torch.float32
+        self._input_height = input_height
+        self._model = to_openvino(FusedNetwork(network))
+
+    def configure(self, height: int, width: int) -> None:
+        """See ``Runtime.configure``."""
+        self._input = _input_buffer(height, width, self._input_height)
+        model = self._model.clone()
+        model.reshape([1, *self._input.shape])
+        self._request = _compile(self._core, model).create_infer_request()
+        self.run()
+
+    def load(self, image: np.ndarray) -> None:
+        """See ``Runtime.load``."""
+        _resize_into(self._input, image)
+
+    def run(self) -> tuple[np.ndarray, ...]:
+        """See ``Runtime.run``."""
+        maps = self._request.infer([self._input[None]], share_inputs=True)
+        return tuple(values[0] for values in maps.values())
+
+    def close(self) -> None:
+        """See ``Runtime.close``."""
+        self.__dict__.clear()
+
+
+class AreaResize(nn.Module):
+    """OpenCV's ``INTER_AREA`` as two matrix products, for where OpenCV is not.
+
+    Args:
+        height: of the image, pixels.
+        width: of the image.
+        rows: of the result.
+        columns: of the result.
+    """
+
+    vertical: Tensor
+    horizontal: Tensor
+
+    def __init__(self, height: int, width: int, rows: int, columns: int) -> None:
+        super().__init__()
+        self.register_buffer('vertical', _area_weights(height, rows))
+        self.register_buffer('horizontal', _area_weights(width, columns))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return ``(rows, columns, 3)`` float32 whole numbers for ``(H, W, 3)`` uint8."""
+        height, width, channels = image.shape
+        lines = (self.vertical @ image.float().reshape(height, -1)).reshape(-1, width, channels)
+        return (self.horizontal @ lines).round()
+
+
+RUNTIMES = {runtime.name: runtime for runtime in (TorchRuntime, CudaGraphRuntime, OpenVinoRuntime)}
+
+
+def create_runtime(name: str, network: MultiTaskNetwork, device: str, input_height: int) -> Runtime:
+    """Return a runtime; ``auto`` is the fastest there is, on a GPU if there is one.
+
+    Args:
+        name: auto or one of ``RUNTIMES``.
+        network: is copied.
+        device: auto, cpu, cuda or cuda:N.
+        input_height: rows of the network's input.
+
+    Raises:
+        ValueError: unknown name, a device that this machine or the runtime does not have, or a
+            runtime that is not installed.
     """
     if name != 'auto' and name not in RUNTIMES:
-        msg = f'unknown runtime {name!r}; choose auto or {", ".join(RUNTIMES)}'
+        msg = f'unknown runtime {name!r}; choose auto, {", ".join(RUNTIMES)}'
         raise ValueError(msg)
-    return RUNTIMES['torch' if name == 'auto' else name](network, resolve_device(device))
+    if name == 'openvino' and device == 'auto':
+        device = 'cpu'
+    target = resolve_device(device)
+    if name == 'auto':
+        on_cpu = 'openvino' if has_openvino() else 'torch'
+        name = 'cuda_graph' if target.type == 'cuda' else on_cpu
+    return RUNTIMES[name](network, target, input_height)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -77,8 +283,67 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def _multiplies_bfloat16(device: torch.device) -> bool:
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Return whether the device has instructions for it."""
     if device.type == 'cuda':
         return torch.cuda.is_bf16_supported(including_emulation=False)
     flags = torch.backends.cpu.get_cpu_capability()
     return flags == 'AVX512' and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def has_openvino() -> bool:
+    """Return whether OpenVINO is installed."""
+    return find_spec('openvino') is not None
+
+
+def to_openvino(network: FusedNetwork) -> Any:
+    """Return ``network`` as an ``openvino.Model`` for one image of any size; it shares weights."""
+    # Not openvino.convert_model: that reports its use to the vendor.
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    example = torch.zeros((1, SIZE_MULTIPLE, SIZE_MULTIPLE, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        traced = torch.jit.trace(network, (example,), check_trace=False)
+    # The model needs the decoder for as long as it is being converted.
+    decoder = TorchScriptPythonDecoder(traced, skip_freeze=True)
+    frontend = FrontEndManager().load_by_framework('pytorch')
+    model = frontend.convert(frontend.load(decoder))
+    model.inputs[0].set_names({INPUT})
+    for output, name in zip(model.outputs, network.outputs, strict=True):
+        output.set_names({name})
+    return model
+
+
+def _compile(core: Any, model: Any) -> Any:
+    """Compile for the least latency, from the user's cache folder if it can be used."""
+    settings = {'PERFORMANCE_HINT': 'LATENCY'}
+    folder = Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / PACKAGE_NAME
+    try:
+        make_folder(folder)
+        compiled = core.compile_model(model, 'CPU', {**settings, 'CACHE_DIR': str(folder)})
+        kept = sorted(folder.glob('*.blob'), key=lambda path: path.stat().st_mtime)
+        for path in kept[:-CACHED_MODELS]:
+            path.unlink()
+    except (OSError, RuntimeError):  # no folder, no space, a damaged file, another process
+        return core.compile_model(model, 'CPU', settings)
+    return compiled
+
+
+def _on_device(network: FusedNetwork, device: torch.device) -> FusedNetwork:
+    # mypy knows only the overloads without a memory format.
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _input_buffer(height: int, width: int, input_height: int) -> np.ndarray:
+    return np.zeros((*input_size(height, width, input_height), 3), np.uint8)
+
+
+def _resize_into(buffer: np.ndarray, image: np.ndarray) -> None:
+    cv2.resize(image, buffer.shape[1::-1], dst=buffer, interpolation=cv2.INTER_AREA)
+
+
+def _area_weights(source: int, target: int) -> Tensor:
+    """Return ``(target, source)``: the share of each pixel, as OpenCV itself computes it."""
+    identity = np.eye(source, dtype=np.float32)
+    return torch.from_numpy(cv2.resize(identity, (source, target), interpolation=cv2.INTER_AREA))

@@ -45,7 +45,16 @@ def decode(logits: Tensor) -> SemanticMaps:
         logits: ``(N, 34, H, W)``.
     """
     ids = torch.tensor(EVALUATED_IDS, device=logits.device)
-    evaluated = logits.float().index_select(1, ids)
-    best, index = evaluated.max(1)
-    confidence = torch.exp(best - evaluated.logsumexp(1))
+    return decode_evaluated(logits.float().index_select(1, ids), ids)
+
+
+def decode_evaluated(logits: Tensor, ids: Tensor) -> SemanticMaps:
+    """Return the same for the logits of the evaluated labels alone.
+
+    Args:
+        logits: ``(N, 19, H, W)`` float32.
+        ids: ``(19,)`` their label IDs.
+    """
+    best, index = logits.max(1)
+    confidence = 1 / torch.exp(logits - best[:, None]).sum(1)
     return SemanticMaps(ids[index].to(torch.uint8), (confidence * 255).round().to(torch.uint8))

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mtl_perception.inference.predictor import Prediction, Predictor
+from mtl_perception.inference.runtimes import TorchRuntime
 from mtl_perception.labels import IS_EVALUATED, IS_THING
 from mtl_perception.network.checkpoint import (
     CheckpointError,
@@ -122,7 +123,7 @@ def test_a_network_that_lacks_a_head_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'runtime': 'tensorrt'}, "unknown runtime 'tensorrt'; choose auto or torch"),
+        ({'runtime': 'tensorrt'}, "unknown runtime 'tensorrt'; choose auto, torch, cuda_graph"),
         ({'device': 'tpu'}, "unknown device 'tpu'"),
         ({'device': 'cuda:99'}, "no device 'cuda:99'"),
     ],
@@ -132,5 +133,24 @@ def test_unknown_runtimes_and_devices_are_refused(tiny_checkpoint, options, mess
         Predictor(tiny_checkpoint, **options)
 
 
-def test_the_description_names_network_and_data(predictor):
+def test_the_description_names_network_and_data(tiny_checkpoint):
+    predictor = Predictor(tiny_checkpoint, device='cpu', runtime='torch')
     assert predictor.description == 'resnet18, stride 16; runtime torch; trained on nothing'
+
+
+def test_after_a_size_that_failed_the_next_image_is_right_again(
+    tiny_checkpoint, image, monkeypatch
+):
+    predictor = Predictor(tiny_checkpoint, device='cpu', runtime='torch')
+    expected = predictor.infer(image)
+    configure = TorchRuntime.configure
+
+    def fail_when_done(self, height, width):
+        configure(self, height, width)
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TorchRuntime, 'configure', fail_when_done)
+        with pytest.raises(MemoryError):
+            predictor.infer(np.zeros((64, 64, 3), np.uint8))
+    np.testing.assert_array_equal(predictor.infer(image).offsets, expected.offsets)

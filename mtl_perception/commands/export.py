@@ -1,0 +1,47 @@
+"""Write a checkpoint as a file for other programs: ONNX, or OpenVINO's .xml and .bin.
+
+The file holds the float32 network for one input size, with everything from the pixels to the maps:
+its input "image" is (1, H, W, 3) uint8 RGB, its outputs at half that size are "labels" and
+"confidence" (uint8), "offsets" and "disparity" (float32). The names of the labels and what the
+checkpoint says of itself are in its metadata. OpenVINO runs it, and the result is compared with
+PyTorch's, before it is written.
+
+An image is to be resized to the height that the checkpoint was trained for, 256, and to the width
+that keeps its aspect ratio, rounded to a multiple of 32: 640x480, say, to 352x256.
+
+For TensorRT, go on from the ONNX file on the machine that is to run it (with --fp16 on GPUs older
+than Ampere):
+
+  trtexec --onnx=out/export/synthetic-256x352.onnx --bf16 --saveEngine=synthetic-256x352.engine
+
+Examples:
+  mtl export --format onnx --size 256x352
+  mtl export --format openvino --checkpoint out/train/model.safetensors --output models
+"""
+
+import argparse
+
+from mtl_perception.commands import options
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``mtl export``."""
+    parser.add_argument(
+        '--format',
+        choices=('onnx', 'openvino'),
+        required=True,
+        help='kind of the file',
+    )
+    options.add_checkpoint_file(parser)
+    options.add_output(parser, 'out/export')
+    options.add_network_size(parser)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run ``mtl export``."""
+    from mtl_perception.inference.export import export
+    from mtl_perception.share import default_checkpoint
+
+    path = export(args.checkpoint or default_checkpoint(), args.output, args.format, args.size)
+    print(f'written to {path}, equal to PyTorch in float32')
+    return 0

@@ -1,0 +1,131 @@
+"""The network as inference runs it: fewer, larger operations, from the pixels to the maps."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from mtl_perception.labels import EVALUATED_IDS
+from mtl_perception.network.heads import resize
+from mtl_perception.network.multitask import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    OUTPUT_STRIDE,
+    MultiTaskNetwork,
+)
+from mtl_perception.tasks import TASKS, semantic
+
+MAPS = {'semantic': ('labels', 'confidence'), 'instance': ('offsets',), 'depth': ('disparity',)}
+"""The maps that each task gives."""
+
+
+class FusedNetwork(nn.Module):
+    """The same function as a ``MultiTaskNetwork`` and what decodes its output, for inference.
+
+    Batch norm is folded into the convolutions before it. The heads run as one: their first layers
+    are one convolution, their second ones a grouped one, and their last ones one whose weights
+    across tasks are zero and which leaves out the labels that are never chosen.
+
+    Attributes:
+        outputs: names of the maps in the order in which ``forward`` returns them.
+
+    Args:
+        network: is copied.
+        dtype: of weights and features.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+    label_ids: Tensor
+
+    def __init__(self, network: MultiTaskNetwork, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.tasks = [task for task in TASKS if task in network.heads]
+        self.outputs = [name for task in self.tasks for name in MAPS[task]]
+        self.encoder = deepcopy(network.encoder).eval()
+        self.context = deepcopy(network.context).eval()
+        _fold_batch_norm(self.encoder)
+        _fold_batch_norm(self.context)
+        self.heads, self._channels = _merge_heads(network, self.tasks)
+        self.dtype = dtype
+        self.to(dtype).requires_grad_(False)
+        # These do not follow the weights' type: they are exact.
+        self.register_buffer('mean', torch.tensor(IMAGENET_MEAN) * 255)
+        self.register_buffer('deviation', torch.tensor(IMAGENET_STD) * 255)
+        # TensorRT turns nothing but floating point into uint8.
+        self.register_buffer('label_ids', torch.tensor(EVALUATED_IDS, dtype=torch.float32))
+        self.eval()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Run the network.
+
+        Args:
+            images: ``(N, H, W, 3)`` RGB from 0 to 255, of any type, H and W multiples of 32.
+
+        Returns:
+            The maps named in ``outputs``, at half the input's size: ``(N, h, w)`` uint8 label IDs
+            and confidence (255 is certain), ``(N, 2, h, w)`` float32 offsets (dx, dy) and
+            ``(N, h, w)`` float32 disparity, both in pixels of these maps.
+        """
+        height, width = images.shape[1] // OUTPUT_STRIDE, images.shape[2] // OUTPUT_STRIDE
+        pixels = ((images.float() - self.mean) / self.deviation).permute(0, 3, 1, 2)
+        scores = self.heads(self.context(self.encoder(pixels.to(self.dtype))))
+        parts = resize(scores.float(), height, width).split(self._channels, 1)
+        maps: list[Tensor] = []
+        for task, values in zip(self.tasks, parts, strict=True):
+            if task == 'semantic':
+                maps += semantic.decode_evaluated(values, self.label_ids)
+            else:
+                maps.append(values if task == 'instance' else values[:, 0])
+        return tuple(maps)
+
+
+def _fold_batch_norm(module: nn.Module) -> None:
+    """Replace every convolution and the batch norm that follows it by one convolution."""
+    previous: tuple[str, nn.Module] | None = None
+    for name, child in list(module.named_children()):
+        if isinstance(child, nn.BatchNorm2d) and previous is not None:
+            # fuse_conv_bn_eval takes any convolution; its type variable knows none.
+            fused = fuse_conv_bn_eval(cast(nn.Conv2d, previous[1]), child)
+            setattr(module, previous[0], fused)
+            setattr(module, name, nn.Identity())
+        _fold_batch_norm(child)
+        previous = (name, child) if isinstance(child, nn.Conv2d) else None
+
+
+def _merge_heads(
+    network: MultiTaskNetwork, tasks: Sequence[str]
+) -> tuple[nn.Sequential, list[int]]:
+    """Return the heads of ``tasks`` as one, and how many channels each has in its output."""
+    heads = [cast(nn.Sequential, network.heads[task]) for task in tasks]
+    first, second, last = ([cast(nn.Conv2d, head[i]) for head in heads] for i in (0, 2, 4))
+    kept = [
+        torch.tensor(EVALUATED_IDS) if task == 'semantic' else torch.arange(conv.out_channels)
+        for task, conv in zip(tasks, last, strict=True)
+    ]
+    blocks = [conv.weight[rows][:, :, 0, 0] for conv, rows in zip(last, kept, strict=True)]
+    layers = nn.Sequential(
+        _convolution(torch.cat([conv.weight for conv in first]), _biases(first), padding=1),
+        nn.ReLU(inplace=True),
+        _convolution(torch.cat([conv.weight for conv in second]), _biases(second), len(heads)),
+        nn.ReLU(inplace=True),
+        _convolution(
+            torch.block_diag(*blocks)[:, :, None, None],
+            torch.cat([cast(Tensor, c.bias)[rows] for c, rows in zip(last, kept, strict=True)]),
+        ),
+    )
+    return layers, [len(rows) for rows in kept]
+
+
+def _biases(convolutions: Sequence[nn.Conv2d]) -> Tensor:
+    return torch.cat([cast(Tensor, conv.bias) for conv in convolutions])
+
+
+def _convolution(weight: Tensor, bias: Tensor, groups: int = 1, padding: int = 0) -> nn.Conv2d:
+    outputs, inputs, size, _ = weight.shape
+    conv = nn.Conv2d(inputs * groups, outputs, size, padding=padding, groups=groups)
+    conv.load_state_dict({'weight': weight.detach(), 'bias': bias.detach()})
+    return conv
