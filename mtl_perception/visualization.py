@@ -102,7 +102,8 @@ def draw_overlay(image: np.ndarray, prediction: 'Prediction') -> np.ndarray:
     overlay = cv2.addWeighted(image, 1 - TINT, tint, TINT, 0)
     if prediction.instances is None:
         return overlay
-    overlay[_outlines(_stretch(prediction.instances, height, width))] = WHITE
+    edge = np.flatnonzero(_outlines(_stretch(prediction.instances, height, width)))
+    overlay.reshape(-1, 3)[edge] = WHITE  # faster than a mask of pixels that are triples
     _put_captions(overlay, summarize_instances(prediction))
     return overlay
 

@@ -17,8 +17,13 @@ COMMANDS = {
     'camera': 'publish a folder, a video, a device or a synthetic street as a ROS 2 camera',
     'predict': 'turn images and videos into pictures and raw maps',
     'evaluate': "measure a checkpoint with Cityscapes' official metrics",
+    'replay': 'measure on a bag, or let the running node be measured on it',
+    'bag': 'turn a dataset into a bag with ground truth',
+    'export': 'write a checkpoint as ONNX, or for OpenVINO',
     'benchmark': 'measure speed and quality beside peers',
     'train': 'train a checkpoint',
+    'ablate': "train the paper's nine rows and compare them",
+    'curves': 'draw the curves of several trainings on the same axes',
     'synthesize': 'render synthetic streets with exact ground truth',
 }
 
@@ -45,7 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name in OWN_PARSER:
             return _module(name).main(words[1:])
         parser = _parser(name)
-        args = parser.parse_args(words)
+        args, others = parser.parse_known_args(words)
+        if others and not hasattr(args, 'overrides'):
+            parser.error(f'unrecognized arguments: {" ".join(others)}')
+        args.overrides = others
         if args.command is None:
             parser.print_help()
             return 2

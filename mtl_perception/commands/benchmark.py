@@ -5,9 +5,13 @@ Alternatives run in turns in one process, so that their ratio holds on a noisy m
 Examples:
   mtl benchmark instances
   mtl benchmark instances --checkpoint out/train/model.safetensors --limit 10 --json figures.json
+  mtl benchmark network --size 256x352 --compare
+  mtl benchmark node --size 720x1280 --compare
+  mtl benchmark training --config config/train_cityscapes.yaml --data.root /data/cityscapes
 """
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from mtl_perception.commands import options
@@ -17,7 +21,11 @@ from mtl_perception.commands.synthesize import SPLITS
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``mtl benchmark``, a subcommand for each subject."""
     subjects = parser.add_subparsers(dest='subject', metavar='SUBJECT', required=True)
+    _add_network(subjects)
     _add_instances(subjects)
+    _add_node(subjects)
+    _add_replay(subjects)
+    _add_training(subjects)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -46,6 +54,48 @@ def _add_subject(
     parser.set_defaults(run=run)
     options.add_json(parser)
     return parser
+
+
+def _add_network(subjects: Any) -> None:
+    parser = _add_subject(
+        subjects,
+        'network',
+        _run_network,
+        'how fast the network is',
+        """One image at a time, from its pixels to its maps, and how far that is from the floor: the
+operations of the network at the rate at which PyTorch multiplies large matrices of the same type.
+The spread is that of the middle half of the times; the ratio is to the first row.""",
+    )
+    options.add_checkpoint(parser)
+    options.add_network_size(parser)
+    parser.add_argument(
+        '--repetitions',
+        type=options.positive_int,
+        default=30,
+        metavar='N',
+        help='how often everything is timed (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--compare',
+        action='store_true',
+        help='also the other runtimes of the device, eager PyTorch in float32 and bfloat16, and '
+        'three single-task networks with the same encoder',
+    )
+
+
+def _run_network(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from mtl_perception.benchmark.network import benchmark_network, table
+    from mtl_perception.share import default_checkpoint
+
+    figures = benchmark_network(
+        args.checkpoint or default_checkpoint(),
+        device=args.device,
+        runtime=args.runtime,
+        size=args.size,
+        repetitions=args.repetitions,
+        compare=args.compare,
+    )
+    return figures, table(figures)
 
 
 def _add_instances(subjects: Any) -> None:
@@ -113,5 +163,150 @@ def _run_instances(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         repetitions=args.repetitions,
         reference_repetitions=args.reference_repetitions,
         draws=args.draws,
+    )
+    return figures, table(figures)
+
+
+def _add_node(subjects: Any) -> None:
+    parser = _add_subject(
+        subjects,
+        'node',
+        _run_node,
+        'the node over DDS',
+        """A camera that films a synthetic street, the node, and a recorder of its semantic,
+instance and depth images, in three processes on this machine: rate, latency from the camera's stamp
+to the recorder, milliseconds of each stage, what the node holds at start and end. Linux alone.""",
+    )
+    options.add_checkpoint(parser)
+    options.add_seed(parser)
+    parser.add_argument(
+        '--size',
+        type=options.size,
+        default=(480, 640),
+        metavar='HxW',
+        help='height x width of the images (default: 480x640)',
+    )
+    parser.add_argument(
+        '--rate',
+        type=options.positive_float,
+        default=30.0,
+        metavar='HZ',
+        help='of the camera (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--seconds',
+        type=options.positive_float,
+        default=20.0,
+        metavar='S',
+        help='how long to measure (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--compare',
+        action='store_true',
+        help='as long each: a relay that only copies the image, network and grouping without ROS, '
+        'and the node with an image always waiting',
+    )
+
+
+def _run_node(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from mtl_perception.ros.benchmark import benchmark_node, table
+    from mtl_perception.share import default_checkpoint
+
+    figures = benchmark_node(
+        checkpoint=args.checkpoint or default_checkpoint(),
+        device=args.device,
+        runtime=args.runtime,
+        size=args.size,
+        rate=args.rate,
+        seconds=args.seconds,
+        seed=args.seed,
+        compare=args.compare,
+    )
+    return figures, table(figures)
+
+
+def _add_replay(subjects: Any) -> None:
+    parser = _add_subject(
+        subjects,
+        'replay',
+        _run_replay,
+        'what a replay adds to the network',
+        """A bag of a synthetic street with ground truth, replayed with and without writing the
+result bag, and the same images through the predictor alone, in turns.""",
+    )
+    options.add_checkpoint(parser)
+    options.add_limit(parser, 'frames (default: 60)')
+    options.add_seed(parser)
+    parser.add_argument(
+        '--repetitions',
+        type=options.positive_int,
+        default=3,
+        metavar='N',
+        help='how often each is timed (default: %(default)s)',
+    )
+
+
+def _run_replay(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from mtl_perception.benchmark.replay import benchmark_replay, table
+    from mtl_perception.data.synthetic import synthetic_drive
+    from mtl_perception.inference.predictor import Predictor
+    from mtl_perception.share import default_checkpoint
+
+    frames = list(synthetic_drive(args.seed, args.limit or 60))
+    predictor = Predictor(
+        args.checkpoint or default_checkpoint(), device=args.device, runtime=args.runtime
+    )
+    figures = benchmark_replay(predictor, frames, repetitions=args.repetitions)
+    predictor.close()
+    return figures, table(figures)
+
+
+def _add_training(subjects: Any) -> None:
+    parser = _add_subject(
+        subjects,
+        'training',
+        _run_training,
+        'how many samples a second are trained on',
+        """The loop of mtl train (loader, augmentation, Lightning) in turns with the network alone:
+forward, losses, backward and optimizer step on tensors that are already on the device. Options of
+mtl train fit may follow: --model.network.encoder resnet18 --data.batch_size 4 --data.workers 2
+--data.cache DIR, for example.""",
+    )
+    parser.add_argument(
+        '--config',
+        type=Path,
+        metavar='FILE',
+        help='configuration of mtl train (default: config/train_synthetic.yaml)',
+    )
+    parser.add_argument(
+        '--rounds',
+        type=options.positive_int,
+        default=5,
+        metavar='N',
+        help='how often each takes its turn (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--steps',
+        type=options.positive_int,
+        default=10,
+        metavar='N',
+        help='optimizer steps of a turn (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--compare', action='store_true', help='also time the network alone in eager float32'
+    )
+    options.add_overrides(parser)
+
+
+def _run_training(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from mtl_perception.benchmark.training import benchmark_training, table
+    from mtl_perception.share import share_file
+
+    figures = benchmark_training(
+        args.config or share_file('config', 'train_synthetic.yaml'),
+        args.overrides,
+        rounds=args.rounds,
+        steps=args.steps,
+        compare=args.compare,
     )
     return figures, table(figures)

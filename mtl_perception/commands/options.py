@@ -10,12 +10,7 @@ SMALLEST = 32
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     """Add ``--checkpoint``, ``--device`` and ``--runtime``: which network, and what runs it."""
-    parser.add_argument(
-        '--checkpoint',
-        type=Path,
-        metavar='FILE',
-        help='.safetensors checkpoint (default: the embedded one)',
-    )
+    add_checkpoint_file(parser)
     parser.add_argument(
         '--device',
         default='auto',
@@ -26,7 +21,29 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
         '--runtime',
         default='auto',
         metavar='RUNTIME',
-        help='what runs the network: auto or torch (default: %(default)s)',
+        help='what runs the network: auto (the fastest on the device), torch, cuda_graph or '
+        'openvino (default: %(default)s)',
+    )
+
+
+def add_checkpoint_file(parser: argparse.ArgumentParser) -> None:
+    """Add ``--checkpoint`` alone: which network."""
+    parser.add_argument(
+        '--checkpoint',
+        type=Path,
+        metavar='FILE',
+        help='.safetensors checkpoint (default: the embedded one)',
+    )
+
+
+def add_network_size(parser: argparse.ArgumentParser) -> None:
+    """Add ``--size``: of what the network sees, ``None`` for the checkpoint's own."""
+    parser.add_argument(
+        '--size',
+        type=size,
+        metavar='HxW',
+        help="height x width of the network's input, multiples of 32 (default: the height that "
+        'the checkpoint was trained for, and twice that)',
     )
 
 
@@ -39,6 +56,11 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         metavar='DIR',
         help='dataset in the Cityscapes folder layout',
     )
+    add_split(parser)
+
+
+def add_split(parser: argparse.ArgumentParser) -> None:
+    """Add ``--split``: which part of a dataset."""
     parser.add_argument(
         '--split',
         default='val',
@@ -74,6 +96,11 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
         metavar='N',
         help='seed of everything random (default: %(default)s)',
     )
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """Let options of ``mtl train fit`` follow, which are collected as ``overrides``."""
+    parser.set_defaults(overrides=[])
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -1,42 +1,38 @@
 """The demo: a camera and the node in processes of their own, and a recorder that judges them."""
 
-import contextlib
-import multiprocessing
-import os
-import signal
 import statistics
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import rclpy
 from rclpy.serialization import deserialize_message, serialize_message
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from tqdm import tqdm
 
 from mtl_perception.data.cityscapes import write_frame
 from mtl_perception.data.frame import Frame
-from mtl_perception.data.sources import ImageSource, Pictures, SourceImage, open_source
+from mtl_perception.data.sources import ImageSource, Pictures, open_source
 from mtl_perception.data.synthetic import synthetic_drive
 from mtl_perception.evaluation.evaluate import METRICS_FILE, Evaluation
 from mtl_perception.evaluation.report import Metrics, metrics_table, write_metrics
 from mtl_perception.files import make_folder, write_picture
 from mtl_perception.inference.predictor import Prediction, Predictor
 from mtl_perception.ros.bag import BagWriter
-from mtl_perception.ros.camera import CameraNode
 from mtl_perception.ros.messages import camera_info, image_to_map, rgb_to_image
 from mtl_perception.ros.node import NODE_NAME
-from mtl_perception.ros.recorder import QUEUE_DEPTH, RecordedFrame, Recorder
-from mtl_perception.ros.transport import transport_environment
+from mtl_perception.ros.processes import (
+    CameraProcess,
+    RecordedNode,
+    Sent,
+    camera_process,
+    isolate,
+    recorded_node,
+)
+from mtl_perception.ros.recorder import RecordedFrame, Recorder
 from mtl_perception.share import default_checkpoint
 from mtl_perception.visualization import map_row, overview_sheet
 
@@ -54,13 +50,8 @@ TOPICS = {SEMANTIC: Image, INSTANCE: Image, DEPTH: Image, f'{NODE}/depth/camera_
 DRIVE_FRAMES = 90
 DRIVE_SIZE = (480, 640)
 
-START_TIMEOUT = 120.0
 FRAME_TIMEOUT = 60.0
-END_TIMEOUT = 20.0
-"""Seconds to wait for the node to be active, for one frame, and for a process to end."""
-
-MAX_DOMAIN = 100
-"""Domain IDs up to this leave room for ports on every system."""
+"""Seconds to wait for one frame."""
 
 FATES = ('published', 'overtaken', 'lost')
 
@@ -76,15 +67,6 @@ TITLES = (
     'depth, truth',
 )
 PANEL_WIDTH = 320
-POLL = 0.1
-
-
-@dataclass(frozen=True)
-class Sent:
-    """An image that the camera published: its name in the source, and its stamp in nanoseconds."""
-
-    name: str
-    stamp: int
 
 
 def run_demo(
@@ -125,18 +107,21 @@ def run_demo(
     if not len(images):
         msg = f'{source}: has no end; publish it with "mtl camera" instead'
         raise ValueError(msg)
-    os.environ.update(transport_environment(os.environ))
-    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-    # Away from the user's robot, and from another demo.
-    os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % MAX_DOMAIN)
-    options = {'checkpoint': path.resolve(), 'device': device, 'runtime': runtime}
-    with _node_process(options, output / 'node.log') as node, _recorder() as recorder:
-        _wait_until_active(recorder, node)
-        with _camera_process(source, rate) as camera:
-            _record(recorder, node, camera, frames)
+    isolate()
+    with recorded_node(
+        NAMESPACE,
+        TOPICS,
+        image=CAMERA_TOPIC,
+        camera_info=CAMERA_INFO_TOPIC,
+        parameters={'checkpoint': path.resolve(), 'device': device, 'runtime': runtime},
+        log=output / 'node.log',
+    ) as node:
+        node.wait_until_active()
+        with camera_process(images, rate, topic=CAMERA_TOPIC, frame_id=FRAME_ID) as camera:
+            _record(node, camera, frames)
             sent = camera.stop()
-        _drain(recorder, node)
-    result = _Result(sent, recorder)
+        node.wait_until_idle()
+    result = _Result(sent, node.recorder)
     result.check_headers()
     scores = _judge(result, images, predictor, evaluation, output)
     write_metrics(output / METRICS_FILE, {**result.figures(), **scores})
@@ -154,159 +139,20 @@ def _render_drive(seed: int, root: Path) -> Path:
     return root / 'leftImg8bit' / 'demo'
 
 
-@contextlib.contextmanager
-def _node_process(options: Mapping[str, Any], log: Path) -> Iterator[subprocess.Popen]:
-    """Start the node; let it end by SIGINT, as Ctrl+C would."""
-    command = [sys.executable, '-m', 'mtl_perception.ros.node', '--ros-args']
-    command += ['--remap', f'__ns:={NAMESPACE}', '--remap', f'~/image:={CAMERA_TOPIC}']
-    command += ['--remap', f'~/camera_info:={CAMERA_INFO_TOPIC}']
-    for name, value in options.items():
-        command += ['--param', f'{name}:={value}']
-    for topic in TOPICS:
-        # The recorder must miss nothing, however late it is.
-        command += ['--param', f'qos_overrides.{topic}.publisher.depth:={QUEUE_DEPTH}']
-    with log.open('w') as file, subprocess.Popen(command, stdout=file, stderr=file) as process:  # noqa: S603
-        try:
-            yield process
-        finally:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(END_TIMEOUT)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                print(
-                    f'the node did not end within {END_TIMEOUT:.0f} s; see {log}', file=sys.stderr
-                )
-
-
-@contextlib.contextmanager
-def _recorder() -> Iterator[Recorder]:
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        yield Recorder(TOPICS, NODE)
-    finally:
-        rclpy.try_shutdown()
-
-
-class _Camera:
-    """The camera's process, and what it says of the images it sent."""
-
-    def __init__(self, process: multiprocessing.process.BaseProcess, pipe: Connection) -> None:
-        self._process = process
-        self._pipe = pipe
-
-    def is_alive(self) -> bool:
-        return self._process.is_alive()
-
-    def stop(self) -> list[Sent]:
-        """Let the camera end; return what it sent."""
-        self._pipe.send('stop')
-        if not self._pipe.poll(END_TIMEOUT):
-            msg = f'the camera did not end within {END_TIMEOUT:.0f} s'
-            raise ValueError(msg)
-        return self._pipe.recv()
-
-
-@contextlib.contextmanager
-def _camera_process(source: str, rate: float) -> Iterator[_Camera]:
-    context = multiprocessing.get_context('spawn')
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_publish, args=(source, rate, theirs), daemon=True)
-    process.start()
-    try:
-        yield _Camera(process, ours)
-    except BaseException:
-        process.kill()
-        raise
-    process.join(END_TIMEOUT)
-
-
-def _publish(source: str, rate: float, pipe: Connection) -> None:
-    """Publish ``source`` again and again until the pipe says stop; then send what was published."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the parent's
-    sent: list[Sent] = []
-
-    def on_published(image: SourceImage, header: Header) -> None:
-        sent.append(Sent(image.name, _nanoseconds(header)))
-        if pipe.poll():
-            camera.stop()
-
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-    camera = CameraNode(
-        open_source(source),
-        rate=rate,
-        frame_id=FRAME_ID,
-        topic=CAMERA_TOPIC,
-        loop=True,
-        wait_for_subscriber=True,
-        on_published=on_published,
-        node_name='demo_camera',
-    )
-    camera.run()
-    pipe.send(sent)
-    rclpy.try_shutdown()
-
-
-def _wait_until_active(recorder: Recorder, node: subprocess.Popen) -> None:
-    def is_ready() -> bool:
-        values = recorder.diagnostics
-        return values.get('state') == 'active' and int(values['subscribers']) >= len(TOPICS)
-
-    _spin_until(recorder, node, is_ready, START_TIMEOUT, 'the node was not active')
-
-
-def _record(recorder: Recorder, node: subprocess.Popen, camera: _Camera, frames: int) -> None:
+def _record(node: RecordedNode, camera: CameraProcess, frames: int) -> None:
+    complete = node.recorder.complete
     with tqdm(desc='published frames', total=frames, unit='frame', leave=False) as bar:
         while bar.n < frames:
             before = bar.n
 
             def has_more(n: int = before) -> bool:
-                return len(recorder.complete()) > n or not camera.is_alive()
+                return len(complete()) > n or not camera.is_alive()
 
-            _spin_until(recorder, node, has_more, FRAME_TIMEOUT, 'the node published nothing')
+            node.spin_until(has_more, FRAME_TIMEOUT, 'the node published nothing')
             if not camera.is_alive():
                 msg = 'the camera ended; its source may have no image that can be read'
                 raise ValueError(msg)
-            bar.update(min(frames, len(recorder.complete())) - before)
-
-
-def _drain(recorder: Recorder, node: subprocess.Popen) -> None:
-    """Wait until the node has said, after its last image, what became of all of them."""
-    seen = recorder.diagnostics_count
-
-    def is_idle() -> bool:
-        # The next status may have been made before the last image was done.
-        if recorder.diagnostics_count < seen + 2:
-            return False
-        values = recorder.diagnostics
-        if int(values['bad messages']) or int(values['failed']):
-            msg = f'the node could not use an image: {values["last problem"]}'
-            raise ValueError(msg)
-        done = int(values['published']) + int(values['overtaken'])
-        return done == int(values['received']) and len(recorder.complete()) == int(
-            values['published']
-        )
-
-    _spin_until(recorder, node, is_idle, END_TIMEOUT, 'the node did not finish its images')
-
-
-def _spin_until(
-    recorder: Recorder,
-    node: subprocess.Popen,
-    is_done: Callable[[], bool],
-    timeout: float,
-    problem: str,
-) -> None:
-    deadline = time.monotonic() + timeout
-    while not is_done():
-        rclpy.spin_once(recorder, timeout_sec=POLL)
-        if node.poll() is not None:
-            msg = f'the node ended with status {node.returncode}; see node.log'
-            raise ValueError(msg)
-        if time.monotonic() > deadline:
-            why = recorder.diagnostics_message or 'it says nothing on /diagnostics; see node.log'
-            msg = f'{problem} within {timeout:.0f} s: {why}'
-            raise ValueError(msg)
+            bar.update(min(frames, len(complete())) - before)
 
 
 class _Result:
@@ -443,7 +289,3 @@ def _overview_row(frame: Frame, prediction: Prediction, with_truth: bool) -> lis
 
 def _has_truth(frame: Frame) -> bool:
     return any(truth is not None for truth in (frame.labels, frame.instances, frame.depth))
-
-
-def _nanoseconds(header: Header) -> int:
-    return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec

@@ -7,20 +7,19 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from mtl_perception.memory import resident_memory
+
 WINDOW = 10.0
-"""Seconds that rates, medians and losses are taken over."""
+"""Seconds that rates, means and losses are taken over."""
 
 SILENCE = 3.0
 """Seconds without an image after which the node says so."""
 
 LOSS = 0.1
 """Share of images missing from which the node warns."""
-
-MEBIBYTE = 2**20
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,8 @@ class Snapshot:
 
     Attributes:
         received: images.
-        overtaken: images that a newer one replaced before their turn came.
+        overtaken: images that a newer one, or deactivation, replaced before their turn came.
+        unwanted: images that nobody subscribed to an output for.
         bad: messages that could not be used.
         failed: images that the network or a later stage failed on.
         published: images whose results were published.
@@ -41,12 +41,13 @@ class Snapshot:
         failed_share: of the window's images, those that something failed on.
         silence: seconds since the last image, or since activation.
         problem: the latest error's text.
-        milliseconds: median of each stage.
+        milliseconds: mean of each stage; together they are the mean time of a frame in this node.
         age: median seconds from stamp to publication; ``None`` before the first.
     """
 
     received: int = 0
     overtaken: int = 0
+    unwanted: int = 0
     bad: int = 0
     failed: int = 0
     published: int = 0
@@ -113,6 +114,11 @@ class Statistics:
         with self._lock:
             self._count('overtaken')
 
+    def unwanted(self) -> None:
+        """Count an image that nobody subscribed to an output for."""
+        with self._lock:
+            self._count('unwanted')
+
     def bad(self, problem: str) -> None:
         """Count a message that cannot be used."""
         with self._lock:
@@ -145,6 +151,7 @@ class Statistics:
             return Snapshot(
                 received=self._totals['received'],
                 overtaken=self._totals['overtaken'],
+                unwanted=self._totals['unwanted'],
                 bad=self._totals['bad'],
                 failed=self._totals['failed'],
                 published=self._totals['published'],
@@ -156,7 +163,7 @@ class Statistics:
                 failed_share=recent.get('failed', 0) / max(1, received),
                 silence=now - self._last_image,
                 problem=self._problem,
-                milliseconds=_medians([milliseconds for _, milliseconds, _ in self._results]),
+                milliseconds=_means([milliseconds for _, milliseconds, _ in self._results]),
                 age=statistics.median(age for *_, age in self._results) if self._results else None,
             )
 
@@ -192,7 +199,10 @@ def diagnostic_status(
 ) -> DiagnosticStatus:
     """Return the complete status message."""
     level, message = diagnose(situation, snapshot)
+    memory = resident_memory()
     stages = {f'{stage} (ms)': f'{ms:.1f}' for stage, ms in snapshot.milliseconds.items()}
+    if stages:
+        stages['frame (ms)'] = f'{sum(snapshot.milliseconds.values()):.1f}'
     values = {
         'state': situation.phase,
         **situation.facts,
@@ -204,12 +214,13 @@ def diagnostic_status(
         'received': str(snapshot.received),
         'published': str(snapshot.published),
         'overtaken': str(snapshot.overtaken),
+        'without subscriber': str(snapshot.unwanted),
         'bad messages': str(snapshot.bad),
         'failed': str(snapshot.failed),
         f'missing stamps in {WINDOW:.0f} s': str(snapshot.missing),
         **stages,
         'age (ms)': '' if snapshot.age is None else f'{snapshot.age * 1e3:.0f}',
-        'memory (MiB)': _resident_memory(),
+        'memory (MiB)': '' if memory is None else f'{memory:.0f}',
         'last problem': snapshot.problem,
     }
     return DiagnosticStatus(
@@ -297,19 +308,9 @@ def _missing(stamps: list[float]) -> int:
     return sum(max(0, round(gap / spacing) - 1) for gap in gaps)
 
 
-def _medians(entries: list[Mapping[str, float]]) -> dict[str, float]:
-    by_stage: dict[str, list[float]] = defaultdict(list)
+def _means(entries: list[Mapping[str, float]]) -> dict[str, float]:
+    """Return means, as medians of parts do not add up to that of the whole."""
+    sums: Counter[str] = Counter()
     for entry in entries:
-        for stage, value in entry.items():
-            by_stage[stage].append(value)
-    return {stage: statistics.median(values) for stage, values in by_stage.items()}
-
-
-def _resident_memory() -> str:
-    """Return this process's resident memory in MiB, or nothing where there is no ``/proc``."""
-    try:
-        status = Path('/proc/self/status').read_text()
-    except OSError:
-        return ''
-    lines = dict(line.split(':', 1) for line in status.splitlines())
-    return f'{int(lines["VmRSS"].split()[0]) * 1024 / MEBIBYTE:.0f}'
+        sums.update(entry)
+    return {stage: total / len(entries) for stage, total in sums.items()}

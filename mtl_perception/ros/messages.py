@@ -1,31 +1,49 @@
 """ROS messages from and to arrays: pure functions, the only place that knows how pixels are packed.
 
+ROS's own classes are imported where a message is made. What reads one takes any class with the same
+attributes, so that a bag can be read where no ROS is installed.
+
 Pixel centres have integer coordinates, as in OpenCV and image_geometry: the image reaches from −0.5
 to ``width`` − 0.5, so scaling a principal point by s gives ``(c + 0.5) · s − 0.5``.
 """
 
 import array
 import copy
+import math
+import struct
 import sys
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
-from sensor_msgs.msg import (
-    CameraInfo,
-    CompressedImage,
-    Image,
-    PointCloud2,
-    PointField,
-    RegionOfInterest,
-)
-from std_msgs.msg import Header
 
-from mtl_perception.data.frame import Camera
+from mtl_perception.data.frame import Camera, resize_nearest
+
+if TYPE_CHECKING:
+    from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+    from std_msgs.msg import Header
 
 
 class MessageError(ValueError):
     """A message that cannot be used; the text says what it holds and what was expected."""
+
+
+class Memory:
+    """Keeps a message, so that the bytes of the next one need not be allocated.
+
+    Large blocks are expensive to come by: a new page costs more than the pixels that fill it. Who
+    makes a message with this overwrites the one that was made with it before.
+    """
+
+    def __init__(self) -> None:
+        self._message: Any = None
+
+    def message(self, message_type: type, size: int) -> Any:
+        """Return a message with so many bytes of data; what it holds has to be overwritten."""
+        if self._message is None or len(self._message.data) != size:
+            # Not a message of bytes that are kept here: it would copy them.
+            self._message = message_type(data=array.array('B', bytes(size)))
+        return self._message
 
 
 class Encoding(NamedTuple):
@@ -75,23 +93,21 @@ CLOUD_DTYPE = np.dtype(
 )
 """A point of ``point_cloud``; ``rgb`` is 0x00RRGGBB in the bits of a float, as PCL has it."""
 
-CLOUD_FIELDS = tuple(
-    PointField(name=name, offset=offset, datatype=datatype, count=1)
-    for name, offset, datatype in (
-        ('x', 0, PointField.FLOAT32),
-        ('y', 4, PointField.FLOAT32),
-        ('z', 8, PointField.FLOAT32),
-        ('rgb', 12, PointField.FLOAT32),
-        ('instance', 16, PointField.UINT16),
-        ('label', 18, PointField.UINT8),
-    )
+CLOUD_FIELDS = (
+    ('x', 0, 'FLOAT32'),
+    ('y', 4, 'FLOAT32'),
+    ('z', 8, 'FLOAT32'),
+    ('rgb', 12, 'FLOAT32'),
+    ('instance', 16, 'UINT16'),
+    ('label', 18, 'UINT8'),
 )
+"""Name, offset and type of each field, the type as ``sensor_msgs/PointField`` calls it."""
 
 MAP_ENCODINGS = {'uint8': 'mono8', 'uint16': 'mono16', 'float32': '32FC1'}
 MAP_DTYPES = {encoding: np.dtype(name).type for name, encoding in MAP_ENCODINGS.items()}
 
 
-def image_to_rgb(msg: Image) -> np.ndarray:
+def image_to_rgb(msg: 'Image') -> np.ndarray:
     """Return the image as ``(height, width, 3)`` uint8 RGB; it may share the message's memory.
 
     Rows may be padded; 16-bit values are scaled by 255 / 65535, as cv_bridge does.
@@ -114,7 +130,7 @@ def image_to_rgb(msg: Image) -> np.ndarray:
     return rgb
 
 
-def compressed_to_rgb(msg: CompressedImage) -> np.ndarray:
+def compressed_to_rgb(msg: 'CompressedImage') -> np.ndarray:
     """Return the decoded picture as ``(height, width, 3)`` uint8 RGB.
 
     Raises:
@@ -133,27 +149,68 @@ def compressed_to_rgb(msg: CompressedImage) -> np.ndarray:
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
-def rgb_to_image(rgb: np.ndarray, header: Header) -> Image:
-    """Return an rgb8 message of ``(H, W, 3)`` uint8 RGB."""
-    return _image(rgb, 'rgb8', header)
+def rgb_to_image(
+    rgb: np.ndarray,
+    header: 'Header',
+    size: tuple[int, int] | None = None,
+    memory: Memory | None = None,
+) -> 'Image':
+    """Return an rgb8 message of ``(H, W, 3)`` uint8 RGB.
+
+    Args:
+        rgb: the image.
+        header: of the message.
+        size: (height, width) to resize to by nearest neighbour.
+        memory: for the message's bytes; without it they are new.
+    """
+    return _image(rgb, 'rgb8', header, size, memory)
 
 
-def rgb_to_compressed(rgb: np.ndarray, header: Header, quality: int = 95) -> CompressedImage:
-    """Return a JPEG message of ``(H, W, 3)`` uint8 RGB, labelled as image_transport labels it.
+def rgb_to_compressed(rgb: np.ndarray, header: 'Header', quality: int = 95) -> 'CompressedImage':
+    """Return a JPEG message of ``(H, W, 3)`` uint8 RGB.
+
+    Raises:
+        MessageError: OpenCV could not encode it.
+    """
+    from sensor_msgs.msg import CompressedImage
+
+    data = compressed(rgb, 'jpeg', quality)
+    return CompressedImage(header=header, format=compressed_format('jpeg'), data=_buffer(data))
+
+
+def compressed(rgb: np.ndarray, codec: str, quality: int = 95) -> np.ndarray:
+    """Return the bytes of ``(H, W, 3)`` uint8 RGB as ``jpeg`` of that quality or as ``png``.
 
     Raises:
         MessageError: OpenCV could not encode it.
     """
     bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-    encoded, jpeg = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if codec == 'jpeg' else []
+    encoded, data = cv2.imencode(f'.{codec}', bgr, options)
     if not encoded:
-        text = f'OpenCV could not encode an image of shape {rgb.shape} as JPEG'
+        text = f'OpenCV could not encode an image of shape {rgb.shape} as {codec}'
         raise MessageError(text)
-    return CompressedImage(header=header, format='rgb8; jpeg compressed bgr8', data=_buffer(jpeg))
+    return data
 
 
-def map_to_image(values: np.ndarray, header: Header) -> Image:
+def compressed_format(codec: str) -> str:
+    """Return the ``format`` of a CompressedImage, in image_transport's words."""
+    return f'rgb8; {codec} compressed bgr8'
+
+
+def map_to_image(
+    values: np.ndarray,
+    header: 'Header',
+    size: tuple[int, int] | None = None,
+    memory: Memory | None = None,
+) -> 'Image':
     """Return an ``(H, W)`` map as a message: uint8 is mono8, uint16 mono16, float32 32FC1.
+
+    Args:
+        values: the map.
+        header: of the message.
+        size: (height, width) to resize to by nearest neighbour.
+        memory: for the message's bytes; without it they are new.
 
     Raises:
         MessageError: no such map.
@@ -162,10 +219,10 @@ def map_to_image(values: np.ndarray, header: Header) -> Image:
     if encoding is None or values.ndim != 2:
         text = f'a {values.dtype.name} map of shape {values.shape} has no image encoding'
         raise MessageError(text)
-    return _image(values, encoding, header)
+    return _image(values, encoding, header, size, memory)
 
 
-def image_to_map(msg: Image) -> np.ndarray:
+def image_to_map(msg: 'Image') -> np.ndarray:
     """Return the ``(H, W)`` map that ``map_to_image`` made a message of.
 
     Raises:
@@ -178,22 +235,40 @@ def image_to_map(msg: Image) -> np.ndarray:
     return _pixels(msg, Encoding(dtype, 1, None))
 
 
-def camera_info(camera: Camera, width: int, height: int, header: Header) -> CameraInfo:
+def image_fields(values: np.ndarray, encoding: str) -> dict[str, Any]:
+    """Return what an Image says of the layout of its data."""
+    height, width = values.shape[:2]
+    return {
+        'height': height,
+        'width': width,
+        'encoding': encoding,
+        'is_bigendian': sys.byteorder == 'big',
+        'step': values.nbytes // height,
+    }
+
+
+def camera_info(camera: Camera, width: int, height: int, header: 'Header') -> 'CameraInfo':
     """Return the CameraInfo of a rectified image of that size: no distortion, P equal to K."""
+    from sensor_msgs.msg import CameraInfo
+
+    return CameraInfo(header=header, width=width, height=height, **calibration_fields(camera))
+
+
+def calibration_fields(camera: Camera) -> dict[str, Any]:
+    """Return what a CameraInfo says of a rectified image beyond its size."""
     k = [camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0]
-    return CameraInfo(
-        header=header,
-        width=width,
-        height=height,
-        distortion_model='plumb_bob',
-        d=[0.0] * 5,
-        k=k,
-        r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
-        p=[*k[:3], 0.0, *k[3:6], 0.0, *k[6:], 0.0],
-    )
+    return {
+        'distortion_model': 'plumb_bob',
+        'd': [0.0] * 5,
+        'k': k,
+        'r': [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+        'p': [*k[:3], 0.0, *k[3:6], 0.0, *k[6:], 0.0],
+    }
 
 
-def camera_info_scaled(info: CameraInfo, width: int, height: int, header: Header) -> CameraInfo:
+def camera_info_scaled(
+    info: 'CameraInfo', width: int, height: int, header: 'Header'
+) -> 'CameraInfo':
     """Return ``info`` for an image of ``width`` × ``height`` that shows the same region.
 
     K and P are those of the full sensor; what was published is the region of interest (all of it
@@ -214,14 +289,14 @@ def camera_info_scaled(info: CameraInfo, width: int, height: int, header: Header
     result.header = header
     result.width, result.height = width, height
     result.binning_x = result.binning_y = 0
-    result.roi = RegionOfInterest()
+    result.roi = type(info.roi)(x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
     # A matrix of zeros says that there is no calibration, and stays one.
     result.k = (to_image @ np.reshape(info.k, (3, 3))).ravel()
     result.p = (to_image @ np.reshape(info.p, (3, 4))).ravel()
     return result
 
 
-def intrinsics(info: CameraInfo, width: int, height: int) -> Camera:
+def intrinsics(info: 'CameraInfo', width: int, height: int) -> Camera:
     """Return the pinhole camera of a rectified image of that size: from P, from K where P is zero.
 
     Raises:
@@ -244,8 +319,9 @@ def point_cloud(
     instances: np.ndarray,
     rgb: np.ndarray,
     camera: Camera,
-    header: Header,
-) -> PointCloud2:
+    header: 'Header',
+    memory: Memory | None = None,
+) -> 'PointCloud2':
     """Return an organized cloud in the optical frame (x right, y down, z forward; metres).
 
     Args:
@@ -255,10 +331,14 @@ def point_cloud(
         rgb: ``(h, w, 3)`` uint8.
         camera: intrinsics of an image of that size.
         header: of the image.
+        memory: for the message's bytes; without it they are new.
     """
+    from sensor_msgs.msg import PointCloud2, PointField
+
     height, width = depth.shape
+    msg = (memory or Memory()).message(PointCloud2, depth.size * CLOUD_DTYPE.itemsize)
+    points = np.frombuffer(msg.data, CLOUD_DTYPE).reshape(depth.shape)
     z = np.where(np.isfinite(depth), depth, np.nan)
-    points = np.zeros((height, width), CLOUD_DTYPE)
     points['x'] = z * ((np.arange(width, dtype=np.float32) - camera.cx) / camera.fx)
     points['y'] = z * ((np.arange(height, dtype=np.float32) - camera.cy) / camera.fy)[:, None]
     points['z'] = z
@@ -266,20 +346,40 @@ def point_cloud(
     points['rgb'] = red << 16 | green << 8 | blue
     points['instance'] = instances
     points['label'] = labels
-    return PointCloud2(
+    return _filled(
+        msg,
         header=header,
         height=height,
         width=width,
-        fields=list(CLOUD_FIELDS),
+        fields=[
+            PointField(name=name, offset=offset, datatype=getattr(PointField, kind), count=1)
+            for name, offset, kind in CLOUD_FIELDS
+        ],
         is_bigendian=sys.byteorder == 'big',
         point_step=CLOUD_DTYPE.itemsize,
         row_step=CLOUD_DTYPE.itemsize * width,
-        data=_buffer(points),
         is_dense=False,
     )
 
 
-def _pixels(msg: Image, encoding: Encoding) -> np.ndarray:
+def header_stamp(data: bytes) -> int:
+    """Return the stamp, in nanoseconds, of a serialized message that begins with a header.
+
+    CDR has four bytes of its own, the second of which says whether numbers are little endian; the
+    stamp's seconds and nanoseconds follow.
+
+    Raises:
+        MessageError: it is shorter than a stamp.
+    """
+    if len(data) < 12:
+        text = f'{len(data)} bytes are too few for a header'
+        raise MessageError(text)
+    order = '<' if data[1] & 1 else '>'
+    seconds, nanoseconds = struct.unpack_from(f'{order}iI', data, 4)
+    return seconds * 1_000_000_000 + nanoseconds
+
+
+def _pixels(msg: 'Image', encoding: Encoding) -> np.ndarray:
     row = msg.width * encoding.channels * np.dtype(encoding.dtype).itemsize
     data = np.frombuffer(msg.data, np.uint8)
     if row == 0 or msg.height == 0:
@@ -299,17 +399,27 @@ def _pixels(msg: Image, encoding: Encoding) -> np.ndarray:
     return values.reshape(msg.height, msg.width, encoding.channels)
 
 
-def _image(values: np.ndarray, encoding: str, header: Header) -> Image:
-    height, width = values.shape[:2]
-    return Image(
-        header=header,
-        height=height,
-        width=width,
-        encoding=encoding,
-        is_bigendian=sys.byteorder == 'big',
-        step=values.nbytes // height,
-        data=_buffer(values),
-    )
+def _image(
+    values: np.ndarray,
+    encoding: str,
+    header: 'Header',
+    size: tuple[int, int] | None,
+    memory: Memory | None,
+) -> 'Image':
+    from sensor_msgs.msg import Image
+
+    height, width = size or values.shape[:2]
+    shape = (height, width, *values.shape[2:])
+    msg = (memory or Memory()).message(Image, math.prod(shape) * values.itemsize)
+    pixels = np.frombuffer(msg.data, values.dtype).reshape(shape)
+    resize_nearest(values, height, width, out=pixels)
+    return _filled(msg, header=header, **image_fields(pixels, encoding))
+
+
+def _filled(msg: Any, **fields: Any) -> Any:
+    for name, value in fields.items():
+        setattr(msg, name, value)
+    return msg
 
 
 def _buffer(values: np.ndarray) -> array.array:
@@ -319,7 +429,7 @@ def _buffer(values: np.ndarray) -> array.array:
     return data
 
 
-def _region(info: CameraInfo) -> tuple[int, int, int, int]:
+def _region(info: 'CameraInfo') -> tuple[int, int, int, int]:
     roi = info.roi
     if roi.width and roi.height:
         return roi.x_offset, roi.y_offset, roi.width, roi.height

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
@@ -33,6 +34,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from mtl_perception.inference.predictor import Predictor
 from mtl_perception.labels import LABELS
+from mtl_perception.memory import release_freed_memory, reuse_freed_memory
 from mtl_perception.ros import parameters
 from mtl_perception.ros.diagnostics import Situation, Snapshot, diagnostic_status
 from mtl_perception.ros.outputs import OUTPUTS, Output
@@ -176,6 +178,7 @@ class PerceptionNode(LifecycleNode):
         )
         self.get_logger().info('warming up; the first time, code is compiled for this machine')
         self._pipeline.warm_up()
+        release_freed_memory()
         with self._entities:
             for output in OUTPUTS:
                 publishers[output] = self.create_lifecycle_publisher(
@@ -259,6 +262,7 @@ class PerceptionNode(LifecycleNode):
             for publisher in pipeline.publishers.values():
                 self.destroy_lifecycle_publisher(publisher)
         pipeline.close()
+        release_freed_memory()
 
     def _refuse(self, transition: str, err: Exception) -> None:
         self.get_logger().debug(''.join(traceback.format_exception(err)))
@@ -362,6 +366,9 @@ class PerceptionNode(LifecycleNode):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until it is told to stop; return 1 where its parameters are refused."""
     os.environ.update(transport_environment(os.environ))
+    reuse_freed_memory()
+    # The network has all cores; pictures that are cut up for them would only wait for it.
+    cv2.setNumThreads(1)
     rclpy.init(args=None if arguments is None else list(arguments))
     try:
         node = PerceptionNode()

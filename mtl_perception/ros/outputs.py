@@ -13,6 +13,7 @@ from std_msgs.msg import Header
 from mtl_perception import visualization
 from mtl_perception.inference.predictor import Prediction
 from mtl_perception.ros.messages import (
+    Memory,
     camera_info_scaled,
     intrinsics,
     map_to_image,
@@ -45,11 +46,6 @@ class Result:
         maps = self.image if self.at_input_size else self.prediction.labels
         return maps.shape[0], maps.shape[1]
 
-    @cached_property
-    def published(self) -> Prediction:
-        """The prediction at the size that is published."""
-        return self.prediction.resized(*self.size)
-
     def image_at(self, height: int, width: int) -> np.ndarray:
         """The image at another size."""
         if self.image.shape[:2] == (height, width):
@@ -59,52 +55,57 @@ class Result:
 
 @dataclass(frozen=True)
 class Output:
-    """One topic: name relative to the node, type, what it needs beside labels, how it is built."""
+    """One topic: name relative to the node, type, what it needs beside labels, how it is built.
+
+    ``build`` writes the message's bytes into the memory it is given.
+    """
 
     topic: str
     type: type
-    build: Callable[[Result], Any]
+    build: Callable[[Result, Memory], Any]
     instances: bool = False
     depth: bool = False
 
 
-def _semantic_image(result: Result) -> Image:
-    return map_to_image(result.published.labels, result.header)
+def _semantic_image(result: Result, memory: Memory) -> Image:
+    return map_to_image(result.prediction.labels, result.header, result.size, memory)
 
 
-def _semantic_color(result: Result) -> Image:
-    return rgb_to_image(visualization.color_labels(result.published.labels), result.header)
+def _semantic_color(result: Result, memory: Memory) -> Image:
+    colors = visualization.color_labels(result.prediction.labels)
+    return rgb_to_image(colors, result.header, result.size, memory)
 
 
-def _semantic_confidence(result: Result) -> Image:
-    return map_to_image(result.published.confidence, result.header)
+def _semantic_confidence(result: Result, memory: Memory) -> Image:
+    return map_to_image(result.prediction.confidence, result.header, result.size, memory)
 
 
-def _instance_image(result: Result) -> Image:
-    return map_to_image(_computed(result.published.instances), result.header)
+def _instance_image(result: Result, memory: Memory) -> Image:
+    instances = _computed(result.prediction.instances)
+    return map_to_image(instances, result.header, result.size, memory)
 
 
-def _instance_color(result: Result) -> Image:
-    return rgb_to_image(
-        visualization.color_instances(_computed(result.published.instances)), result.header
-    )
+def _instance_color(result: Result, memory: Memory) -> Image:
+    colors = visualization.color_instances(_computed(result.prediction.instances))
+    return rgb_to_image(colors, result.header, result.size, memory)
 
 
-def _depth_image(result: Result) -> Image:
-    return map_to_image(_computed(result.published.depth), result.header)
+def _depth_image(result: Result, memory: Memory) -> Image:
+    return map_to_image(_computed(result.prediction.depth), result.header, result.size, memory)
 
 
-def _depth_camera_info(result: Result) -> CameraInfo:
+def _depth_camera_info(result: Result, _memory: Memory) -> CameraInfo:
     height, width = result.size
     return camera_info_scaled(result.info, width, height, result.header)
 
 
-def _overlay(result: Result) -> Image:
+def _overlay(result: Result, memory: Memory) -> Image:
     image = result.image_at(*result.size)
-    return rgb_to_image(visualization.draw_overlay(image, result.prediction), result.header)
+    overlay = visualization.draw_overlay(image, result.prediction)
+    return rgb_to_image(overlay, result.header, memory=memory)
 
 
-def _points(result: Result) -> PointCloud2:
+def _points(result: Result, memory: Memory) -> PointCloud2:
     maps = result.prediction
     height, width = maps.labels.shape
     return point_cloud(
@@ -114,6 +115,7 @@ def _points(result: Result) -> PointCloud2:
         result.image_at(height, width),
         intrinsics(result.info, width, height),
         result.header,
+        memory,
     )
 
 

@@ -10,6 +10,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from mtl_perception.inference.runtimes import RUNTIMES
 from mtl_perception.labels import LABELS
 from mtl_perception.tasks.instance import GroupingParameters
 
@@ -43,7 +44,12 @@ SETTINGS = (
     Setting('autostart', True, 'configure and activate without waiting for a lifecycle manager'),
     Setting('checkpoint', '', '.safetensors checkpoint; empty: the embedded one'),
     Setting('device', 'auto', 'auto, cpu, cuda or cuda:N'),
-    Setting('runtime', 'auto', 'what runs the network: auto, or the name of a runtime'),
+    Setting(
+        'runtime',
+        'auto',
+        'what runs the network; auto: the fastest on the device',
+        choices=('auto', *RUNTIMES),
+    ),
     Setting(
         'image_transport',
         'raw',

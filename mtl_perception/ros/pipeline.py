@@ -1,8 +1,11 @@
-"""From an image message to everything that is subscribed to, in a thread of its own."""
+"""From an image message to everything that is subscribed to, in two threads of its own."""
 
 import time
 import traceback
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,10 +16,11 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from mtl_perception.data.frame import Camera
-from mtl_perception.inference.predictor import Predictor
+from mtl_perception.inference.predictor import NetworkMaps, Predictor
 from mtl_perception.ros.calibration import Calibration
 from mtl_perception.ros.diagnostics import Statistics
 from mtl_perception.ros.messages import (
+    Memory,
     MessageError,
     camera_info,
     compressed_to_rgb,
@@ -25,7 +29,7 @@ from mtl_perception.ros.messages import (
 )
 from mtl_perception.ros.outputs import OUTPUTS, Output, Result
 from mtl_perception.ros.parameters import Values
-from mtl_perception.ros.worker import NewestItemWorker
+from mtl_perception.ros.worker import Stage
 
 DECODERS: dict[type, Callable[[Any], np.ndarray]] = {
     Image: image_to_rgb,
@@ -39,16 +43,57 @@ THROTTLE = 5.0
 """Seconds between two log lines about images that were left out."""
 
 
+@dataclass(frozen=True)
+class Arrival:
+    """An image, and when it arrived by ``time.perf_counter``."""
+
+    msg: Image | CompressedImage
+    time: float
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """An image that the network is done with.
+
+    Attributes:
+        msg: the image.
+        wanted: what to publish of it.
+        values: of the parameters when it was taken.
+        image: ``(H, W, 3)`` uint8 RGB.
+        info: CameraInfo of the image.
+        maps: what the network says of it.
+        waited: seconds until it was taken.
+        decoding: seconds until ``image`` was there.
+        time: when ``maps`` were there.
+    """
+
+    msg: Image | CompressedImage
+    wanted: Collection[Output]
+    values: Values
+    image: np.ndarray
+    info: CameraInfo
+    maps: NetworkMaps
+    waited: float
+    decoding: float
+    time: float
+
+
 class Pipeline:
     """Works on the newest image; what nobody subscribes to is not computed.
+
+    One thread decodes images and runs the network, another groups, builds and publishes, so that
+    neighbouring frames overlap and leave in the order of their stamps. One image waits at most, and
+    a newer one overtakes it; the first thread takes no image while the second has not taken the
+    one before.
 
     A bad image or a failing network is counted and logged, and the next image is taken.
 
     Attributes:
-        statistics: since ``start``.
+        statistics: since ``start``; every image received is published, overtaken, not wanted, bad,
+            failed or in work, and by ``stop`` none is in work.
 
     Args:
-        predictor: used by the worker alone from now on, except for what ``apply`` replaces.
+        predictor: used by the two threads alone from now on, except for what ``apply`` replaces.
         publishers: of each output.
         values: of the parameters.
         context: whose shutdown ends everything.
@@ -73,8 +118,9 @@ class Pipeline:
         self._context = context
         self._clock = clock
         self._logger = logger
+        self._memory = {output: Memory() for output in OUTPUTS}
         self._calibration = Calibration(logger)
-        self._worker: NewestItemWorker[Image | CompressedImage] | None = None
+        self._stages: tuple[Stage[Arrival], Stage[Inferred]] | None = None
 
     def apply(self, values: Values) -> None:
         """Use other values of the live parameters from the next image on."""
@@ -92,19 +138,25 @@ class Pipeline:
         prediction = self.predictor.predict(image)
         result = Result(header, image, info, prediction, at_input_size=True)
         for output in OUTPUTS:
-            output.build(result)
+            output.build(result, Memory())
 
     def start(self) -> None:
         """Begin to work on images."""
         self.statistics = Statistics()
         self._calibration = Calibration(self._logger)
-        self._worker = NewestItemWorker(self._process, self.statistics.overtaken)
+        publication = Stage(self._publish, 'publication')
+        inference = Stage(partial(self._infer, publication.hand_over), 'inference')
+        self._stages = inference, publication
 
     def stop(self) -> None:
-        """Finish the image that is being worked on, and take no other."""
-        if self._worker is not None:
-            self._worker.stop()
-            self._worker = None
+        """Finish the images that are being worked on; one that waits counts as overtaken."""
+        if self._stages is None:
+            return
+        inference, publication = self._stages
+        if inference.stop() is not None:
+            self.statistics.overtaken()
+        publication.stop()
+        self._stages = None
 
     def close(self) -> None:
         """Stop, and let go of the network."""
@@ -113,23 +165,78 @@ class Pipeline:
 
     def on_image(self, msg: Image | CompressedImage) -> None:
         """Take an image; called for every one that arrives."""
+        if self._stages is None:
+            return
+        inference, _ = self._stages
         self.statistics.received(_seconds(msg))
-        if self._worker is not None:
-            self._worker.put(msg)
+        if inference.offer(Arrival(msg, time.perf_counter())) is not None:
+            self.statistics.overtaken()
 
     def on_camera_info(self, info: CameraInfo) -> None:
         """Take a calibration."""
         self._calibration.update(info)
 
-    def _process(self, msg: Image | CompressedImage) -> None:
-        try:
+    def _infer(self, hand_over: Callable[[Inferred], None], arrival: Arrival) -> None:
+        """Decode an image and run the network."""
+        taken = time.perf_counter()
+        msg, values = arrival.msg, self._values
+        with self._counting_failures():
             wanted = [
                 output
                 for output, publisher in self.publishers.items()
                 if publisher.get_subscription_count()
             ]
-            if wanted:
-                self._publish(msg, wanted)
+            if not wanted:
+                self.statistics.unwanted()
+                return
+            image = DECODERS[type(msg)](msg)
+            height, width = image.shape[:2]
+            info = self._calibration.look_up(msg.header, width, height, values.focal_length)
+            decoded = time.perf_counter()
+            maps = self.predictor.infer(image)
+            inferred = Inferred(
+                msg,
+                wanted,
+                values,
+                image,
+                info,
+                maps,
+                waited=taken - arrival.time,
+                decoding=decoded - taken,
+                time=time.perf_counter(),
+            )
+            hand_over(inferred)
+
+    def _publish(self, inferred: Inferred) -> None:
+        """Group, decode depth, build what is wanted and publish it."""
+        taken = time.perf_counter()
+        msg, image, wanted = inferred.msg, inferred.image, inferred.wanted
+        height, width = image.shape[:2]
+        with self._counting_failures():
+            prediction = self.predictor.interpret(
+                inferred.maps,
+                intrinsics(inferred.info, width, height).fy / height,
+                instances=any(output.instances for output in wanted),
+                depth=any(output.depth for output in wanted),
+            )
+            interpreted = time.perf_counter()
+            at_input_size = inferred.values.output_size == 'input'
+            result = Result(msg.header, image, inferred.info, prediction, at_input_size)
+            for output in wanted:
+                message = output.build(result, self._memory[output])
+                self.publishers[output].publish(message)
+            stages = {
+                'waiting': (inferred.waited + taken - inferred.time) * 1e3,
+                'decode': inferred.decoding * 1e3,
+                **prediction.milliseconds,
+                'publish': (time.perf_counter() - interpreted) * 1e3,
+            }
+            self.statistics.published(stages, self._clock.now().nanoseconds / 1e9 - _seconds(msg))
+
+    @contextmanager
+    def _counting_failures(self) -> Iterator[None]:
+        try:
+            yield
         except MessageError as err:
             self.statistics.bad(str(err))
             self._logger.warning(f'image left out: {err}', throttle_duration_sec=THROTTLE)
@@ -139,35 +246,6 @@ class Pipeline:
             self.statistics.failed(f'{type(err).__name__}: {err}')
             text = f'image left out: {traceback.format_exc()}'
             self._logger.error(text, throttle_duration_sec=THROTTLE)
-
-    def _publish(self, msg: Image | CompressedImage, wanted: Collection[Output]) -> None:
-        start = time.perf_counter()
-        image = DECODERS[type(msg)](msg)
-        decoded = time.perf_counter()
-        result = self._predict(msg, image, wanted)
-        predicted = time.perf_counter()
-        for output in wanted:
-            self.publishers[output].publish(output.build(result))
-        stages = {
-            'decode': (decoded - start) * 1e3,
-            **result.prediction.milliseconds,
-            'publish': (time.perf_counter() - predicted) * 1e3,
-        }
-        self.statistics.published(stages, self._clock.now().nanoseconds / 1e9 - _seconds(msg))
-
-    def _predict(
-        self, msg: Image | CompressedImage, image: np.ndarray, wanted: Collection[Output]
-    ) -> Result:
-        values = self._values
-        height, width = image.shape[:2]
-        info = self._calibration.look_up(msg.header, width, height, values.focal_length)
-        prediction = self.predictor.predict(
-            image,
-            intrinsics(info, width, height).fy,
-            instances=any(output.instances for output in wanted),
-            depth=any(output.depth for output in wanted),
-        )
-        return Result(msg.header, image, info, prediction, values.output_size == 'input')
 
 
 def _seconds(msg: Image | CompressedImage) -> float:

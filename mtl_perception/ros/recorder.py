@@ -1,6 +1,5 @@
 """Collect what the node publishes, frame by frame, over DDS."""
 
-import struct
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -10,6 +9,8 @@ from functools import partial
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+
+from mtl_perception.ros.messages import header_stamp
 
 QUEUE_DEPTH = 20
 """Messages of a topic that wait while another is being stored."""
@@ -40,9 +41,12 @@ class Recorder(Node):
     Args:
         topics: names and message classes; every message must begin with a header.
         node_name: fully qualified, of the node whose diagnostics to keep.
+        keep_data: whether to keep the messages, not only when they came.
     """
 
-    def __init__(self, topics: Mapping[str, type], node_name: str) -> None:
+    def __init__(
+        self, topics: Mapping[str, type], node_name: str, *, keep_data: bool = True
+    ) -> None:
         super().__init__('recorder', namespace=node_name.rpartition('/')[0])
         self.frames: dict[int, RecordedFrame] = defaultdict(RecordedFrame)
         self.diagnostics: dict[str, str] = {}
@@ -50,6 +54,7 @@ class Recorder(Node):
         self.diagnostics_count = 0
         self._topics = dict(topics)
         self._node_name = node_name
+        self._keep_data = keep_data
         qos = QoSProfile(depth=QUEUE_DEPTH, reliability=ReliabilityPolicy.RELIABLE)
         for topic, message_type in topics.items():
             self.create_subscription(message_type, topic, self._keep(topic), qos, raw=True)
@@ -65,7 +70,7 @@ class Recorder(Node):
 
     def _on_message(self, topic: str, data: bytes) -> None:
         frame = self.frames[header_stamp(data)]
-        frame.messages[topic] = data
+        frame.messages[topic] = data if self._keep_data else b''
         frame.arrival = time.time_ns()
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
@@ -74,14 +79,3 @@ class Recorder(Node):
                 self.diagnostics = {entry.key: entry.value for entry in status.values}
                 self.diagnostics_message = status.message
                 self.diagnostics_count += 1
-
-
-def header_stamp(data: bytes) -> int:
-    """Return the stamp, in nanoseconds, of a serialized message that begins with a header.
-
-    CDR has four bytes of its own, the second of which says whether numbers are little endian; the
-    stamp's seconds and nanoseconds follow.
-    """
-    order = '<' if data[1] & 1 else '>'
-    seconds, nanoseconds = struct.unpack_from(f'{order}iI', data, 4)
-    return seconds * 1_000_000_000 + nanoseconds

@@ -24,3 +24,15 @@ def test_instances_are_measured_and_written_as_json(tiny_checkpoint, tmp_path, c
     text = capsys.readouterr().out
     assert figures['machine']['cpu'] in text
     assert 'identical' in text
+
+
+def test_the_network_is_measured_and_written_as_json(tiny_checkpoint, tmp_path, capsys):
+    path = tmp_path / 'figures.json'
+    options = ('--checkpoint', tiny_checkpoint, '--device', 'cpu', '--json', path)
+    small = ('--size', '64x64', '--repetitions', 1)
+    assert main(['benchmark', 'network', *map(str, (*options, *small))]) == 0
+    figures = json.loads(path.read_text())
+    assert figures['subject'] == 'network'
+    (row,) = figures['rows']
+    assert {'median', 'p99', 'spread', 'mib', 'floor', 'over_floor'} <= set(row)
+    assert row['name'] in capsys.readouterr().out

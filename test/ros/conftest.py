@@ -94,6 +94,17 @@ def checkpoint(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) 
     return path
 
 
+@pytest.fixture(scope='session')
+def street_bag(streets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a bag of the 8 training frames of ``streets``, at 10 Hz, with ground truth."""
+    from mtl_perception.data.cityscapes import find_frames
+    from mtl_perception.ros.dataset_bag import write_dataset_bag
+
+    path = tmp_path_factory.mktemp('bags') / 'streets'
+    write_dataset_bag((frame.read() for frame in find_frames(streets, 'train')), path)
+    return path
+
+
 @pytest.fixture
 def ros(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Ros]:
     domain = next(_domains)

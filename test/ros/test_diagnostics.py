@@ -29,7 +29,7 @@ def feed(statistics: Statistics, clock: Clock, stamps: list[float]) -> None:
         statistics.received(stamp)
 
 
-def test_rates_totals_and_medians_are_counted() -> None:
+def test_rates_totals_and_means_are_counted() -> None:
     clock = Clock()
     statistics = Statistics(clock)
     for i in range(21):
@@ -45,6 +45,16 @@ def test_rates_totals_and_medians_are_counted() -> None:
     assert snapshot.milliseconds == {'network': 10.0}
     assert snapshot.age == 0.05
     assert not snapshot.keeping_up
+
+
+def test_stages_that_few_frames_have_still_add_up_to_the_mean_frame() -> None:
+    statistics = Statistics(Clock())
+    statistics.published({'network': 30.0, 'publish': 2.0}, age=0.05)
+    statistics.published({'network': 40.0, 'instance': 10.0, 'publish': 4.0}, age=0.05)
+    snapshot = statistics.snapshot()
+    assert snapshot.milliseconds == {'network': 35.0, 'instance': 5.0, 'publish': 3.0}
+    status = diagnostic_status('node', 'robot', ACTIVE, snapshot)
+    assert {value.key: value.value for value in status.values}['frame (ms)'] == '43.0'
 
 
 def test_the_past_is_forgotten_but_stays_in_the_totals() -> None:

@@ -9,10 +9,11 @@ pytest.importorskip('sensor_msgs', reason='sensor_msgs is not installed')
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import Header
 
-from mtl_perception.data.frame import Camera
+from mtl_perception.data.frame import Camera, resize_nearest
 from mtl_perception.ros.messages import (
     CLOUD_DTYPE,
     ENCODINGS,
+    Memory,
     MessageError,
     camera_info,
     camera_info_scaled,
@@ -24,6 +25,7 @@ from mtl_perception.ros.messages import (
     rgb_to_compressed,
     rgb_to_image,
 )
+from mtl_perception.visualization import color_instances, color_labels
 
 HEADER = Header(frame_id='optical')
 COLOR = (200, 100, 50)
@@ -167,6 +169,35 @@ def test_a_map_keeps_its_values(dtype: str, encoding: str) -> None:
     msg = map_to_image(values, HEADER)
     assert (msg.encoding, msg.height, msg.width) == (encoding, 6, 4)
     np.testing.assert_array_equal(np.frombuffer(msg.data, dtype).reshape(6, 4), values)
+
+
+@pytest.mark.parametrize('dtype', ['uint8', 'uint16', 'float32'])
+def test_a_map_is_stretched_to_the_size_asked_for(dtype: str) -> None:
+    values = np.random.default_rng(0).integers(0, 200, (5, 7)).astype(dtype)
+    msg = map_to_image(values, HEADER, (12, 23))
+    assert (msg.height, msg.width, msg.step) == (12, 23, 23 * values.itemsize)
+    expected = resize_nearest(values, 12, 23)
+    np.testing.assert_array_equal(np.frombuffer(msg.data, dtype).reshape(12, 23), expected)
+
+
+def test_colours_stretched_are_the_colours_of_the_stretched_map() -> None:
+    labels = np.random.default_rng(0).integers(0, 34, (5, 7), np.uint8)
+    instances = labels.astype(np.uint16) * 1000
+    for values, color in ((labels, color_labels), (instances, color_instances)):
+        msg = rgb_to_image(color(values), HEADER, (12, 23))
+        np.testing.assert_array_equal(image_to_rgb(msg), color(resize_nearest(values, 12, 23)))
+
+
+def test_memory_is_used_again_for_a_message_of_the_same_size() -> None:
+    memory = Memory()
+    first = map_to_image(np.zeros((4, 6), np.uint8), HEADER, memory=memory)
+    second = map_to_image(np.ones((4, 6), np.uint8), HEADER, memory=memory)
+    assert second.data is first.data
+    assert set(first.data) == {1}
+    larger = map_to_image(np.zeros((4, 6), np.uint8), HEADER, (8, 12), memory)
+    assert (len(larger.data), larger.step, len(first.data)) == (96, 12, 24)
+    same_size = map_to_image(np.zeros((2, 24), np.uint16), HEADER, memory=memory)
+    assert (same_size.height, same_size.width, same_size.encoding) == (2, 24, 'mono16')
 
 
 def test_a_map_of_another_type_is_refused() -> None:

@@ -275,8 +275,9 @@ def test_a_bad_image_is_counted_and_the_next_one_served(
     assert results[0].header.stamp.sec == 7
 
 
+@pytest.mark.parametrize('stage', ['infer', 'interpret'])
 def test_a_failing_network_is_counted_and_the_next_image_served(
-    ros, perception: PerceptionNode, monkeypatch: pytest.MonkeyPatch
+    ros, perception: PerceptionNode, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     from mtl_perception.inference.predictor import Predictor
 
@@ -286,7 +287,7 @@ def test_a_failing_network_is_counted_and_the_next_image_served(
     publisher = ros.node.create_publisher(Image, '/mtl_perception/image', 1)
     ros.spin_until(lambda: publisher.get_subscription_count() and count(perception))
     with monkeypatch.context() as patch:
-        patch.setattr(Predictor, 'predict', lambda *_, **__: 1 / 0)
+        patch.setattr(Predictor, stage, lambda *_, **__: 1 / 0)
         publisher.publish(image())
         found = status(ros, collected, 'ZeroDivisionError')
     assert values(found)['failed'] == '1'
@@ -311,24 +312,30 @@ def test_only_what_is_subscribed_to_is_computed(
 
     activate(perception)
     asked = []
-    predict = Predictor.predict
+    infer, interpret = Predictor.infer, Predictor.interpret
 
-    def spy(self: Predictor, *arguments, **options):
+    def spy_on_infer(self: Predictor, *arguments):
+        asked.append('network')
+        return infer(self, *arguments)
+
+    def spy_on_interpret(self: Predictor, *arguments, **options):
         asked.append(options)
-        return predict(self, *arguments, **options)
+        return interpret(self, *arguments, **options)
 
-    monkeypatch.setattr(Predictor, 'predict', spy)
+    monkeypatch.setattr(Predictor, 'infer', spy_on_infer)
+    monkeypatch.setattr(Predictor, 'interpret', spy_on_interpret)
     collected = ros.collect(DiagnosticArray, '/diagnostics')
     publisher = ros.node.create_publisher(Image, '/mtl_perception/image', 1)
     ros.spin_until(publisher.get_subscription_count)
     publisher.publish(image())
-    status(ros, collected, 'nobody subscribes')
+    found = status(ros, collected, 'nobody subscribes')
+    assert values(found)['without subscriber'] == '1'
     assert asked == []
     results = ros.collect(Image, f'/mtl_perception/{topic}')
     ros.spin_until(lambda: count(perception))
     publisher.publish(image())
     ros.spin_until(lambda: results)
-    assert asked == [needed]
+    assert asked == ['network', needed]
 
 
 def test_a_changed_image_size_needs_no_new_configuration(ros, perception: PerceptionNode) -> None:

@@ -1,41 +1,76 @@
 import queue
 import threading
+from collections.abc import Iterator
 
-from mtl_perception.ros.worker import NewestItemWorker
+import pytest
 
-
-def test_worker_takes_the_newest_item_and_counts_those_it_overtook() -> None:
-    started, go_on, done = threading.Event(), threading.Event(), queue.Queue()
-    overtaken = []
-
-    def work(item: int) -> None:
-        started.set()
-        go_on.wait(10)
-        done.put(item)
-
-    worker = NewestItemWorker(work, lambda: overtaken.append(1))
-    worker.put(1)
-    started.wait(10)
-    for item in (2, 3, 4):
-        worker.put(item)
-    go_on.set()
-    assert [done.get(timeout=10), done.get(timeout=10)] == [1, 4]
-    assert len(overtaken) == 2
-    worker.stop()
+from mtl_perception.ros.worker import Stage
 
 
-def test_stop_waits_for_the_item_at_work_and_forgets_the_next() -> None:
-    started, go_on, done = threading.Event(), threading.Event(), []
+class Slow:
+    """Work that goes on only when it is told to."""
 
-    def work(item: int) -> None:
-        started.set()
-        go_on.wait(10)
-        done.append(item)
+    def __init__(self) -> None:
+        self.begun: queue.Queue[int] = queue.Queue()
+        self.done: list[int] = []
+        self._may_end = threading.Semaphore(0)
 
-    worker = NewestItemWorker(work, lambda: None)
-    worker.put(1)
-    started.wait(10)
-    worker.put(2)
-    threading.Timer(0.05, go_on.set).start()
-    worker.stop()
-    assert done == [1]
+    def __call__(self, item: int) -> None:
+        self.begun.put(item)
+        assert self._may_end.acquire(timeout=10)
+        self.done.append(item)
+
+    def go_on(self, items: int = 1) -> None:
+        self._may_end.release(items)
+
+
+@pytest.fixture
+def slow() -> Slow:
+    return Slow()
+
+
+@pytest.fixture
+def stage(slow: Slow) -> Iterator[Stage[int]]:
+    stage = Stage(slow, 'slow')
+    yield stage
+    slow.go_on(100)
+    stage.stop()
+
+
+def test_the_newest_item_is_next_and_those_it_overtakes_are_returned(
+    slow: Slow, stage: Stage[int]
+) -> None:
+    assert stage.offer(1) is None
+    assert slow.begun.get(timeout=10) == 1
+    assert [stage.offer(item) for item in (2, 3, 4)] == [None, 2, 3]
+    slow.go_on()
+    assert slow.begun.get(timeout=10) == 4
+
+
+def test_stop_finishes_the_item_at_work_and_returns_the_one_that_waits(
+    slow: Slow, stage: Stage[int]
+) -> None:
+    stage.offer(1)
+    slow.begun.get(timeout=10)
+    stage.offer(2)
+    slow.go_on()
+    assert stage.stop() == 2
+    assert slow.done == [1]
+
+
+def test_whoever_hands_over_waits_until_the_item_is_taken(slow: Slow, stage: Stage[int]) -> None:
+    handed_over = threading.Event()
+
+    def hand_over() -> None:
+        stage.hand_over(2)
+        handed_over.set()
+
+    stage.hand_over(1)
+    assert slow.begun.get(timeout=10) == 1
+    other = threading.Thread(target=hand_over)
+    other.start()
+    assert not handed_over.is_set()
+    slow.go_on()
+    assert slow.begun.get(timeout=10) == 2
+    assert handed_over.wait(10)
+    other.join()

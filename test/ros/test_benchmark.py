@@ -1,0 +1,59 @@
+"""The benchmark of the node, as a user starts it."""
+
+import json
+
+import pytest
+
+from mtl_perception.commands import main
+
+NODE = ('node', 'never_waits')
+TIMED = ('node', 'never_waits', 'relay')
+
+
+@pytest.fixture(scope='module')
+def output(tiny_checkpoint, tmp_path_factory) -> dict:
+    """Return the figures of a short run with all comparisons."""
+    path = tmp_path_factory.mktemp('benchmark') / 'figures.json'
+    arguments = ['--checkpoint', str(tiny_checkpoint), '--size', '48x64', '--rate', '10']
+    arguments += ['--seconds', '1', '--compare', '--json', str(path)]
+    assert main(['benchmark', 'node', *arguments]) == 0
+    return json.loads(path.read_text())
+
+
+def test_rate_and_latency_are_measured(output):
+    assert (output['subject'], output['size']) == ('node', [48, 64])
+    assert output['machine']['cpu']
+    for name in TIMED:
+        run = output[name]
+        assert run['fps'] == pytest.approx(run['latency']['calls'] / run['seconds'])
+        assert 0 < run['latency']['median'] <= run['latency']['p99']
+    assert output['node']['rate'] == output['relay']['rate'] == 10
+    assert output['share_of_alone'] == pytest.approx(
+        output['never_waits']['fps'] / output['alone']['fps']
+    )
+
+
+def test_every_image_sent_is_accounted_for(output):
+    for name in NODE:
+        run = output[name]
+        assert run['published'] > 0
+        assert run['sent'] == run['published'] + run['overtaken'] + run['lost']
+
+
+def test_stages_add_up_to_the_frame(output):
+    stages = output['node']['stages']
+    frame, _ = stages.pop('frame'), stages.pop('age')
+    assert set(stages) == {
+        *('waiting', 'decode', 'preprocess', 'network', 'instance', 'depth', 'publish')
+    }
+    # They are rounded to a tenth each.
+    assert sum(stages.values()) == pytest.approx(frame, abs=0.4)
+
+
+def test_what_the_node_holds_is_counted(output):
+    for moment in ('start', 'end'):
+        found = output['node'][moment]
+        assert found['memory'] > 50
+        assert found['threads'] > 4
+        assert found['descriptors'] > 4
+    assert output['node']['end']['cpu'] > output['node']['start']['cpu']

@@ -1,0 +1,258 @@
+"""The pipeline between its callbacks and its publishers, with stages that wait to be told."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip('sensor_msgs', reason='sensor_msgs is not installed')
+
+from rclpy.clock import Clock
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from mtl_perception.inference.predictor import NetworkMaps, Prediction
+from mtl_perception.ros.messages import rgb_to_image
+from mtl_perception.ros.outputs import OUTPUTS
+from mtl_perception.ros.pipeline import Pipeline
+
+SEMANTIC = next(output for output in OUTPUTS if output.topic == 'semantic/image')
+TIMEOUT = 10
+
+
+class Gate:
+    """Reports each image that comes to it, and lets it pass, or fail, when told to."""
+
+    def __init__(self) -> None:
+        self._came: queue.Queue[int] = queue.Queue()
+        self._answers: queue.Queue[Exception | None] = queue.Queue()
+
+    def __call__(self, number: int) -> None:
+        self._came.put(number)
+        answer = self._answers.get(timeout=TIMEOUT)
+        if answer is not None:
+            raise answer
+
+    def wait_for(self, number: int) -> None:
+        assert self._came.get(timeout=TIMEOUT) == number
+
+    def let_pass(self, times: int = 1) -> None:
+        for _ in range(times):
+            self._answers.put(None)
+
+    def let_fail(self) -> None:
+        self._answers.put(ArithmeticError('no result'))
+
+
+class FakePredictor:
+    """Says that everything in an image is the label that the image is painted with."""
+
+    def __init__(self) -> None:
+        self.infers, self.interprets = Gate(), Gate()
+
+    def infer(self, image: np.ndarray) -> NetworkMaps:
+        labels = image[::2, ::2, 0]
+        self.infers(labels[0, 0])
+        empty = np.empty(0)
+        return NetworkMaps(labels, labels, empty, empty, {'preprocess': 1.0, 'network': 2.0})
+
+    def interpret(self, maps: NetworkMaps, focal_ratio: float, **_: bool) -> Prediction:
+        assert focal_ratio > 0
+        self.interprets(maps.labels[0, 0])
+        return Prediction(maps.labels, maps.confidence, milliseconds=maps.milliseconds)
+
+    def close(self) -> None:
+        pass
+
+
+class FakePublisher:
+    def __init__(self) -> None:
+        self.subscribers = 1
+        self.asked: queue.Queue[None] = queue.Queue()
+        self.published: queue.Queue[tuple[int, int]] = queue.Queue()
+
+    def get_subscription_count(self) -> int:
+        self.asked.put(None)
+        return self.subscribers
+
+    def publish(self, msg: Image) -> None:
+        self.published.put((msg.header.stamp.sec, msg.data[0]))
+
+    def numbers(self) -> list[int]:
+        """Return the stamps so far; each message must hold the image of its stamp."""
+        found = [self.published.get_nowait() for _ in range(self.published.qsize())]
+        assert all(stamp == label for stamp, label in found)
+        return [stamp for stamp, _ in found]
+
+
+class FakeLogger:
+    def __init__(self) -> None:
+        self.said: queue.Queue[str] = queue.Queue()
+
+    def info(self, _text: str) -> None:
+        pass
+
+    def warning(self, text: str, **_: float) -> None:
+        self.said.put(text)
+
+    error = warning
+
+
+class World(SimpleNamespace):
+    pipeline: Pipeline
+    predictor: FakePredictor
+    publisher: FakePublisher
+    logger: FakeLogger
+
+    def send(self, *numbers: int, encoding: str = 'rgb8') -> None:
+        for number in numbers:
+            header = Header()
+            header.stamp.sec = number
+            msg = rgb_to_image(np.full((4, 6, 3), number, np.uint8), header)
+            msg.encoding = encoding
+            self.pipeline.on_image(msg)
+
+    def let_everything_pass(self) -> None:
+        for gate in (self.predictor.infers, self.predictor.interprets):
+            gate.let_pass(100)
+
+    def counts(self) -> dict[str, int]:
+        """Return how often each fate befell an image; together they are all that came."""
+        snapshot = self.pipeline.statistics.snapshot()
+        fates = ('published', 'overtaken', 'unwanted', 'bad', 'failed')
+        found = {fate: getattr(snapshot, fate) for fate in fates}
+        assert sum(found.values()) == snapshot.received
+        return {fate: count for fate, count in found.items() if count}
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    predictor, publisher, logger = FakePredictor(), FakePublisher(), FakeLogger()
+    pipeline = Pipeline(
+        predictor,
+        {SEMANTIC: publisher},
+        SimpleNamespace(output_size='input', focal_length=0.0),
+        context=SimpleNamespace(ok=lambda: True),
+        clock=Clock(),
+        logger=logger,
+    )
+    pipeline.start()
+    found = World(pipeline=pipeline, predictor=predictor, publisher=publisher, logger=logger)
+    yield found
+    found.let_everything_pass()
+    pipeline.stop()
+
+
+def stop(world: World) -> Callable[[], None]:
+    """Begin to stop; return what waits until that is done."""
+    thread = threading.Thread(target=world.pipeline.stop)
+    thread.start()
+
+    def wait() -> None:
+        thread.join(TIMEOUT)
+        assert not thread.is_alive()
+
+    return wait
+
+
+def test_the_next_image_is_in_the_network_while_the_one_before_is_grouped(world: World) -> None:
+    world.send(1)
+    world.predictor.infers.wait_for(1)
+    world.predictor.infers.let_pass()
+    world.predictor.interprets.wait_for(1)
+    world.send(2)
+    world.predictor.infers.wait_for(2)
+    assert world.publisher.numbers() == []
+
+
+def test_one_image_waits_and_a_newer_one_overtakes_it(world: World) -> None:
+    world.send(1)
+    world.predictor.infers.wait_for(1)
+    world.send(2, 3, 4)
+    world.let_everything_pass()
+    world.predictor.infers.wait_for(4)
+    world.pipeline.stop()
+    assert world.publisher.numbers() == [1, 4]
+    assert world.counts() == {'published': 2, 'overtaken': 2}
+
+
+def test_the_network_takes_no_image_before_the_last_one_is_taken_from_it(world: World) -> None:
+    world.send(1)
+    world.predictor.infers.wait_for(1)
+    world.predictor.infers.let_pass(2)
+    world.predictor.interprets.wait_for(1)
+    world.send(2)
+    world.predictor.infers.wait_for(2)
+    # The network is done with 2, grouping still has 1: 3 waits, and so 4 overtakes it.
+    world.send(3, 4)
+    world.predictor.infers.let_pass()
+    world.predictor.interprets.let_pass(100)
+    world.predictor.infers.wait_for(4)
+    world.pipeline.stop()
+    assert world.publisher.numbers() == [1, 2, 4]
+    assert world.counts() == {'published': 3, 'overtaken': 1}
+
+
+def test_images_leave_in_the_order_of_their_stamps(world: World) -> None:
+    world.let_everything_pass()
+    for number in range(1, 40):
+        world.send(number)
+        world.predictor.infers.wait_for(number)
+    world.pipeline.stop()
+    assert world.publisher.numbers() == list(range(1, 40))
+
+
+def test_stop_publishes_what_is_in_work_and_counts_what_waits(world: World) -> None:
+    world.send(1)
+    world.predictor.infers.wait_for(1)
+    world.predictor.infers.let_pass()
+    world.predictor.interprets.wait_for(1)
+    world.send(2)
+    world.predictor.infers.wait_for(2)
+    world.send(3)
+    wait = stop(world)
+    world.let_everything_pass()
+    wait()
+    assert world.publisher.numbers() == [1, 2]
+    assert world.counts() == {'published': 2, 'overtaken': 1}
+
+
+def test_an_image_after_stop_is_not_taken(world: World) -> None:
+    world.pipeline.stop()
+    world.send(1)
+    assert world.counts() == {}
+
+
+@pytest.mark.parametrize('stage', ['infers', 'interprets'])
+def test_an_error_in_either_stage_costs_that_image_alone(world: World, stage: str) -> None:
+    getattr(world.predictor, stage).let_fail()
+    world.let_everything_pass()
+    for number in (1, 2, 3):
+        world.send(number)
+        world.predictor.infers.wait_for(number)
+    world.pipeline.stop()
+    assert world.publisher.numbers() == [2, 3]
+    assert world.counts() == {'published': 2, 'failed': 1}
+    assert world.pipeline.statistics.snapshot().problem == 'ArithmeticError: no result'
+
+
+def test_a_bad_message_costs_itself_alone(world: World) -> None:
+    world.let_everything_pass()
+    world.send(1, encoding='nonsense')
+    assert 'nonsense' in world.logger.said.get(timeout=TIMEOUT)
+    world.send(2)
+    world.predictor.infers.wait_for(2)
+    world.pipeline.stop()
+    assert world.publisher.numbers() == [2]
+    assert world.counts() == {'published': 1, 'bad': 1}
+
+
+def test_an_image_that_nobody_wants_is_counted_and_not_computed(world: World) -> None:
+    world.publisher.subscribers = 0
+    world.send(1)
+    world.publisher.asked.get(timeout=TIMEOUT)
+    world.pipeline.stop()
+    assert world.counts() == {'unwanted': 1}
