@@ -287,8 +287,7 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     """Return whether the device has instructions for it."""
     if device.type == 'cuda':
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    flags = torch.backends.cpu.get_cpu_capability()
-    return flags == 'AVX512' and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.cpu._is_avx512_bf16_supported()  # every CPU with AMX has it too
 
 
 def has_openvino() -> bool:
