@@ -7,11 +7,10 @@ import yaml
 from mtl_perception.share import share_file
 
 
-@pytest.fixture
-def launch_file() -> ModuleType:
+def load(name: str) -> ModuleType:
     pytest.importorskip('launch_ros', reason='launch_ros is not installed')
-    path = share_file('launch', 'mtl.launch.py')
-    spec = importlib.util.spec_from_file_location('mtl_launch', path)
+    path = share_file('launch', name)
+    spec = importlib.util.spec_from_file_location(name.partition('.')[0], path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -19,8 +18,13 @@ def launch_file() -> ModuleType:
     return module
 
 
-def camera_commands(launch_file: ModuleType, **arguments: str) -> list[str]:
-    """Return the command line of each camera that the launch file would start."""
+@pytest.fixture
+def launch_file() -> ModuleType:
+    return load('mtl.launch.py')
+
+
+def commands(launch_file: ModuleType, **arguments: str) -> list[str]:
+    """Return the command line of each program but nodes that the launch file would start."""
     from launch import LaunchContext
     from launch_ros.actions import Node
 
@@ -43,9 +47,26 @@ def test_every_argument_says_what_it_is_for(launch_file: ModuleType) -> None:
 
 
 def test_source_starts_a_camera_on_the_image_topic(launch_file: ModuleType) -> None:
-    assert camera_commands(launch_file) == []
-    (command,) = camera_commands(launch_file, source='synthetic', image='/front/image')
+    assert commands(launch_file) == []
+    (command,) = commands(launch_file, source='synthetic', image='/front/image')
     assert 'mtl_perception camera synthetic --topic /front/image' in command
+
+
+def test_replay_plays_the_images_and_their_calibration_with_a_clock() -> None:
+    replay = load('replay.launch.py')
+    declared = replay.generate_launch_description().get_launch_arguments()
+    assert all(argument.description for argument in declared)
+    (command,) = commands(replay, bag='drive', image_transport='compressed', rate='0.5')
+    assert command.startswith('ros2 bag play drive --clock --rate 0.5')
+    assert '--topics /camera/image_raw/compressed /camera/camera_info /tf' in command
+    assert '--loop' not in command
+
+
+def test_replay_hands_on_what_the_other_launch_file_declares(launch_file: ModuleType) -> None:
+    replay = load('replay.launch.py')
+    known = launch_file.generate_launch_description().get_launch_arguments()
+    names = {argument.name for argument in known}
+    assert {argument.name for argument in replay.PASSED_ON} | {'use_sim_time'} <= names
 
 
 def test_node_parameters_in_the_file_are_those_that_the_node_declares() -> None:

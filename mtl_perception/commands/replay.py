@@ -1,0 +1,226 @@
+"""Measure on a bag: every frame, in order, through the predictor that the node has.
+
+BAG is a rosbag2 folder (MCAP or SQLite, compressed and split ones too) or one of its files; no ROS
+is needed to read it. Where it has ground truth on /ground_truth/{semantic,instance,depth}/image
+(mtl bag writes such bags), the metrics are those of mtl evaluate. Always measured: rate, latency of
+each stage, and how steady labels and depth are from frame to frame along the optical flow.
+
+OUTPUT gets metrics.json; per_frame.csv; frames.png, the worst and the best frames (without ground
+truth those whose labels change most and least); and bag/, input and predictions for RViz.
+
+Examples:
+  mtl replay drive/ --output out/drive
+  mtl replay drive/ --image-topic /front/image_raw --start 60 --duration 30 --every 3
+  mtl replay drive/ --live              the running node, which waits for nothing: no frame is lost
+  mtl replay drive/ --live --rate 1     the running node in real time: overtaken frames and latency
+
+With --live the images go over ROS 2 to the node that is running and active already. The predictor
+runs here too, afterwards, to compare and for what a node does not publish: give it the node's
+checkpoint, device and runtime.
+"""
+
+import argparse
+import contextlib
+import math
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mtl_perception.commands import options
+
+if TYPE_CHECKING:
+    from mtl_perception.inference.predictor import Predictor
+    from mtl_perception.ros.bag_frames import BagFrames
+    from mtl_perception.ros.live_replay import Fates
+    from mtl_perception.ros.replay import Replayed
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``mtl replay``."""
+    parser.add_argument('path', type=Path, metavar='BAG', help='folder of a bag, or its file')
+    options.add_checkpoint(parser)
+    options.add_limit(parser, 'frames')
+    options.add_output(parser, 'out/replay')
+    parser.add_argument(
+        '--bag',
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help='write input and predictions to OUTPUT/bag (default: yes)',
+    )
+    topics = parser.add_argument_group('topics')
+    topics.add_argument(
+        '--image-topic', metavar='TOPIC', help='raw or compressed (default: the only one)'
+    )
+    topics.add_argument('--camera-info-topic', metavar='TOPIC', help='(default: beside the image)')
+    for task in ('semantic', 'instance', 'depth'):
+        topics.add_argument(
+            f'--{task}-truth-topic',
+            metavar='TOPIC',
+            help=f'(default: /ground_truth/{task}/image, if it is there)',
+        )
+    topics.add_argument(
+        '--tolerance',
+        type=_seconds,
+        default=0.005,
+        metavar='S',
+        help='largest difference between the stamps of an image and its ground truth '
+        '(default: %(default)s)',
+    )
+    topics.add_argument(
+        '--focal-length',
+        type=options.positive_float,
+        metavar='PX',
+        help='vertical focal length in pixels of images without a CameraInfo (default: that of '
+        "Cityscapes' field of view); depth scales with it",
+    )
+    part = parser.add_argument_group('part of the bag')
+    part.add_argument(
+        '--start', type=_seconds, default=0.0, metavar='S', help='seconds to leave out'
+    )
+    part.add_argument(
+        '--duration', type=options.positive_float, metavar='S', help='seconds to replay'
+    )
+    part.add_argument(
+        '--every', type=options.positive_int, default=1, metavar='N', help='every Nth image only'
+    )
+    live = parser.add_argument_group('running node')
+    live.add_argument(
+        '--live', action='store_true', help='send the images to the running node, one by one'
+    )
+    live.add_argument(
+        '--rate',
+        type=options.positive_float,
+        metavar='R',
+        help="with --live: send them in real time, R times as fast, whether or not it's ready",
+    )
+    live.add_argument(
+        '--node',
+        default='/mtl_perception',
+        metavar='NAME',
+        help='with --live: name of the node (default: %(default)s)',
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run ``mtl replay``."""
+    from mtl_perception.files import make_folder
+    from mtl_perception.inference.predictor import Predictor
+    from mtl_perception.share import default_checkpoint
+
+    if args.rate is not None and not args.live:
+        msg = '--rate is the speed at which --live sends; offline the network sets the pace'
+        raise ValueError(msg)
+    make_folder(args.output)
+    predictor = Predictor(
+        args.checkpoint or default_checkpoint(), device=args.device, runtime=args.runtime
+    )
+    print(predictor.description)
+    (_live if args.live else _offline)(args, predictor)
+    return 0
+
+
+def _offline(args: argparse.Namespace, predictor: 'Predictor') -> None:
+    from mtl_perception.ros.bag_frames import BagFrames, find_topics
+    from mtl_perception.ros.bag_reader import BagReader
+    from mtl_perception.ros.replay import replay
+
+    with BagReader(args.path) as bag:
+        frames = BagFrames(bag, find_topics(bag, **_topics(args)), _selection(args))
+        target = args.output / 'bag' if args.bag else None
+        replayed = replay(frames, predictor, args.output, bag=target)
+        _report(args, frames, replayed, [*bag.notes, *frames.tally.notes()])
+
+
+def _live(args: argparse.Namespace, predictor: 'Predictor') -> None:
+    from mtl_perception.ros.bag_frames import BagFrames, find_topics
+    from mtl_perception.ros.bag_reader import BagReader
+    from mtl_perception.ros.live_replay import published_topics, replay_live
+    from mtl_perception.ros.replay import replay
+
+    with contextlib.ExitStack() as stack:
+        folder = args.output
+        if not args.bag:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='mtl_replay_')))
+        bag = stack.enter_context(BagReader(args.path))
+        topics = find_topics(bag, **_topics(args))
+        sent = BagFrames(bag, topics, _selection(args))
+        fates = replay_live(sent, args.node, folder / 'bag', rate=args.rate)
+        notes = [*bag.notes, *sent.tally.notes()]
+        recorded = stack.enter_context(BagReader(folder / 'bag'))
+        published = find_topics(
+            recorded,
+            image=topics.image,
+            # What matched no image was not sent.
+            truth={task: name for task, name in topics.truth.items() if name in recorded.topics},
+            published=published_topics(args.node),
+        )
+        frames = BagFrames(recorded, published, _selection(args, part=False))
+        replayed = replay(frames, predictor, args.output)
+        _report(args, sent, replayed, notes, fates)
+
+
+def _report(
+    args: argparse.Namespace,
+    frames: 'BagFrames',
+    replayed: 'Replayed',
+    notes: list[str],
+    fates: 'Fates | None' = None,
+) -> None:
+    from mtl_perception.evaluation.evaluate import METRICS_FILE
+    from mtl_perception.evaluation.report import write_metrics
+    from mtl_perception.ros.replay import ROWS_FILE, write_rows
+
+    figures: dict[str, Any] = replayed.figures()
+    columns: dict[int, dict[str, float]] = {}
+    if fates is not None:
+        identical = sum(row.identical is True for row in replayed.rows)
+        figures['live'] = {**fates.figures(), 'identical': identical}
+        columns = {stamp: {'latency_ms': ms} for stamp, ms in fates.latencies.items()}
+    figures['bag'] = {'path': str(args.path), **frames.tally.as_dict(), 'notes': notes}
+    write_metrics(args.output / METRICS_FILE, figures)
+    write_rows(args.output / ROWS_FILE, replayed.rows, columns)
+    print(replayed.table())
+    if fates is not None:
+        print(
+            f'{fates.table()}\nidentical {identical} of {len(replayed.rows)} to the predictor here'
+        )
+    for note in notes:
+        print(f'note      {note}')
+    print(f'written to {args.output}')
+    if replayed.bag_error is not None:
+        # The figures are complete, but not all that was asked for is there.
+        raise replayed.bag_error
+
+
+def _topics(args: argparse.Namespace) -> dict[str, Any]:
+    return {
+        'image': args.image_topic,
+        'camera_info': args.camera_info_topic,
+        'truth': {
+            task: getattr(args, f'{task}_truth_topic') for task in ('semantic', 'instance', 'depth')
+        },
+    }
+
+
+def _selection(args: argparse.Namespace, *, part: bool = True) -> Any:
+    from mtl_perception.ros.bag_frames import Selection
+
+    which = {'start': args.start, 'duration': args.duration, 'every': args.every}
+    limit = {'limit': args.limit}
+    return Selection(
+        **({**which, **limit} if part else {}),
+        tolerance=args.tolerance,
+        focal_length=args.focal_length,
+    )
+
+
+def _seconds(text: str) -> float:
+    """Parse a number that is not negative, as an argparse ``type``."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        msg = f'{text!r} is not a number of seconds'
+        raise argparse.ArgumentTypeError(msg)
+    return value

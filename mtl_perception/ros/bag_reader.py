@@ -1,0 +1,285 @@
+"""Read a bag, and of a damaged one what can be read."""
+
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple, Protocol
+
+import yaml
+from rosbags.rosbag2 import Reader
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+METADATA_FILE = 'metadata.yaml'
+STORAGE_SUFFIXES = ('.mcap', '.db3')
+COMPRESSED_SUFFIX = '.zstd'
+
+ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
+"""First bytes of a message that was compressed by itself; CDR begins with a zero."""
+
+
+class BagError(ValueError):
+    """What cannot be read as a bag; the text names it."""
+
+
+class Message(NamedTuple):
+    """One message of a bag: when it was received, in nanoseconds, and its CDR."""
+
+    topic: str
+    type: str
+    time: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic of a bag, ``package/msg/Name``, and how many messages it has."""
+
+    name: str
+    type: str
+    count: int
+
+
+class _Storage(Protocol):
+    topics: list[Topic]
+    start: int
+    end: int
+
+    def messages(self, topics: Collection[str], start: int, stop: int) -> Iterator[Message]: ...
+
+
+class BagReader:
+    """Reads rosbag2 in MCAP or SQLite, split or not, compressed or not; a context manager.
+
+    The files are read each by itself, so that one that is damaged does not take the others with it,
+    and a lost ``metadata.yaml`` is no loss.
+
+    Attributes:
+        topics: by name.
+        start: when the first message was received, in nanoseconds.
+        end: when the last one was.
+        notes: sentences on what is missing or damaged; those on what cannot be read to its end come
+            with ``messages``.
+
+    Args:
+        path: the bag's folder, or one of its files.
+
+    Raises:
+        FileNotFoundError: there is no such path.
+        BagError: it is not a bag, or nothing of it can be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.notes: list[str] = []
+        self._expected = 0
+        self._stack = ExitStack()
+        self._storages: list[tuple[str, _Storage]] = []
+        if not path.exists():
+            msg = f'{path}: no such bag'
+            raise FileNotFoundError(msg)
+        with ExitStack() as stack:
+            for file in self._files():
+                self._open(file, stack)
+            if not self._storages:
+                msg = '; '.join([f'{path}: nothing of this bag can be read', *self.notes])
+                raise BagError(msg)
+            self._stack = stack.pop_all()
+        self.topics = _merged(topic for _, storage in self._storages for topic in storage.topics)
+        found = sum(topic.count for topic in self.topics.values())
+        if self._expected > found:
+            self.notes.append(
+                f'{METADATA_FILE} counts {self._expected} messages, {found} can be read'
+            )
+        filled = [storage for _, storage in self._storages if storage.topics]
+        self.start = min((storage.start for storage in filled), default=0)
+        self.end = max((storage.end for storage in filled), default=0)
+
+    def __enter__(self) -> 'BagReader':
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def messages(
+        self, topics: Collection[str], start: int = 0, stop: int = 2**63 - 1
+    ) -> Iterator[Message]:
+        """Yield the messages of some topics, file by file in the order of their time.
+
+        Args:
+            topics: by name.
+            start: the earliest time, in nanoseconds.
+            stop: the first time that is too late.
+        """
+        for name, storage in self._storages:
+            count = 0
+            try:
+                for message in storage.messages(topics, start, stop):
+                    if message.data[:4] == ZSTD_MAGIC:
+                        message = message._replace(data=zstd.decompress(message.data))
+                    yield message
+                    count += 1
+            except Exception as err:  # both libraries raise whatever the damage leads them to
+                self.notes.append(
+                    f'{name}: damaged after {count} messages ({_reason(err)}); the rest is left out'
+                )
+
+    def _files(self) -> list[Path]:
+        if self.path.is_file():
+            if not _is_storage(self.path):
+                msg = f'{self.path}: not a bag; its files are {" or ".join(STORAGE_SUFFIXES)}'
+                raise BagError(msg)
+            return [self.path]
+        named = self._named_files()
+        if named is None:
+            found = sorted(filter(_is_storage, self.path.iterdir()), key=_natural_order)
+            if not found:
+                suffixes = ' or '.join(STORAGE_SUFFIXES)
+                msg = (
+                    f'{self.path}: not a bag; it has neither {METADATA_FILE} nor a {suffixes} file'
+                )
+                raise BagError(msg)
+            self.notes.append(f'no {METADATA_FILE}; read by the names of the {len(found)} files')
+            return found
+        self.notes += [f'{file.name}: missing' for file in named if not file.exists()]
+        return [file for file in named if file.exists()]
+
+    def _named_files(self) -> list[Path] | None:
+        """Return the files that the bag's metadata names, ``None`` where it cannot be read."""
+        path = self.path / METADATA_FILE
+        try:
+            content: Any = yaml.safe_load(path.read_text())
+            information = content['rosbag2_bagfile_information']
+            names = information['relative_file_paths']
+            self._expected = int(information.get('message_count', 0))
+            return [self.path / PurePath(name).name for name in names]
+        except FileNotFoundError:
+            return None
+        except (OSError, yaml.YAMLError, LookupError, TypeError, ValueError) as err:
+            self.notes.append(f'{METADATA_FILE}: unreadable ({_reason(err)})')
+            return None
+
+    def _open(self, file: Path, stack: ExitStack) -> None:
+        try:
+            readable = _decompressed(file, stack) if file.suffix == COMPRESSED_SUFFIX else file
+            try:
+                storage: _Storage = stack.enter_context(_IntactFile(readable))
+            except Exception:
+                if readable.suffix != '.mcap':
+                    raise
+                storage = _TruncatedMcap(readable)
+                found = sum(topic.count for topic in storage.topics)
+                self.notes.append(
+                    f'{file.name}: {storage.damage}; {found} messages before that can be read'
+                )
+        except Exception as err:  # see above
+            self.notes.append(f'{file.name}: cannot be read ({_reason(err)})')
+        else:
+            self._storages.append((file.name, storage))
+
+
+class _IntactFile:
+    """A file that rosbags opens."""
+
+    def __init__(self, path: Path) -> None:
+        self._reader = Reader(path)
+
+    def __enter__(self) -> '_IntactFile':
+        self._reader.open()
+        connections = self._reader.connections
+        self.topics = [Topic(c.topic, c.msgtype, c.msgcount) for c in connections]
+        self.start, self.end = self._reader.start_time, self._reader.end_time - 1
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._reader.close()
+
+    def messages(self, topics: Collection[str], start: int, stop: int) -> Iterator[Message]:
+        connections = [c for c in self._reader.connections if c.topic in topics]
+        if connections:
+            for connection, time, data in self._reader.messages(connections, start, stop):
+                yield Message(connection.topic, connection.msgtype, time, data)
+
+
+class _TruncatedMcap:
+    """An MCAP file without its end, which holds the index; read in the order it was written."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.damage = ''
+        counts: dict[tuple[str, str], int] = {}
+        times = []
+        try:
+            for message in self._scan():
+                key = message.topic, message.type
+                counts[key] = counts.get(key, 0) + 1
+                times.append(message.time)
+        except Exception as err:  # see ``BagReader.messages``
+            self.damage = f'damaged or cut off ({_reason(err)})'
+        if not counts:
+            msg = self.damage or 'it holds no message'
+            raise BagError(msg)
+        self._count = len(times)
+        self.topics = [Topic(name, kind, count) for (name, kind), count in counts.items()]
+        self.start, self.end = min(times), max(times)
+
+    def messages(self, topics: Collection[str], start: int, stop: int) -> Iterator[Message]:
+        # Not to the error at the end, which is known.
+        for message, _ in zip(self._scan(), range(self._count), strict=False):
+            if message.topic in topics and start <= message.time < stop:
+                yield message
+
+    def _scan(self) -> Iterator[Message]:
+        # Not above: only this needs it, and distributions do not have it.
+        from mcap.records import Channel, Schema
+        from mcap.records import Message as McapMessage
+        from mcap.stream_reader import StreamReader
+
+        schemas: dict[int, str] = {}
+        channels: dict[int, tuple[str, str]] = {}
+        with self._path.open('rb') as file:
+            for record in StreamReader(file).records:
+                if isinstance(record, Schema):
+                    schemas[record.id] = record.name
+                elif isinstance(record, Channel):
+                    channels[record.id] = record.topic, schemas.get(record.schema_id, '')
+                elif isinstance(record, McapMessage):
+                    yield Message(*channels[record.channel_id], record.log_time, record.data)
+
+
+def _is_storage(path: Path) -> bool:
+    name = path.name.removesuffix(COMPRESSED_SUFFIX)
+    return name.endswith(STORAGE_SUFFIXES) and path.is_file()
+
+
+def _natural_order(path: Path) -> list[tuple[str, int]]:
+    """Return a key that puts ``bag_10`` after ``bag_9``."""
+    return [(text, int(digits or 0)) for text, digits in re.findall(r'(\D*)(\d*)', path.name)]
+
+
+def _decompressed(file: Path, stack: ExitStack) -> Path:
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix='mtl_bag_'))
+    result = Path(folder, file.stem)
+    with file.open('rb') as raw, zstd.open(raw, 'rb') as source, result.open('wb') as target:
+        shutil.copyfileobj(source, target)
+    return result
+
+
+def _merged(topics: Iterator[Topic]) -> dict[str, Topic]:
+    result: dict[str, Topic] = {}
+    for topic in topics:
+        known = result.get(topic.name, Topic(topic.name, topic.type, 0))
+        result[topic.name] = Topic(topic.name, known.type, known.count + topic.count)
+    return result
+
+
+def _reason(err: Exception) -> str:
+    return ' '.join(str(err).split()) or type(err).__name__
