@@ -1,8 +1,18 @@
 """Fixtures that several tests share."""
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _caches_of_this_run() -> Iterator[None]:
+    """Keep what is cached, compiled models above all, out of the user's folder."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv('XDG_CACHE_HOME', folder)
+        yield
 
 
 @pytest.fixture(scope='session')

@@ -155,14 +155,16 @@ class Predictor:
     def infer(self, image: np.ndarray) -> NetworkMaps:
         """Run the network on ``image``, ``(H, W, 3)`` uint8 RGB: what the device does.
 
-        An image of another size than the one before takes longer: the runtime gets ready for it.
+        An image of another size than the one before takes longer, by the stage ``configure``: the
+        runtime gets ready for it.
         """
+        stages = _Stages()
         size = image.shape[:2]
         if size != self._image_size:
             self._image_size = ()  # if this fails, the runtime is ready for neither size
-            self._runtime.configure(*size)
+            with stages.measure('configure'):
+                self._runtime.configure(*size)
             self._image_size = size
-        stages = _Stages()
         with stages.measure('preprocess'):
             self._runtime.load(image)
         with stages.measure('network'):
@@ -203,7 +205,7 @@ class Predictor:
         return prediction
 
     def close(self) -> None:
-        """Let go of the network and its memory."""
+        """Let go of the network and its memory; nothing may be called any more."""
         self._runtime.close()
 
 

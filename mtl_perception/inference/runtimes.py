@@ -6,7 +6,10 @@ more than 99 % of all pixels; confidence differs by at most 12 of 255, offsets b
 disparity by at most 0.2 pixels of the output map.
 """
 
+import contextlib
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -90,7 +93,7 @@ class TorchRuntime:
 
     def close(self) -> None:
         """See ``Runtime.close``."""
-        self.__dict__.clear()
+        del self._network
 
 
 class CudaGraphRuntime:
@@ -133,30 +136,30 @@ class CudaGraphRuntime:
             self._stream.synchronize()
             with capture:
                 maps = self._network(resize(image)[None])
-        self._graph = graph
-        # The graph works on the memory of these.
-        self._resize, self._image, self._maps = resize, image, maps
-        self._host_image = host_image
-        self._host_maps = [torch.empty_like(m, device='cpu').pin_memory() for m in maps]
+        host_maps = [torch.empty_like(m, device='cpu').pin_memory() for m in maps]
+        self._capture = _Capture(graph, resize, host_image, image, maps, host_maps)
 
     def load(self, image: np.ndarray) -> None:
         """See ``Runtime.load``."""
-        np.copyto(self._host_image.numpy(), image)
+        np.copyto(self._capture.host_image.numpy(), image)
 
     @torch.inference_mode()
     def run(self) -> tuple[np.ndarray, ...]:
         """See ``Runtime.run``."""
+        capture = self._capture
         with torch.cuda.stream(self._stream):
-            self._image.copy_(self._host_image, non_blocking=True)
-            self._graph.replay()
-            for host, maps in zip(self._host_maps, self._maps, strict=True):
+            capture.image.copy_(capture.host_image, non_blocking=True)
+            capture.graph.replay()
+            for host, maps in zip(capture.host_maps, capture.maps, strict=True):
                 host.copy_(maps, non_blocking=True)
         self._stream.synchronize()
-        return tuple(maps[0].numpy().copy() for maps in self._host_maps)
+        return tuple(maps[0].numpy().copy() for maps in capture.host_maps)
 
     def close(self) -> None:
         """See ``Runtime.close``."""
-        self.__dict__.clear()
+        del self._network
+        if hasattr(self, '_capture'):  # it was configured
+            del self._capture
         torch.cuda.empty_cache()
 
 
@@ -186,6 +189,7 @@ class OpenVinoRuntime:
         self.dtype = torch.bfloat16 if 'BF16' in capabilities else torch.float32
         self._input_height = input_height
         self._model = to_openvino(FusedNetwork(network))
+        self._request: Any = None
 
     def configure(self, height: int, width: int) -> None:
         """See ``Runtime.configure``."""
@@ -206,7 +210,7 @@ class OpenVinoRuntime:
 
     def close(self) -> None:
         """See ``Runtime.close``."""
-        self.__dict__.clear()
+        self._model = self._request = None
 
 
 class AreaResize(nn.Module):
@@ -287,7 +291,9 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     """Return whether the device has instructions for it."""
     if device.type == 'cuda':
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported()  # every CPU with AMX has it too
+    # Older versions of PyTorch do not tell. Every CPU with AMX has it too.
+    capabilities = getattr(torch.cpu, 'get_capabilities', None)
+    return capabilities is not None and capabilities().get('avx512_bf16', False)
 
 
 def has_openvino() -> bool:
@@ -314,6 +320,27 @@ def to_openvino(network: FusedNetwork) -> Any:
     return model
 
 
+@dataclass(frozen=True)
+class _Capture:
+    """A CUDA graph for one image size, and the memory that it reads and writes.
+
+    Attributes:
+        graph: from ``image`` to ``maps``.
+        resize: holds weights that the graph reads.
+        host_image: pinned.
+        image: on the GPU.
+        maps: on the GPU.
+        host_maps: pinned.
+    """
+
+    graph: torch.cuda.CUDAGraph
+    resize: AreaResize
+    host_image: Tensor
+    image: Tensor
+    maps: Sequence[Tensor]
+    host_maps: Sequence[Tensor]
+
+
 def _compile(core: Any, model: Any) -> Any:
     """Compile for the least latency, from the user's cache folder if it can be used."""
     settings = {'PERFORMANCE_HINT': 'LATENCY'}
@@ -321,11 +348,12 @@ def _compile(core: Any, model: Any) -> Any:
     try:
         make_folder(folder)
         compiled = core.compile_model(model, 'CPU', {**settings, 'CACHE_DIR': str(folder)})
+    except (OSError, RuntimeError):  # no folder, no space, a damaged file
+        return core.compile_model(model, 'CPU', settings)
+    with contextlib.suppress(OSError):  # another process may do the same
         kept = sorted(folder.glob('*.blob'), key=lambda path: path.stat().st_mtime)
         for path in kept[:-CACHED_MODELS]:
             path.unlink()
-    except (OSError, RuntimeError):  # no folder, no space, a damaged file, another process
-        return core.compile_model(model, 'CPU', settings)
     return compiled
 
 

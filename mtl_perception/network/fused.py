@@ -79,7 +79,8 @@ class FusedNetwork(nn.Module):
             if task == 'semantic':
                 maps += semantic.decode_evaluated(values, self.label_ids)
             else:
-                maps.append(values if task == 'instance' else values[:, 0])
+                # A view would keep all channels, and be copied from the GPU element by element.
+                maps.append((values if task == 'instance' else values[:, 0]).contiguous())
         return tuple(maps)
 
 

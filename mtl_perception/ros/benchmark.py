@@ -60,6 +60,9 @@ STAGE = ' (ms)'
 WHOLE = ('frame', 'age')
 """Times among the stages that are not one of them."""
 
+NETWORK = ('configure', 'network')
+"""The stages that are the network's; the first comes with an image of another size alone."""
+
 
 @dataclass(frozen=True)
 class Resources:
@@ -181,7 +184,7 @@ def _measure_node(
     node.wait_until_idle()
     counts = {key: int(recorder.diagnostics[key]) - n for key, n in counted.items()}
     run = _run_of(recorder, rate, start, end)
-    own = {k: ms for k, ms in stages.items() if k not in (*WHOLE, 'waiting', 'network')}
+    own = {k: ms for k, ms in stages.items() if k not in (*WHOLE, 'waiting', *NETWORK)}
     return {
         **asdict(run),
         'sent': sent,

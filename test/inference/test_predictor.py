@@ -75,6 +75,7 @@ def test_depth_beyond_the_maximum_is_infinite(tiny_checkpoint, image):
 
 
 def test_what_is_not_asked_for_is_not_computed(predictor, image):
+    predictor.infer(image)  # from now on the runtime is ready for this size
     prediction = predictor.predict(image, instances=False, depth=False)
     assert prediction.instances is None
     assert prediction.depth is None
@@ -136,6 +137,13 @@ def test_unknown_runtimes_and_devices_are_refused(tiny_checkpoint, options, mess
 def test_the_description_names_network_and_data(tiny_checkpoint):
     predictor = Predictor(tiny_checkpoint, device='cpu', runtime='torch')
     assert predictor.description == 'resnet18, stride 16; runtime torch; trained on nothing'
+
+
+def test_getting_ready_for_another_size_is_a_stage_of_its_own(tiny_checkpoint, image):
+    predictor = Predictor(tiny_checkpoint, device='cpu', runtime='torch')
+    stages = [list(predictor.infer(shown).milliseconds) for shown in (image, image, image[:64])]
+    later = ['preprocess', 'network']
+    assert stages == [['configure', *later], later, ['configure', *later]]
 
 
 def test_after_a_size_that_failed_the_next_image_is_right_again(

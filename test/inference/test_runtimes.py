@@ -1,5 +1,8 @@
 """Every runtime says what float32 PyTorch says; which there are, and what they do where."""
 
+import gc
+import weakref
+
 import cv2
 import numpy as np
 import pytest
@@ -84,6 +87,18 @@ def test_maps_stay_as_they_are_while_the_next_image_is_worked_on(name, device, t
     assert any((a != b).any() for a, b in zip(kept, other, strict=True))
     for before, after in zip(kept, maps, strict=True):
         np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize(('name', 'device'), RUNTIMES)
+@pytest.mark.parametrize('configured', [False, True])
+def test_a_closed_runtime_holds_no_weights(name, device, configured, tiny):
+    runtime = create_runtime(name, tiny, device, 64)
+    if configured:
+        runtime.configure(64, 64)
+    held = weakref.ref(getattr(runtime, '_model' if name == 'openvino' else '_network'))
+    runtime.close()
+    gc.collect()
+    assert held() is None
 
 
 def run(runtime, image):

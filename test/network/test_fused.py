@@ -81,6 +81,13 @@ def test_a_single_task_network_has_only_its_maps(task, outputs, images):
 
 
 @torch.inference_mode()
+def test_no_map_is_a_view_of_all_channels(images):
+    fused = FusedNetwork(network_with_statistics()).to(memory_format=torch.channels_last)
+    for values in fused(images):
+        assert values.untyped_storage().nbytes() == values.numel() * values.itemsize
+
+
+@torch.inference_mode()
 def test_weights_and_features_have_the_type_that_is_asked_for(images):
     fused = FusedNetwork(network_with_statistics(), torch.bfloat16)
     assert {weight.dtype for weight in fused.parameters()} == {torch.bfloat16}

@@ -15,6 +15,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from mtl_perception.inference.predictor import NetworkMaps, Prediction
+from mtl_perception.ros import pipeline
 from mtl_perception.ros.messages import rgb_to_image
 from mtl_perception.ros.outputs import OUTPUTS
 from mtl_perception.ros.pipeline import Pipeline
@@ -248,6 +249,37 @@ def test_a_bad_message_costs_itself_alone(world: World) -> None:
     world.pipeline.stop()
     assert world.publisher.numbers() == [2]
     assert world.counts() == {'published': 1, 'bad': 1}
+
+
+def test_stages_add_up_to_the_time_from_arrival_to_publication(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=10.0)
+    monkeypatch.setattr(pipeline, 'time', SimpleNamespace(perf_counter=lambda: clock.now))
+
+    def take(seconds: float, call: Callable) -> Callable:
+        def timed(*arguments, **options):
+            clock.now += seconds
+            return call(*arguments, **options)
+
+        return timed
+
+    world.let_everything_pass()
+    publish = world.publisher.publish
+    monkeypatch.setattr(world.publisher, 'get_subscription_count', take(0.001, lambda: 1))
+    # What the predictor says that it took.
+    monkeypatch.setattr(world.predictor, 'infer', take(0.003, world.predictor.infer))
+    monkeypatch.setattr(world.publisher, 'publish', take(0.007, publish))
+    inferred: list[pipeline.Inferred] = []
+    arrival = pipeline.Arrival(rgb_to_image(np.ones((4, 6, 3), np.uint8), Header()), clock.now)
+    clock.now += 0.1
+    world.pipeline._infer(inferred.append, arrival)
+    clock.now += 0.2
+    world.pipeline._publish(inferred[0])
+    stages = world.pipeline.statistics.snapshot().milliseconds
+    expected = {'waiting': 300, 'decode': 1, 'preprocess': 1, 'network': 2, 'publish': 7}
+    assert stages == pytest.approx(expected)
+    assert sum(stages.values()) == pytest.approx((clock.now - arrival.time) * 1e3)
 
 
 def test_an_image_that_nobody_wants_is_counted_and_not_computed(world: World) -> None:
