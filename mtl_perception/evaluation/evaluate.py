@@ -9,7 +9,14 @@ from tqdm import tqdm
 
 from mtl_perception.data.cityscapes import FramePaths
 from mtl_perception.data.frame import Frame, resize_nearest
-from mtl_perception.evaluation.metrics import GROUPS, DepthMetrics, OffsetMetrics, group_scores
+from mtl_perception.evaluation.metrics import (
+    CLASSES,
+    GROUPS,
+    DepthMetrics,
+    DepthScores,
+    OffsetMetrics,
+    group_scores,
+)
 from mtl_perception.evaluation.official import OfficialInstance, OfficialSemantic
 from mtl_perception.evaluation.report import (
     FrameGallery,
@@ -65,13 +72,17 @@ class Evaluation:
         """
         self._frames += 1
         resized = prediction.resized(*frame.image.shape[:2])
+        iou = errors = None
         if frame.labels is not None:
-            self._semantic.add(resized.labels, frame.labels, frame.instances)
+            confusion = self._semantic.add(resized.labels, frame.labels, frame.instances)
+            iou = group_scores(confusion, CLASSES)['iou']
         if frame.instances is not None:
             self._add_instances(frame.instances, prediction, resized)
         if frame.depth is not None:
-            self._add_depth(frame, frame.depth, prediction, resized)
-        return self._gallery.add(frame, resized, steadiness)
+            errors = self._add_depth(frame, frame.depth, prediction, resized)
+        scores = FrameScores(iou, errors and errors['abs_rel'], errors and errors['delta1'])
+        self._gallery.add(frame, resized, steadiness if scores.overall is None else scores.overall)
+        return scores
 
     def compute(self) -> Metrics:
         """Return what was measured so far."""
@@ -116,21 +127,25 @@ class Evaluation:
 
     def _add_depth(
         self, frame: Frame, true: np.ndarray, prediction: 'Prediction', resized: 'Prediction'
-    ) -> None:
+    ) -> DepthScores | None:
         """Measure depth where it is known and finite; stereo tells nothing about the sky."""
+        metrics = DepthMetrics()
         known = np.isfinite(true)
         if frame.labels is not None:
             known &= frame.labels != SKY_ID
         true = np.where(known, true, np.float32(np.nan))
         if resized.depth is not None:
-            self._depth.update(resized.depth, true)
+            metrics.update(resized.depth, true)
         if prediction.disparity is not None:
             height, width = prediction.disparity.shape
             focal_length = frame.focal_length * height / frame.image.shape[0]
             small = resize_nearest(true, height, width)
-            self._depth.update_disparity(
+            metrics.update_disparity(
                 prediction.disparity, depth.disparity_from_depth(small, focal_length)
             )
+        self._depth.totals += metrics.totals
+        self._depth.disparity_totals += metrics.disparity_totals
+        return metrics.compute()
 
     def _instance_report(self) -> InstanceReport | None:
         precision = self._instance.compute()

@@ -1,22 +1,20 @@
 """The official Cityscapes evaluation: cityscapesscripts, run as a library, frame by frame.
 
-Its two scripts are made to be run once, on folders. Here their own functions for one pair of files
-and for the final scores are called, not ``evaluateImgLists`` around them; the figures are the same.
-So only one frame lies on disk at a time, progress can be shown, and no ``matches.json`` is left in
-the current folder and no stale cache of the truth among the installed packages.
+Its two scripts are made to be run once, on folders, and count pixels mask by mask, read from files.
+Here all pixels of a frame are counted at once; what follows from the counts, which instances match
+and every score, is left to the scripts' own functions, and the figures are the same. So no frame is
+written to a file, progress can be shown, and no ``matches.json`` is left in the current folder and
+no stale cache of the truth among the installed packages.
 """
 
 import copy
 import importlib
 import os
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, TypedDict
 
-import cv2
 import numpy as np
 
 from mtl_perception.evaluation.metrics import (
@@ -26,7 +24,7 @@ from mtl_perception.evaluation.metrics import (
     mean_of_known,
     semantic_scores,
 )
-from mtl_perception.labels import INSTANCE_ID_BASE, LABELS, NUM_LABELS, THING_IDS
+from mtl_perception.labels import INSTANCE_ID_BASE, IS_EVALUATED, LABELS, NUM_LABELS, THING_IDS
 
 
 class OfficialSemanticScores(SemanticScores):
@@ -68,8 +66,8 @@ class OfficialSemantic:
 
     def add(
         self, predicted: np.ndarray, true: np.ndarray, instances: np.ndarray | None = None
-    ) -> None:
-        """Count one frame.
+    ) -> np.ndarray:
+        """Count one frame; return its own ``confusion``.
 
         Args:
             predicted: ``(H, W)`` uint8 label IDs, at the size of ``true``.
@@ -79,25 +77,34 @@ class OfficialSemantic:
         Raises:
             ValueError: a value is no label or instance ID, or the sizes differ.
         """
-        _check(predicted, true)
-        arguments = copy.copy(self._arguments)
-        arguments.evalInstLevelScore = instances is not None
-        confusion = np.zeros_like(self.confusion)
-        with _scratch() as folder:
-            if instances is not None:
-                _check(predicted, _label_of(instances))
-                _write(folder / 'truth_instanceIds.pgm', instances.astype(np.uint16))
-            self._script.evaluatePair(
-                _write(folder / 'prediction.pgm', predicted),
-                _write(folder / 'truth_labelIds.pgm', true),
-                confusion,
-                self._instances,
-                {},
-                arguments,
-            )
-        self.confusion += confusion
+        _check_sizes(predicted, true)
+        _check_labels('predicted', [predicted.max()])
+        _check_labels('true', [true.max()])
+        pairs = true.astype(np.uint16) * NUM_LABELS + predicted
+        counts = np.bincount(pairs.ravel(), minlength=self.confusion.size)
+        confusion = counts.reshape(self.confusion.shape).astype(self.confusion.dtype)
         if instances is not None:
+            self._add_instances(predicted, instances)
             self._confusion_beside_instances += confusion
+        self.confusion += confusion
+        return confusion
+
+    def _add_instances(self, predicted: np.ndarray, instances: np.ndarray) -> None:
+        """Count how much of each true instance was found, as the script's ``evaluatePair``."""
+        for instance_id, pixels in _count_pairs(predicted, instances).items():
+            label = LABELS[_label_of(instance_id)]
+            if instance_id < INSTANCE_ID_BASE or label.id not in THING_IDS:
+                continue
+            size = pixels.total()
+            weight = self._arguments.avgClassSize[label.name] / size
+            of_category = self._instances['categories'][label.category]
+            for totals, label_ids in (
+                (self._instances['classes'][label.name], [label.id]),
+                (of_category, of_category['labelIds']),
+            ):
+                found = sum(pixels[label_id] for label_id in label_ids)
+                totals['tpWeighted'] += found * weight
+                totals['fnWeighted'] += (size - found) * weight
 
     def compute(self) -> OfficialSemanticScores | None:
         """Return the scores, ``None`` if no frame was added."""
@@ -160,19 +167,41 @@ class OfficialInstance:
         Raises:
             ValueError: a value is no instance ID, or the sizes differ.
         """
-        _check(_label_of(predicted), _label_of(true))
-        with _scratch() as folder:
-            truth = _write(folder / 'truth_instanceIds.pgm', true.astype(np.uint16))
-            instances = self._script.instances2dict([truth])[truth]
-            true_instances, predicted_instances = self._script.assignGt2Preds(
-                self._script.filterGtInstances(instances, self._arguments),
-                self._script.readGTImage(truth, self._arguments),
-                _write_masks(folder, predicted, scores),
-                self._arguments,
-            )
+        pairs = _count_pairs(predicted, true)
+        sizes, in_void = Counter[int](), Counter[int]()
+        for true_id, pixels in pairs.items():
+            sizes.update(pixels)
+            if true_id < INSTANCE_ID_BASE and not IS_EVALUATED[true_id]:
+                in_void.update(pixels)
+        of_truth = {
+            instance_id: {
+                'instID': instance_id,
+                'pixelCount': pixels.total(),
+                # What the script has where no distances are evaluated.
+                'medDist': -1,
+                'distConf': 0.0,
+            }
+            for instance_id, pixels in pairs.items()
+        }
+        of_prediction = {
+            instance_id: {
+                'pixelCount': sizes[instance_id],
+                'voidIntersection': in_void[instance_id],
+                'confidence': scores.get(instance_id, 1.0),
+            }
+            for instance_id in sorted(sizes)
+            if instance_id >= INSTANCE_ID_BASE
+        }
+        predictions_at, truths_at = defaultdict[int, list](list), defaultdict[int, list](list)
+        for true_id, pixels in pairs.items():
+            for predicted_id, count in pixels.items():
+                if predicted_id in of_prediction and _label_of(predicted_id) == _label_of(true_id):
+                    overlap = {'intersection': count}
+                    predictions_at[true_id].append({**of_prediction[predicted_id], **overlap})
+                    truths_at[predicted_id].append({**of_truth[true_id], **overlap})
         self._matches[len(self._matches)] = {
-            'groundTruth': true_instances,
-            'prediction': predicted_instances,
+            'groundTruth': _by_class(of_truth, 'matchedPred', predictions_at),
+            'prediction': _by_class(of_prediction, 'matchedGt', truths_at),
         }
 
     def compute(self) -> InstanceScores | None:
@@ -198,8 +227,7 @@ class OfficialInstance:
         arguments.instLabels = [name]
         arguments.overlaps = [overlap]
         try:
-            with _exits_as_errors():
-                precision = float(self._script.evaluateMatches(self._matches, arguments).item())
+            precision = float(self._script.evaluateMatches(self._matches, arguments).item())
         except IndexError:
             # The script looks for the last point of an empty curve where the class has truth and
             # predictions, but none of them matches and all are to be ignored.
@@ -224,53 +252,47 @@ def _load(script: str) -> tuple[ModuleType, Any]:
     return module, arguments
 
 
-@contextmanager
-def _scratch() -> Iterator[Path]:
-    """Yield a folder for one frame's files, in which the scripts may fail."""
-    with tempfile.TemporaryDirectory(prefix='mtl_evaluate_') as folder, _exits_as_errors():
-        yield Path(folder).resolve()
+def _count_pairs(predicted: np.ndarray, true: np.ndarray) -> dict[int, Counter[int]]:
+    """Return by true ID, and then by predicted ID, how many pixels have both; IDs rise.
+
+    Raises:
+        ValueError: a value is no label or instance ID, or the sizes differ.
+    """
+    _check_sizes(predicted, true)
+    packed = true.astype(np.uint32) << 16 | predicted.astype(np.uint32)
+    values, counts = np.unique(packed, return_counts=True)
+    pairs: defaultdict[int, Counter[int]] = defaultdict(Counter)
+    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+        pairs[value >> 16][value & 0xFFFF] = count
+    _check_labels('predicted', [predicted.max(), *(i for pixels in pairs.values() for i in pixels)])
+    _check_labels('true', [true.max(), *pairs])
+    return pairs
 
 
-@contextmanager
-def _exits_as_errors() -> Iterator[None]:
-    """Turn the scripts' ``sys.exit`` into a ``ValueError``; what was wrong they have printed."""
-    try:
-        yield
-    except SystemExit as err:
-        msg = 'cityscapesscripts refused a frame; its message is above'
-        raise ValueError(msg) from err
+def _by_class(
+    instances: Mapping[int, Mapping[str, Any]], name: str, matches: Mapping[int, list]
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the instances of each class, what each matches under ``name``."""
+    of_class: dict[str, list[dict[str, Any]]] = {LABELS[label].name: [] for label in THING_IDS}
+    for instance_id, instance in instances.items():
+        label = LABELS[_label_of(instance_id)]
+        if label.name in of_class:
+            of_class[label.name].append({**instance, name: matches.get(instance_id, [])})
+    return of_class
 
 
-def _check(predicted: np.ndarray, true: np.ndarray) -> None:
+def _check_sizes(predicted: np.ndarray, true: np.ndarray) -> None:
     if predicted.shape != true.shape:
         msg = f'the prediction has shape {predicted.shape}, the truth {true.shape}'
         raise ValueError(msg)
-    for which, labels in (('predicted', predicted), ('true', true)):
-        if labels.max() >= NUM_LABELS:
-            msg = f'{which} label ID {labels.max()}, expected 0 to {NUM_LABELS - 1}'
-            raise ValueError(msg)
 
 
-def _label_of(instances: np.ndarray) -> np.ndarray:
-    return np.where(instances < INSTANCE_ID_BASE, instances, instances // INSTANCE_ID_BASE)
+def _check_labels(which: str, ids: Iterable[int]) -> None:
+    highest = max(map(_label_of, ids))
+    if highest >= NUM_LABELS:
+        msg = f'{which} label ID {highest}, expected 0 to {NUM_LABELS - 1}'
+        raise ValueError(msg)
 
 
-def _write_masks(
-    folder: Path, predicted: np.ndarray, scores: Mapping[int, float]
-) -> dict[str, dict[str, Any]]:
-    ids = np.unique(predicted)
-    return {
-        _write(folder / f'{instance_id}.pgm', (predicted == instance_id).astype(np.uint8) * 255): {
-            'labelID': instance_id // INSTANCE_ID_BASE,
-            'conf': scores.get(instance_id, 1.0),
-        }
-        for instance_id in ids[ids >= INSTANCE_ID_BASE].tolist()
-    }
-
-
-def _write(path: Path, picture: np.ndarray) -> str:
-    # Not compressed: that would take longer than the scripts themselves.
-    if not cv2.imwrite(str(path), picture):
-        msg = f'{path}: cannot be written'
-        raise OSError(msg)
-    return str(path)
+def _label_of(instance_id: int) -> int:
+    return instance_id if instance_id < INSTANCE_ID_BASE else instance_id // INSTANCE_ID_BASE

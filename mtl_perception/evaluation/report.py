@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import cv2
 import numpy as np
 
-from mtl_perception.data.frame import Frame
-from mtl_perception.evaluation.metrics import (
-    DepthMetrics,
-    DepthScores,
-    GroupScores,
-    SemanticMetrics,
-    mean_of_known,
-)
+from mtl_perception.data.frame import Frame, resize_nearest
+from mtl_perception.evaluation.metrics import DepthScores, GroupScores, mean_of_known
 from mtl_perception.evaluation.official import AveragePrecision, OfficialSemanticScores
 from mtl_perception.files import write_file
 from mtl_perception.labels import EVALUATED_IDS, LABELS
@@ -125,21 +119,22 @@ class FrameGallery:
     def __init__(self) -> None:
         self._rows: list[_Row] = []
 
-    def add(
-        self, frame: Frame, prediction: 'Prediction', steadiness: float | None = None
-    ) -> FrameScores:
-        """Keep the frame if it is among the best or the worst so far; return its scores.
+    def add(self, frame: Frame, prediction: 'Prediction', score: float | None) -> None:
+        """Keep the frame if it is among the best or the worst so far.
 
         Args:
             frame: with its truth, if it has one.
-            prediction: at the size of the frame.
-            steadiness: the score of a frame without truth, which has no place here otherwise.
+            prediction: of any size.
+            score: how good it is; a frame without one has no place here.
         """
-        scores = frame_scores(frame, prediction)
-        score = steadiness if scores.overall is None else scores.overall
-        if score is not None:
-            self._keep(frame, prediction, score)
-        return scores
+        if score is None:
+            return
+        if len(self._rows) == 2 * PICTURED:
+            if self._rows[PICTURED - 1].score <= score <= self._rows[PICTURED].score:
+                return
+            del self._rows[PICTURED - 1 if score < self._rows[PICTURED - 1].score else PICTURED]
+        self._rows.append(_row(score, frame, prediction))
+        self._rows.sort(key=lambda row: row.score)
 
     def sheet(self) -> np.ndarray | None:
         """Return the page, RGB, worst frame first; ``None`` if there is no frame to show."""
@@ -148,46 +143,46 @@ class FrameGallery:
         captions = [f'{row.name}   score {row.score:.3f}' for row in self._rows]
         has_truth = any(row.has_truth for row in self._rows)
         shown = [i for i, title in enumerate(TITLES) if has_truth or not title.endswith(' truth')]
-        rows = [[row.panels[i] for i in shown] for row in self._rows]
+        pictures = (row.panels() for row in self._rows)
+        rows = [[panels[i] for i in shown] for panels in pictures]
         return overview_sheet(rows, [TITLES[i] for i in shown], captions)
 
-    def _keep(self, frame: Frame, prediction: 'Prediction', score: float) -> None:
-        if len(self._rows) == 2 * PICTURED:
-            if self._rows[PICTURED - 1].score <= score <= self._rows[PICTURED].score:
-                return
-            del self._rows[PICTURED - 1 if score < self._rows[PICTURED - 1].score else PICTURED]
-        self._rows.append(_Row(score, frame.name, frame.has_truth, _panels(frame, prediction)))
-        self._rows.sort(key=lambda row: row.score)
 
-
-def frame_scores(frame: Frame, prediction: 'Prediction') -> FrameScores:
-    """Return what a frame's truth tells of its prediction, which has the size of the frame."""
-    semantic, depth = SemanticMetrics(), DepthMetrics()
-    if frame.labels is not None:
-        semantic.update(prediction.labels, frame.labels)
-    if frame.depth is not None and prediction.depth is not None:
-        depth.update(prediction.depth, frame.depth)
-    labels, errors = semantic.compute(), depth.compute()
-    return FrameScores(
-        labels and labels['iou_class'], errors and errors['abs_rel'], errors and errors['delta1']
-    )
+_Maps = tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]
 
 
 @dataclass(frozen=True)
 class _Row:
+    """A frame at the size of its panels, which are drawn when it is known to stay."""
+
     score: float
     name: str
     has_truth: bool
-    panels: list[np.ndarray]
+    image: np.ndarray
+    truth: _Maps
+    answer: _Maps
+
+    def panels(self) -> list[np.ndarray]:
+        size = self.image.shape[:2]
+        truth, answer = map_row(*self.truth, *size), map_row(*self.answer, *size)
+        pairs = zip(truth, answer, strict=True)
+        return [self.image, *(panel for pair in pairs for panel in pair)]
 
 
-def _panels(frame: Frame, prediction: 'Prediction') -> list[np.ndarray]:
+def _row(score: float, frame: Frame, prediction: 'Prediction') -> _Row:
     height = max(1, round(PANEL_WIDTH * frame.image.shape[0] / frame.image.shape[1]))
-    size = height, PANEL_WIDTH
-    truth = map_row(frame.labels, frame.instances, frame.depth, *size)
-    answer = map_row(prediction.labels, prediction.instances, prediction.depth, *size)
-    image = cv2.resize(frame.image, (PANEL_WIDTH, height), interpolation=cv2.INTER_AREA)
-    return [image, *(panel for pair in zip(truth, answer, strict=True) for panel in pair)]
+
+    def small(values: np.ndarray | None) -> np.ndarray | None:
+        return None if values is None else resize_nearest(values, height, PANEL_WIDTH)
+
+    return _Row(
+        score,
+        frame.name,
+        frame.has_truth,
+        cv2.resize(frame.image, (PANEL_WIDTH, height), interpolation=cv2.INTER_AREA),
+        (small(frame.labels), small(frame.instances), small(frame.depth)),
+        (small(prediction.labels), small(prediction.instances), small(prediction.depth)),
+    )
 
 
 def _summary(metrics: Metrics) -> Iterator[str]:

@@ -131,7 +131,8 @@ def _view(image: np.ndarray, prediction: 'Prediction') -> _View:
 
 
 def _squared(flow: np.ndarray) -> np.ndarray:
-    return np.square(flow).sum(-1)
+    x, y = flow[..., 0], flow[..., 1]
+    return x * x + y * y
 
 
 def _changes(totals: np.ndarray) -> tuple[float | None, float | None]:

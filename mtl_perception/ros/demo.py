@@ -217,13 +217,13 @@ def _judge(
     rows = []
     shown = {result.stamps[i] for i in _spread(len(result.stamps), OVERVIEW_ROWS)}
     frames = _frames(images, {result.names[stamp] for stamp in result.stamps})
-    with_truth = any(_has_truth(frame) for frame in frames.values())
+    with_truth = any(frame.has_truth for frame in frames.values())
     with BagWriter(output / 'bag') as bag:
         for stamp in tqdm(result.stamps, 'comparing', unit='frame', leave=False):
             frame, recorded = frames[result.names[stamp]], result.frames[stamp]
             _write_to_bag(bag, stamp, frame, recorded)
             prediction = _published(recorded)
-            if _has_truth(frame):
+            if frame.has_truth:
                 # These are not published; the node computed the very same.
                 offline = predictor.predict(frame.image, frame.focal_length)
                 prediction = replace(
@@ -285,7 +285,3 @@ def _overview_row(frame: Frame, prediction: Prediction, with_truth: bool) -> lis
     if with_truth:
         row += map_row(frame.labels, frame.instances, frame.depth, *size)
     return row
-
-
-def _has_truth(frame: Frame) -> bool:
-    return any(truth is not None for truth in (frame.labels, frame.instances, frame.depth))

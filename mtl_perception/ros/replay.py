@@ -1,19 +1,17 @@
 """Measure a predictor on the frames of a bag, every one of them, as fast as the network goes.
 
-Reading and decoding, grouping and writing, and the metrics run beside the network: the first three
-in threads, the metrics, which are Python for the most part, in a process of their own.
+Reading and decoding, grouping and writing, and the metrics run beside the network, each in a thread
+of its own.
 """
 
 import contextlib
 import csv
 import io
-import multiprocessing
-import signal
 import statistics
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,7 +21,6 @@ import numpy as np
 from tqdm import tqdm
 
 from mtl_perception import visualization
-from mtl_perception.data.frame import Frame
 from mtl_perception.evaluation.evaluate import Evaluation
 from mtl_perception.evaluation.report import FrameScores, Metrics, metrics_table
 from mtl_perception.evaluation.stability import Change, StabilityScores, TemporalStability
@@ -98,10 +95,10 @@ class Replayed:
 
     def figures(self) -> dict[str, Any]:
         """Return what ``metrics.json`` holds: the metrics, rate, latencies and stability."""
-        stages = {
-            stage: [row.milliseconds[stage] for row in self.rows]
-            for stage in self.rows[0].milliseconds
-        }
+        stages: dict[str, list[float]] = {}
+        for row in self.rows:
+            for stage, value in row.milliseconds.items():  # not every frame has every stage
+                stages.setdefault(stage, []).append(value)
         return {
             **self.metrics,
             'stability': self.stability,
@@ -154,10 +151,10 @@ def replay(
         BagError: there is no frame that can be used.
         OSError: ``output`` cannot be written, or ``bag`` from the beginning.
     """
-    has_truth = bool(frames.topics.truth)
+    cv2.setNumThreads(1)  # the other cores are the network's
     with (
         _ResultBag(bag) as result,
-        _Judging(has_truth) as judging,
+        _Judging(bool(frames.topics.truth)) as judging,
         ThreadPoolExecutor(1, 'interpreting') as interpreting,
         tqdm(desc='replay', total=len(frames), unit='frame', disable=None) as bar,
     ):
@@ -280,25 +277,21 @@ def _published(item: BagFrame, prediction: Prediction) -> tuple[Prediction, bool
 
 
 class _Judging:
-    """The metrics, in a process of their own; a context manager."""
+    """The metrics, in a thread of their own; a context manager."""
 
     def __init__(self, has_truth: bool) -> None:
-        # Not forked: threads of the network's libraries would be missing in the child.
-        self._pool = ProcessPoolExecutor(
-            1,
-            mp_context=multiprocessing.get_context('spawn'),
-            initializer=_start_judge,
-            initargs=(has_truth,),
-        )
+        self._has_truth = has_truth
+        self._evaluation = Evaluation()
+        self._stability = TemporalStability()
+        self._thread = ThreadPoolExecutor(1, 'judging')
         self._waiting: deque[Future[Judgement]] = deque()
         self._last_stamp = 0
 
     def __enter__(self) -> '_Judging':
-        self._pool.submit(_known, _judge).result()  # the clock shall not run while it starts
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        self._thread.shutdown(cancel_futures=True)
 
     def submit(
         self, item: BagFrame, prediction: Prediction, size: tuple[int, int]
@@ -306,56 +299,25 @@ class _Judging:
         """Measure a frame, once not too many are waiting."""
         if len(self._waiting) >= QUEUED:
             self._waiting.popleft().result()
-        follows = item.stamp > self._last_stamp
-        self._last_stamp = item.stamp
-        future = self._pool.submit(_judge, item.frame, prediction, size, follows)
+        future = self._thread.submit(self._judge, item, prediction, size)
         self._waiting.append(future)
         return future
 
     def write(self, output: Path) -> tuple[Metrics, StabilityScores | None]:
         """Write the results of all frames, and return them."""
-        return self._pool.submit(_write, output).result()
+        return self._evaluation.write(output), self._stability.compute()
 
-
-class _Judge:
-    """What the process of the metrics keeps."""
-
-    def __init__(self, has_truth: bool) -> None:
-        self._has_truth = has_truth
-        self.evaluation = Evaluation()
-        self.stability = TemporalStability()
-
-    def add(
-        self, frame: Frame, prediction: Prediction, size: tuple[int, int], follows: bool
-    ) -> Judgement:
+    def _judge(self, item: BagFrame, prediction: Prediction, size: tuple[int, int]) -> Judgement:
         began = time.perf_counter()
-        if not follows:
-            self.stability.restart()
-        change = self.stability.add(frame.image, prediction.resized(*size))
+        if item.stamp <= self._last_stamp:
+            self._stability.restart()
+        self._last_stamp = item.stamp
+        change = self._stability.add(item.frame.image, prediction.resized(*size))
         steadiness = None
         if not self._has_truth and change is not None and change.label is not None:
             steadiness = 1 - change.label
-        scores = self.evaluation.add(frame, prediction, steadiness)
+        scores = self._evaluation.add(item.frame, prediction, steadiness)
         return Judgement(scores, change, (time.perf_counter() - began) * 1e3)
-
-
-_the_judge: _Judge | None = None
-
-
-def _start_judge(has_truth: bool) -> None:
-    global _the_judge
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the parent's
-    cv2.setNumThreads(1)  # the other cores are the network's
-    _the_judge = _Judge(has_truth)
-
-
-def _judge(frame: Frame, prediction: Prediction, size: tuple[int, int], follows: bool) -> Judgement:
-    return _known(_the_judge).add(frame, prediction, size, follows)
-
-
-def _write(output: Path) -> tuple[Metrics, StabilityScores | None]:
-    judge = _known(_the_judge)
-    return judge.evaluation.write(output), judge.stability.compute()
 
 
 class _ResultBag:
@@ -449,6 +411,6 @@ def _share(value: float | None) -> str:
 
 def _known(value: T | None) -> T:
     if value is None:
-        msg = 'a replay asks for all maps and starts its judge'
+        msg = 'a replay asks for all maps'
         raise ValueError(msg)
     return value

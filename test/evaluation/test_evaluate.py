@@ -53,6 +53,19 @@ def test_depth_of_the_sky_does_not_count(make_frame, repeat_truth):
     assert evaluation.compute()['depth']['abs_rel'] == 0
 
 
+def test_a_frame_scores_what_all_frames_do_when_it_is_the_only_one(make_frame, repeat_truth):
+    frame = make_frame()
+    everywhere = dataclasses.replace(frame, depth=np.full_like(frame.depth, 20))
+    prediction = repeat_truth(frame)
+    prediction.labels[::3] = 33
+    evaluation = Evaluation()
+    scores = evaluation.add(everywhere, prediction)
+    metrics = evaluation.compute()
+    assert scores.iou_class == pytest.approx(metrics['semantic']['iou_class'], abs=1e-12)
+    assert scores.abs_rel == metrics['depth']['abs_rel'] > 0
+    assert scores.delta1 == metrics['depth']['delta1'] < 1
+
+
 @pytest.mark.parametrize(
     ('attribute', 'task'), [('labels', 'semantic'), ('instances', 'instance'), ('depth', 'depth')]
 )

@@ -198,12 +198,24 @@ def test_no_frame_gives_no_scores():
     assert OfficialInstance().compute() is None
 
 
+def test_instances_of_what_has_none_do_not_count():
+    true = np.where(street() == ROAD, ROAD * 1000 + 1, VOID)
+    semantic = OfficialSemantic()
+    semantic.add(labels_of(true), labels_of(true), true)
+    assert semantic.compute()['iou_class'] == 1.0
+    assert semantic.compute()['iiou_class'] is None
+    assert average_precision(true, true)['ap'] is None
+
+
 def test_a_value_that_is_no_label_is_refused():
     labels = np.full((4, 4), 34, np.uint8)
     with pytest.raises(ValueError, match='true label ID 34'):
         OfficialSemantic().add(labels - 1, labels)
     with pytest.raises(ValueError, match='predicted label ID 40'):
         OfficialInstance().add(street(0) + 14000, {}, street(0))
+    for wrong in (-1, 500, 34_000, 65_536 + ROAD):
+        with pytest.raises(ValueError, match='true label ID'):
+            OfficialInstance().add(street(0), {}, np.where(street(0) == ROAD, wrong, street(0)))
 
 
 def test_differing_sizes_are_refused():

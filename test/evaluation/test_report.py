@@ -48,10 +48,7 @@ def test_the_gallery_shows_the_worst_and_the_best_frames(make_frame, repeat_trut
     rows = frame.labels.shape[0]
     sizes = []
     for wrong in (30, 0, 60, 20, 50, 10, 40, 5):
-        labels = truth.labels.copy()
-        labels[rows - wrong :] = 33
-        prediction = dataclasses.replace(truth, labels=labels)
-        gallery.add(dataclasses.replace(frame, name=f'wrong{wrong}'), prediction)
+        gallery.add(dataclasses.replace(frame, name=f'wrong{wrong}'), truth, 1 - wrong / rows)
         sizes.append(gallery.sheet().shape[0])
     assert [row.name for row in gallery._rows] == [
         *('wrong60', 'wrong50', 'wrong40'),
@@ -60,18 +57,17 @@ def test_the_gallery_shows_the_worst_and_the_best_frames(make_frame, repeat_trut
     assert sizes[5] == sizes[7] > sizes[4]
 
 
-def test_the_gallery_is_empty_without_truth(make_frame, repeat_truth):
+def test_the_gallery_is_empty_without_scores(make_frame, repeat_truth):
     frame = make_frame()
     gallery = FrameGallery()
-    blank = dataclasses.replace(frame, labels=None, instances=None, depth=None)
-    gallery.add(blank, repeat_truth(frame).resized(*frame.labels.shape))
+    gallery.add(frame, repeat_truth(frame), None)
     assert gallery.sheet() is None
 
 
 def test_the_gallery_puts_truth_beside_prediction(make_frame, repeat_truth):
     frame = make_frame()
     gallery = FrameGallery()
-    gallery.add(frame, repeat_truth(frame).resized(*frame.labels.shape))
+    gallery.add(frame, repeat_truth(frame).resized(*frame.labels.shape), 1.0)
     sheet = gallery.sheet()
     columns = [sheet[-200:, i * 324 : i * 324 + 320] for i in range(7)]
     assert np.array_equal(columns[1], columns[2])

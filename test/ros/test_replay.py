@@ -114,8 +114,8 @@ def test_every_frame_has_a_line_and_every_stage_a_time(replayed):
     assert [row['stamp'][-11:] for row in rows] == [f'0.{i}00000000' for i in range(8)]
     assert np.mean([float(row['abs_rel']) for row in rows]) > 0
     assert [row['label_change'] == '' for row in rows] == [True] + 7 * [False]
-    stages = ('decode', 'preprocess', 'network', 'instance', 'depth', 'metrics', 'write')
-    assert set(metrics['milliseconds']) == set(stages)
+    stages = {'decode', 'preprocess', 'network', 'instance', 'depth', 'metrics', 'write'}
+    assert stages <= set(metrics['milliseconds'])
     for stage in stages:
         values = [float(row[f'{stage}_ms']) for row in rows]
         assert metrics['milliseconds'][stage]['median'] == pytest.approx(
