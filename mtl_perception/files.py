@@ -3,6 +3,7 @@
 import contextlib
 import os
 from pathlib import Path
+from uuid import uuid4
 
 import cv2
 import numpy as np
@@ -29,7 +30,7 @@ def write_file(path: Path, data: bytes) -> None:
         OSError: the folder cannot be made or written; ``filename`` is ``path``.
     """
     make_folder(path.parent)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+    temporary = path.with_name(f'.{path.name}.{uuid4().hex}')
     try:
         temporary.write_bytes(data)
         temporary.replace(path)

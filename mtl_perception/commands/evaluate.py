@@ -7,7 +7,7 @@ and the worst frames.
 
 Examples:
   mtl evaluate --data /data/cityscapes --split val
-  mtl evaluate --data out/streets --checkpoint out/train/last.safetensors --limit 50
+  mtl evaluate --data out/streets --checkpoint out/train_synthetic/model.safetensors --limit 50
   mtl evaluate --data /data/camvid --groups camvid
 """
 

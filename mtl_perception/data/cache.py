@@ -16,6 +16,9 @@ from mtl_perception.files import write_file
 
 MAPS = ('image', 'labels', 'instances', 'depth')
 
+FORMAT = 1
+"""To be raised when frames are decoded, shrunk or kept in another way."""
+
 
 @dataclass(frozen=True)
 class FrameCache:
@@ -38,7 +41,8 @@ class FrameCache:
         sources = [str(path.absolute()) for path in paths.files]
         digest = hashlib.sha256(json.dumps([self.height, *sources]).encode()).hexdigest()
         path = self.folder / f'{paths.name}-{digest[:16]}.npz'
-        version = json.dumps([[s.st_mtime_ns, s.st_size] for s in map(Path.stat, paths.files)])
+        states = [[s.st_mtime_ns, s.st_size] for s in map(Path.stat, paths.files)]
+        version = json.dumps([FORMAT, *states])
         frame = _load(path, paths.name, version)
         if frame is None:
             frame = _shrink(paths.read(), self.height)
@@ -57,22 +61,21 @@ def _dump(frame: Frame, version: str) -> bytes:
     arrays = {name: getattr(frame, name) for name in MAPS}
     if frame.camera is not None:
         arrays['camera'] = np.array(astuple(frame.camera))
+    known = {name: value for name, value in arrays.items() if value is not None}
     buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        version=np.array(version),
-        **{name: value for name, value in arrays.items() if value is not None},
-    )
+    np.savez(buffer, version=np.array([version, *known]), **known)
     return buffer.getvalue()
 
 
 def _load(path: Path, name: str, version: str) -> Frame | None:
     try:
-        with np.load(path, allow_pickle=False) as arrays:  # the archive has checksums
-            if str(arrays['version']) != version:
+        # The archive has checksums of what it holds, not of what it should hold.
+        with np.load(path, allow_pickle=False) as arrays:
+            found, *known = arrays['version'].tolist()
+            if found != version or {'version', *known} != set(arrays):
                 return None
             maps = {key: arrays[key] for key in MAPS if key in arrays}
             camera = Camera(*map(float, arrays['camera'])) if 'camera' in arrays else None
             return Frame(name=name, **maps, camera=camera)
-    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile):
-        return None
+    except (OSError, EOFError, KeyError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile):
+        return None  # RuntimeError: damage looks like encryption or an unknown compression

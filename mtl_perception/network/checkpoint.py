@@ -31,7 +31,8 @@ class CheckpointInfo:
         data: what it was trained on.
         terms: what the data's terms mean for who uses the weights.
         metrics: figures of this very file, as ``metrics.json`` has them, by dataset.
-        recipe: how to train it again: the configuration and the number of steps.
+        recipe: how to train it again: the configuration, the number of steps and, where it began
+            as another checkpoint, the recipe of that one as ``initial``.
         revision: the git revision of the package that trained it.
     """
 

@@ -1,6 +1,7 @@
 """``mtl train``: LightningCLI over the module and its data, which ends with a checkpoint to use."""
 
 import io
+import pickle
 import subprocess
 import sys
 import warnings
@@ -9,14 +10,20 @@ from typing import Any
 
 import torch
 import yaml
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mtl_perception.files import write_file
-from mtl_perception.network.checkpoint import CheckpointInfo, record_metrics, save_checkpoint
+from mtl_perception.network.checkpoint import (
+    CheckpointError,
+    CheckpointInfo,
+    read_info,
+    record_metrics,
+    save_checkpoint,
+)
 from mtl_perception.training.curves import CurvesPicture, ValidationPictures
 from mtl_perception.training.data import StreetData
 from mtl_perception.training.module import MultiTaskModule
@@ -100,12 +107,24 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         write_file(Path(path), buffer.getvalue())
 
 
+class ResumableCheckpoint(ModelCheckpoint):
+    """Does not save again what was resumed from.
+
+    Lightning's own does, at the first of the batches whose gradients are accumulated, and who
+    resumed from that file would take the step without this batch.
+    """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self._last_global_step_saved = trainer.global_step
+
+
 class TrainingCLI(LightningCLI):
     """Keeps everything of a run in ``trainer.default_root_dir`` and ends with a checkpoint."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add ``--checkpoint``: how often the file to resume from, ``last.ckpt``, is written."""
-        parser.add_lightning_class_args(ModelCheckpoint, 'checkpoint')
+        parser.add_lightning_class_args(ResumableCheckpoint, 'checkpoint')
         parser.set_defaults(
             {
                 'checkpoint.every_n_train_steps': 1000,
@@ -115,6 +134,16 @@ class TrainingCLI(LightningCLI):
             }
         )
         parser.link_arguments('trainer.default_root_dir', 'checkpoint.dirpath')
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse ``args``, and see that there is something to resume from if they say so.
+
+        Raises:
+            CheckpointError: the file to resume from is damaged.
+        """
+        super().parse_arguments(parser, args)
+        if subcommand := self.config.get('subcommand'):
+            _check_resumable(Path(self.config[subcommand].get('ckpt_path') or ''))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Return the trainer, which writes files complete or not at all."""
@@ -130,12 +159,20 @@ class TrainingCLI(LightningCLI):
         path = Path(self.trainer.default_root_dir) / CHECKPOINT_NAME
         data = self.datamodule
         if self.trainer.is_global_zero:
+            recipe = {'steps': self.trainer.global_step, 'config': self._resolved()}
+            terms = [data.terms]
+            initial = self._get(self.config, 'model.initial')
+            if initial is not None:
+                # What these weights began as has terms that still hold.
+                origin = read_info(Path(initial))
+                recipe['initial'] = {'data': origin.data, **origin.recipe}
+                terms.append(origin.terms)
             info = CheckpointInfo(
                 network=self.model.network.config,
                 input_height=data.input_height,
                 data=data.description,
-                terms=data.terms,
-                recipe={'steps': self.trainer.global_step, 'config': self._resolved()},
+                terms='; '.join(filter(None, dict.fromkeys(terms))),
+                recipe=recipe,
                 revision=_revision(),
             )
             save_checkpoint(path, self.model.network, info)
@@ -143,6 +180,12 @@ class TrainingCLI(LightningCLI):
             for parameter in self.model.network.parameters():
                 parameter.copy_(parameter.bfloat16())
         (metrics,) = self.trainer.validate(self.model, datamodule=data, verbose=False) or [{}]
+        if data.skipped:
+            print(
+                f'skipped: {len(data.skipped)} damaged frames, which were drawn '
+                f'{data.skipped.total()} times; they are named above',
+                flush=True,
+            )
         if not self.trainer.is_global_zero:
             return
         if metrics:
@@ -160,6 +203,20 @@ class TrainingCLI(LightningCLI):
             for key in ('seed_everything', 'trainer', 'model', 'data')
             if key in values
         }
+
+
+def _check_resumable(path: Path) -> None:
+    """Raise in one line what would be a traceback of many where Lightning reads the file."""
+    if not path.is_file():
+        return  # Lightning has words such as "last" too
+    try:
+        torch.load(path, map_location='cpu', mmap=True, weights_only=True)
+    except (EOFError, LookupError, RuntimeError, pickle.UnpicklingError) as err:
+        msg = (
+            f'{path}: not a file that training can resume from, or a damaged one; leave out '
+            '--ckpt_path to start anew'
+        )
+        raise CheckpointError(msg) from err
 
 
 def _revision() -> str:

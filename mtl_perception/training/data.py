@@ -90,7 +90,8 @@ class StreetData(L.LightningDataModule):
 
         Raises:
             FileNotFoundError: a dataset has no training frames, or there is nothing to validate on.
-            ValueError: the frames make no batch, or a task to be trained has no ground truth.
+            ValueError: the frames make no batch or are too few to validate on, or a task to be
+                trained has no ground truth.
             OSError: the cache cannot be written.
         """
         if self.cache is not None:
@@ -101,6 +102,12 @@ class StreetData(L.LightningDataModule):
         if not frames:
             msg = f'{self._names()}: none of them has a split val to validate on'
             raise FileNotFoundError(msg)
+        if len(frames) < (processes := self._processes()[0]):
+            msg = (
+                f'{self._names()}: {len(frames)} validation frames are too few for {processes} '
+                'processes; each needs one'
+            )
+            raise ValueError(msg)
         self._val = ValidationFrames(
             frames, self._reader(self.input_height), self.input_height, skips=self.skips
         )

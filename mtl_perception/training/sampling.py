@@ -65,6 +65,9 @@ class SampleOrder(DistributedSampler):
 
     def __iter__(self) -> Iterator[Draw]:
         epoch, start = divmod(self._position(), self.epoch_size)
+        # A run resumed with other batches may begin within a step: some processes would get fewer
+        # batches than the others wait for.
+        start -= start % self._step_size
         order = self.order(epoch)
         for i in range(start + self.rank, self.epoch_size, self.num_replicas):
             yield Draw(int(order[i]), epoch * self.epoch_size + i)
@@ -87,11 +90,12 @@ class SampleOrder(DistributedSampler):
         size = self._sizes[group]
         passes = range(start // size, (start + count - 1) // size + 1)
         shuffled = [np.random.default_rng((self.seed, group, n)).permutation(size) for n in passes]
-        return np.concatenate(shuffled)[start % size :][:count]
+        return np.concatenate([np.zeros(0, int), *shuffled])[start % size :][:count]
 
 
 def _quotas(weights: np.ndarray, total: int) -> np.ndarray:
-    """Divide ``total`` in proportion to ``weights``; nobody goes without, the largest gives."""
+    """Divide ``total`` in proportion to ``weights``; nobody goes without, the largest give."""
     quotas = np.maximum(1, np.rint(total * weights / weights.sum()).astype(int))
-    quotas[quotas.argmax()] += total - quotas.sum()
+    while excess := quotas.sum() - total:
+        quotas[quotas.argmax()] -= np.sign(excess)
     return quotas

@@ -68,16 +68,22 @@ def test_a_changed_source_makes_the_entry_anew(paths, tmp_path):
     entry_of(cache)  # the old one was replaced
 
 
-@pytest.mark.parametrize('damage', ['truncated', 'a byte', 'empty', 'another file'])
+@pytest.mark.parametrize(
+    'damage', ['truncated', 'a byte', 'a name', 'a method', 'empty', 'another file']
+)
 def test_a_damaged_entry_is_made_anew(paths, tmp_path, damage):
     cache = FrameCache(tmp_path / 'cache', 32)
     first = cache.read(paths)
-    data = bytearray(entry_of(cache).read_bytes())
+    whole = entry_of(cache).read_bytes()
+    directory = whole.index(b'PK\x01\x02') + 10  # how the first array is compressed
+    data = bytearray(whole)
     middle = data.find(first.image.tobytes()) + first.image.size // 2
     data[middle] ^= 1
     content = {
         'truncated': data[:middle],
         'a byte': data,
+        'a name': whole.replace(b'labels.npy', b'lapels.npy'),
+        'a method': whole[:directory] + b'\x63' + whole[directory + 1 :],
         'empty': b'',
         'another file': b'not a cache',
     }[damage]

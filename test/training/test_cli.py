@@ -1,11 +1,15 @@
 """``mtl train``: the shipped configuration, the checkpoint it ends with, and resuming."""
 
+import shutil
+from dataclasses import replace
+
 import pytest
 import torch
 import yaml
 
 from mtl_perception.commands import main
-from mtl_perception.network.checkpoint import load_checkpoint
+from mtl_perception.data.cityscapes import find_frames
+from mtl_perception.network.checkpoint import load_checkpoint, read_info, save_checkpoint
 from mtl_perception.share import share_file
 
 
@@ -50,6 +54,17 @@ def test_an_interrupted_training_is_resumed(arguments, tmp_path):
     assert not torch.equal(first.state_dict()[name], second.state_dict()[name])
 
 
+def test_what_is_trained_further_says_what_it_began_as(arguments, tiny_checkpoint, tmp_path):
+    network, origin = load_checkpoint(tiny_checkpoint)
+    initial = tmp_path / 'initial.safetensors'
+    save_checkpoint(initial, network, replace(origin, data='drives', terms='research only'))
+    further = ['--model.initial', str(initial), '--trainer.max_steps', '1']
+    assert main([*arguments, *further]) == 0
+    info = read_info(tmp_path / 'model.safetensors')
+    assert info.recipe['initial'] == {'data': 'drives', **origin.recipe}
+    assert info.terms == 'research only'
+
+
 def test_a_wrong_root_ends_with_one_line_that_names_it(arguments, tmp_path, capsys):
     nowhere = tmp_path / 'nowhere'
     assert main([*arguments, '--data.root', str(nowhere)]) == 1
@@ -78,6 +93,15 @@ def test_several_datasets_are_spelled_with_their_weights(arguments, streets, tmp
     roots = f'{{{streets}: 1, {streets}/.: 3}}'
     assert main([*arguments, '--data.root', roots, '--trainer.max_steps', '1']) == 0
     assert load_checkpoint(tmp_path / 'model.safetensors')[1].recipe['steps'] == 1
+
+
+def test_the_end_of_a_training_says_what_was_skipped(arguments, streets, tmp_path, capsys):
+    root = tmp_path / 'streets'
+    shutil.copytree(streets, root)
+    find_frames(root, 'val')[0].labels.write_bytes(b'')
+    options = ['--data.root', str(root), '--data.on_error', 'skip', '--trainer.max_steps', '1']
+    assert main([*arguments, *options]) == 0
+    assert 'skipped: 1 damaged frames, which were drawn 1 times' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

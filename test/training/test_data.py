@@ -165,6 +165,13 @@ def test_too_few_frames_for_a_batch_are_refused(streets):
         data_of(streets, trainer=trainer_of(accumulated=2), batch_size=8)
 
 
+def test_fewer_validation_frames_than_processes_are_refused(streets):
+    trainer = trainer_of()
+    trainer.world_size = 3
+    with pytest.raises(ValueError, match='2 validation frames are too few for 3 processes'):
+        data_of(streets, trainer=trainer, batch_size=2)
+
+
 def test_a_cache_that_cannot_be_written_is_refused(streets, tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(OSError, match='cannot be made a folder'):

@@ -66,6 +66,23 @@ def test_a_killed_run_ends_with_the_same_weights_and_momenta(arguments, tmp_path
     )
 
 
+def test_a_resumed_run_saves_nothing_amid_accumulated_batches(arguments, tmp_path, monkeypatch):
+    options = ['--trainer.default_root_dir', str(tmp_path), '--checkpoint.every_n_train_steps', '1']
+    options += ['--trainer.accumulate_grad_batches', '2']
+    assert main([*arguments, *options, '--trainer.max_steps', '2']) == 0
+    saved = []
+    save = AtomicCheckpointIO.save_checkpoint
+
+    def recorded(self, checkpoint, path, storage_options=None):
+        saved.append(checkpoint['global_step'])
+        save(self, checkpoint, path, storage_options)
+
+    monkeypatch.setattr(AtomicCheckpointIO, 'save_checkpoint', recorded)
+    resume = ['--ckpt_path', str(tmp_path / 'last.ckpt'), '--trainer.max_steps', '4']
+    assert main([*arguments, *options, *resume]) == 0
+    assert saved == [3, 4]
+
+
 def test_another_architecture_is_not_resumed(arguments, tmp_path, capsys):
     arguments = [*arguments, '--trainer.default_root_dir', str(tmp_path)]
     short = ['--trainer.max_steps', '1', '--checkpoint.every_n_train_steps', '1']
@@ -75,6 +92,17 @@ def test_another_architecture_is_not_resumed(arguments, tmp_path, capsys):
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert str(tmp_path / 'last.ckpt') in error
     assert 'network.head_width 16 instead of 32' in error
+
+
+@pytest.mark.parametrize('content', [b'', b'no checkpoint', b'half'])
+def test_a_damaged_file_is_not_resumed_from(arguments, tmp_path, capsys, content):
+    path = tmp_path / 'last.ckpt'
+    AtomicCheckpointIO().save_checkpoint({'step': 1}, path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] if content == b'half' else content)
+    assert main([*arguments, '--ckpt_path', str(path)]) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith(f'mtl train: {path}: not a file that training can resume from')
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):

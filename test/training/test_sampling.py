@@ -44,6 +44,17 @@ def test_processes_share_the_batches_of_a_single_one():
         assert sorted(joined) == sorted(alone[4 * batch : 4 * batch + 4])
 
 
+@pytest.mark.parametrize('position', [1, 9, 10, 11])
+def test_a_run_resumed_within_a_step_has_as_many_batches_in_every_process(position):
+    shares = [
+        list(order(sizes=(12,), step=4, processes=2, rank=rank, position=position))
+        for rank in (0, 1)
+    ]
+    assert len(shares[0]) == len(shares[1])
+    assert len(shares[0]) * 2 % 4 == 0
+    assert min(draw.position for share in shares for draw in share) == position // 4 * 4
+
+
 def test_frames_that_make_no_whole_step_come_in_the_next_epoch():
     samples = order(sizes=(11,), step=4)
     assert samples.epoch_size == 8
@@ -71,3 +82,11 @@ def test_a_group_is_shown_evenly_however_often_it_is_drawn():
 def test_the_rarest_group_is_not_forgotten():
     samples = order(sizes=(1000, 1), weights=(1000.0, 0.001))
     assert 1000 in samples.order(0)
+
+
+@pytest.mark.parametrize('weights', [(1.0,) * 9, (3.4, 3.4, *(0.2,) * 6)])
+def test_a_few_frames_in_many_groups_still_make_an_epoch(weights):
+    samples = order(sizes=(1,) * len(weights), weights=weights, step=8)
+    for epoch in range(3):
+        assert len(samples.order(epoch)) == 8
+        assert len(set(samples.order(epoch).tolist())) == 8
