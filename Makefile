@@ -33,8 +33,10 @@ $(STAMP): $(REQUIREMENTS) setup.py
 demo: $(STAMP)
 	@$(BIN)/mtl demo
 
+# ROS has threads of its own, which the tests of the core shall not share a process with.
 test: $(STAMP)
-	@$(BIN)/pytest
+	@$(BIN)/pytest --ignore=test/ros
+	@$(BIN)/pytest test/ros
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.node import NodeNameNonExistentError
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -142,8 +142,13 @@ def replay_live(frames: BagFrames, node: str, bag: Path, *, rate: float | None =
     os.environ.update(transport_environment(os.environ))
     topics: dict[str, type] = dict.fromkeys(published_topics(node).values(), Image)
     topics[f'{node}/depth/camera_info'] = CameraInfo
-    with recording(topics, node) as recorder, BagWriter(bag) as writer:
-        run = _Run(recorder, topics, writer, Fates(node, rate))
+    with (
+        recording(topics, node) as recorder,
+        SingleThreadedExecutor() as executor,
+        BagWriter(bag) as writer,
+    ):
+        executor.add_node(recorder)
+        run = _Run(recorder, executor, topics, writer, Fates(node, rate))
         run.connect(frames)
         with tqdm(desc='live', total=len(frames), unit='frame', disable=None) as bar:
             items = _once(prefetched(frames, QUEUE_DEPTH), bar)
@@ -161,7 +166,12 @@ class _Run:
     """Sends images and keeps results."""
 
     def __init__(
-        self, recorder: Recorder, topics: dict[str, type], writer: BagWriter, fates: Fates
+        self,
+        recorder: Recorder,
+        executor: Executor,
+        topics: dict[str, type],
+        writer: BagWriter,
+        fates: Fates,
     ) -> None:
         self.fates = fates
         self._recorder = recorder
@@ -171,8 +181,7 @@ class _Run:
         self._writer = writer
         self._sent: dict[int, tuple[BagFrame, int]] = {}
         self._last_result = 0.0
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(recorder)
+        self._executor = executor
 
     def connect(self, frames: BagFrames) -> None:
         """Find the node and its input topics, and be found by it."""

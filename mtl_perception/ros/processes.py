@@ -181,10 +181,11 @@ def recording(
 ) -> Iterator[Recorder]:
     """Start ROS in this process, with a recorder; the arguments are ``Recorder``'s."""
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        yield Recorder(topics, node_name, keep_data=keep_data)
-    finally:
-        rclpy.try_shutdown()
+    with contextlib.ExitStack() as stack:
+        stack.callback(rclpy.try_shutdown)
+        recorder = Recorder(topics, node_name, keep_data=keep_data)
+        stack.callback(recorder.destroy_node)
+        yield recorder
 
 
 class CameraProcess:
