@@ -14,6 +14,7 @@ import argparse
 from pathlib import Path
 
 from mtl_perception.commands import options
+from mtl_perception.tasks import TASKS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +72,6 @@ def main(args: argparse.Namespace) -> int:
         codec=None if args.encoding == 'raw' else args.encoding,
     )
     counts = count_ground_truth(frames)
-    truth = ', '.join(f'{counts[task]} {task}' for task in ('semantic', 'instance', 'depth'))
+    truth = ', '.join(f'{counts[task]} {task}' for task in TASKS)
     print(f'{len(frames)} frames in {args.output}; ground truth: {truth}')
     return 0

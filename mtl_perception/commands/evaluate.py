@@ -14,6 +14,7 @@ Examples:
 import argparse
 
 from mtl_perception.commands import options
+from mtl_perception.tasks import TASKS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +54,7 @@ def main(args: argparse.Namespace) -> int:
         make_folder(args.json.parent)
     frames = find_frames(args.data, args.split)[: args.limit]
     counts = count_ground_truth(frames)
-    if not any(counts[task] for task in ('semantic', 'instance', 'depth')):
+    if not any(counts[task] for task in TASKS):
         msg = (
             f'{args.data}: none of the {len(frames)} frames of split {args.split!r} has ground '
             'truth in gtFine, or in disparity and camera'

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtl_perception.commands import options
+from mtl_perception.tasks import TASKS
 
 if TYPE_CHECKING:
     from mtl_perception.inference.predictor import Predictor
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--image-topic', metavar='TOPIC', help='raw or compressed (default: the only one)'
     )
     topics.add_argument('--camera-info-topic', metavar='TOPIC', help='(default: beside the image)')
-    for task in ('semantic', 'instance', 'depth'):
+    for task in TASKS:
         topics.add_argument(
             f'--{task}-truth-topic',
             metavar='TOPIC',
@@ -196,9 +197,7 @@ def _topics(args: argparse.Namespace) -> dict[str, Any]:
     return {
         'image': args.image_topic,
         'camera_info': args.camera_info_topic,
-        'truth': {
-            task: getattr(args, f'{task}_truth_topic') for task in ('semantic', 'instance', 'depth')
-        },
+        'truth': {task: getattr(args, f'{task}_truth_topic') for task in TASKS},
     }
 
 

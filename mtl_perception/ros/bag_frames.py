@@ -28,8 +28,8 @@ from mtl_perception.ros.messages import (
     image_to_rgb,
     intrinsics,
 )
+from mtl_perception.tasks import TASKS
 
-TASKS = ('semantic', 'instance', 'depth')
 TRUTH_TOPICS = {task: f'/ground_truth/{task}/image' for task in TASKS}
 
 DECODERS = {IMAGE: image_to_rgb, COMPRESSED_IMAGE: compressed_to_rgb}

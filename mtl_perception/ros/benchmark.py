@@ -34,13 +34,14 @@ from mtl_perception.ros.processes import (
     recording,
 )
 from mtl_perception.ros.recorder import QUEUE_DEPTH, Recorder
+from mtl_perception.tasks import TASKS
 
 NAMESPACE = '/mtl_benchmark'
 NODE = f'{NAMESPACE}/{NODE_NAME}'
 CAMERA_TOPIC = f'{NAMESPACE}/camera/image'
 CAMERA_INFO_TOPIC = f'{NAMESPACE}/camera/camera_info'
 FRAME_ID = 'camera'
-TOPICS = {f'{NODE}/{task}/image': Image for task in ('semantic', 'instance', 'depth')}
+TOPICS = {f'{NODE}/{task}/image': Image for task in TASKS}
 RELAYED = f'{NAMESPACE}/relayed'
 
 PICTURES = 10

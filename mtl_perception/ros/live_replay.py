@@ -16,7 +16,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tqdm import tqdm
 
 from mtl_perception.ros.bag import BagWriter
-from mtl_perception.ros.bag_frames import TASKS, BagFrame, BagFrames
+from mtl_perception.ros.bag_frames import BagFrame, BagFrames
 from mtl_perception.ros.bag_messages import (
     CAMERA_INFO,
     COMPRESSED_IMAGE,
@@ -29,6 +29,7 @@ from mtl_perception.ros.processes import recording
 from mtl_perception.ros.recorder import QUEUE_DEPTH, Recorder
 from mtl_perception.ros.replay import prefetched, write_input
 from mtl_perception.ros.transport import transport_environment
+from mtl_perception.tasks import TASKS
 
 MESSAGE_CLASSES = {IMAGE: Image, COMPRESSED_IMAGE: CompressedImage, CAMERA_INFO: CameraInfo}
 

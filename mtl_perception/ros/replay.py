@@ -28,10 +28,11 @@ from mtl_perception.files import write_file
 from mtl_perception.inference.predictor import Prediction
 from mtl_perception.labels import INSTANCE_ID_BASE
 from mtl_perception.ros.bag import BagWriter
-from mtl_perception.ros.bag_frames import TASKS, BagFrame, BagFrames
+from mtl_perception.ros.bag_frames import BagFrame, BagFrames
 from mtl_perception.ros.bag_messages import CAMERA_INFO, map_message, rgb_message, serialize
 from mtl_perception.ros.bag_reader import BagError
 from mtl_perception.ros.messages import camera_info_scaled
+from mtl_perception.tasks import TASKS
 
 if TYPE_CHECKING:
     from mtl_perception.inference.predictor import NetworkMaps, Predictor
