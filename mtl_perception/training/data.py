@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -36,7 +36,8 @@ class StreetData(L.LightningDataModule):
 
     Args:
         root: the dataset's folder, or several with the share of the training samples that each of
-            them gets, in proportion: ``{out/synthetic: 1, /data/street: 2}``.
+            them gets, in proportion: ``{out/synthetic: 1, /data/street: 2}``. Instead of one share,
+            those of its cities, without which nothing is trained on: ``{camvid: 1, kitti: 0.2}``.
         input_height: rows of a frame as the network sees it in use; its width follows.
         crop: (height, width) of the training crops, multiples of 32.
         augmentation: how training frames are changed.
@@ -44,7 +45,7 @@ class StreetData(L.LightningDataModule):
         workers: processes that read and augment.
         cache: a folder to keep decoded and shrunk frames in, which any number of runs can share.
         on_error: what to do about a damaged frame: ``fail``, or ``skip`` it, which is counted.
-        val_frames: use only so many validation frames of each dataset while training.
+        val_frames: validate on only so many frames of each dataset, spread evenly.
         seed: of shuffling and augmentation.
         description: what the data is; kept in the checkpoint.
         terms: what the data's terms mean for the weights; kept in the checkpoint.
@@ -52,7 +53,7 @@ class StreetData(L.LightningDataModule):
 
     def __init__(
         self,
-        root: dict[str, float] | Path,
+        root: dict[str, float | dict[str, float]] | Path,
         input_height: int = 256,
         crop: tuple[int, int] = (256, 512),
         augmentation: Augmentation = Augmentation(),  # noqa: B008 (frozen)
@@ -116,16 +117,17 @@ class StreetData(L.LightningDataModule):
         frames: list[FramePaths] = []
         self._sizes: list[int] = []
         self._weights: list[float] = []
-        for root, weight in self.roots.items():
+        for root, share in self.roots.items():
             found = find_frames(root, 'train')
             _report(root, 'train', found)
-            # Frames with the same ground truth make a group, so that every batch has its share of
-            # those that have what others lack.
-            for _, group in groupby(sorted(found, key=_tasks_of), key=_tasks_of):
-                alike = list(group)
-                frames += alike
-                self._sizes.append(len(alike))
-                self._weights.append(weight * len(alike) / len(found))
+            for part, weight in _parts(root, found, share):
+                # Frames with the same ground truth make a group, so that every batch has its share
+                # of those that have what others lack.
+                for _, group in groupby(sorted(part, key=_tasks_of), key=_tasks_of):
+                    alike = list(group)
+                    frames += alike
+                    self._sizes.append(len(alike))
+                    self._weights.append(weight * len(alike) / len(part))
         if len(frames) < self._step_size():
             msg = (
                 f'{self._names()}: {len(frames)} training frames make no batch of '
@@ -164,7 +166,8 @@ class StreetData(L.LightningDataModule):
                 return []
             raise
         _report(root, 'val', frames)
-        return frames[: self.val_frames]
+        count = min(len(frames), self.val_frames or len(frames))
+        return [frames[i * len(frames) // count] for i in range(count)]
 
     def _reader(self, height: int) -> Reader:
         return FramePaths.read if self.cache is None else FrameCache(self.cache, height).read
@@ -328,13 +331,36 @@ class ValidationFrames(Dataset):
         return {**to_sample(whole), 'skipped': skipped}
 
 
-def _weighted_roots(root: Mapping[str, float] | Path) -> dict[Path, float]:
+Share = float | Mapping[str, float]
+
+
+def _weighted_roots(root: Mapping[str, Share] | Path) -> dict[Path, Share]:
     if not isinstance(root, Mapping):
         return {Path(root): 1.0}
-    if not root or not all(weight > 0 for weight in root.values()):
+    shares = [
+        weight
+        for share in root.values()
+        for weight in (share.values() if isinstance(share, Mapping) else [share])
+    ]
+    if not shares or not all(weight > 0 for weight in shares):
         msg = f'data.root must be a folder, or folders with positive weights, got {dict(root)}'
         raise ValueError(msg)
-    return {Path(path): weight for path, weight in root.items()}
+    return {Path(path): share for path, share in root.items()}
+
+
+def _parts(
+    root: Path, frames: Sequence[FramePaths], share: Share
+) -> Iterator[tuple[Sequence[FramePaths], float]]:
+    """Divide the frames of ``root`` into parts with a share each: all of them, or cities."""
+    if not isinstance(share, Mapping):
+        yield frames, share
+        return
+    for city, weight in share.items():
+        if not (part := [frame for frame in frames if frame.city == city]):
+            found = ', '.join(sorted({frame.city for frame in frames}))
+            msg = f'{root}: no city {city!r} to train on; its cities are {found}'
+            raise ValueError(msg)
+        yield part, weight
 
 
 def _tasks_of(frame: FramePaths) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ class MultiTaskModule(L.LightningModule):
 
     Args:
         network: what to train.
-        pretrained: ImageNet weights of the encoder, with torchvision's names (.pth or
+        pretrained: ImageNet weights of the encoder, with the names of their source (.pth or
             .safetensors).
         initial: a checkpoint of this package with the same network, but for the stride, to go on
             from its weights.

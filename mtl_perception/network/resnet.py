@@ -1,0 +1,128 @@
+"""ResNets without their classifier, dilated so that their features keep their resolution.
+
+He et al., *Deep Residual Learning for Image Recognition*, CVPR 2016; dilation as in Yu, Koltun,
+Funkhouser, *Dilated Residual Networks*, CVPR 2017. Modules are named as torchvision names them, so
+its ImageNet weights load as they are.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions and a shortcut."""
+
+    expansion = 1
+
+    def __init__(self, inputs: int, width: int, stride: int, dilations: tuple[int, int]) -> None:
+        super().__init__()
+        self.conv1 = _conv3x3(inputs, width, stride, dilations[0])
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = _conv3x3(width, width, 1, dilations[1])
+        self.bn2 = nn.BatchNorm2d(width)
+        self.downsample = _shortcut(inputs, width * self.expansion, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class Bottleneck(nn.Module):
+    """1×1, 3×3 (with the stride, as in torchvision) and 1×1 convolutions and a shortcut."""
+
+    expansion = 4
+
+    def __init__(self, inputs: int, width: int, stride: int, dilations: tuple[int, int]) -> None:
+        super().__init__()
+        outputs = width * self.expansion
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = _conv3x3(width, width, stride, dilations[0])
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(outputs)
+        self.downsample = _shortcut(inputs, outputs, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = F.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class Architecture(NamedTuple):
+    """The block of a ResNet and how many of them its four stages have."""
+
+    block: type[BasicBlock] | type[Bottleneck]
+    depths: tuple[int, int, int, int]
+
+
+ARCHITECTURES = {
+    'resnet18': Architecture(BasicBlock, (2, 2, 2, 2)),
+    'resnet34': Architecture(BasicBlock, (3, 4, 6, 3)),
+    'resnet50': Architecture(Bottleneck, (3, 4, 6, 3)),
+    'resnet101': Architecture(Bottleneck, (3, 4, 23, 3)),
+}
+
+STRIDES = {8: ((1, 1), (2, 1), (1, 2), (1, 4)), 16: ((1, 1), (2, 1), (2, 1), (1, 2))}
+"""For each output stride, the (stride, dilation) of the four stages."""
+
+
+class ResNet(nn.Module):
+    """Turns ``(N, 3, H, W)`` into ``(N, channels, H / stride, W / stride)`` features.
+
+    Args:
+        name: one of ``ARCHITECTURES``.
+        stride: one of ``STRIDES``.
+    """
+
+    def __init__(self, name: str, stride: int) -> None:
+        super().__init__()
+        block, depths = ARCHITECTURES[name]
+        self.channels = 512 * block.expansion
+        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        widths = (64, 128, 256, 512)
+        inputs, previous = 64, 1
+        for i, (width, depth, (step, dilation)) in enumerate(
+            zip(widths, depths, STRIDES[stride], strict=True), start=1
+        ):
+            # Where a stride was taken away, the convolution that had it still sees what the stage
+            # before sees; what follows it is dilated further.
+            blocks = [block(inputs, width, step, (previous, dilation))]
+            inputs, previous = width * block.expansion, dilation
+            blocks += [block(inputs, width, 1, (dilation, dilation)) for _ in range(depth - 1)]
+            self.add_module(f'layer{i}', nn.Sequential(*blocks))
+        self.apply(_initialize)
+
+    layer1: nn.Module
+    layer2: nn.Module
+    layer3: nn.Module
+    layer4: nn.Module
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = F.max_pool2d(x, 3, stride=2, padding=1)
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+
+def _conv3x3(inputs: int, outputs: int, stride: int, dilation: int) -> nn.Conv2d:
+    return nn.Conv2d(
+        inputs, outputs, 3, stride=stride, padding=dilation, dilation=dilation, bias=False
+    )
+
+
+def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
+    if stride == 1 and inputs == outputs:
+        return None
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
+    )
+
+
+def _initialize(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
