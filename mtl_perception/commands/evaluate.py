@@ -8,7 +8,7 @@ and the worst frames.
 Examples:
   mtl evaluate --data /data/cityscapes --split val
   mtl evaluate --data out/streets --checkpoint out/train_synthetic/model.safetensors --limit 50
-  mtl evaluate --data /data/camvid --groups camvid
+  mtl evaluate --data /data/street --cities camvid --groups camvid
 """
 
 import argparse
@@ -21,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``mtl evaluate``."""
     options.add_data(parser)
     options.add_checkpoint(parser)
+    parser.add_argument(
+        '--cities', nargs='+', metavar='CITY', help='measure on these city folders only'
+    )
     options.add_limit(parser, 'frames')
     options.add_output(parser, 'out/evaluate')
     options.add_json(parser)
@@ -38,7 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run ``mtl evaluate``."""
-    from mtl_perception.data.cityscapes import count_ground_truth, find_frames
+    from mtl_perception.data.cityscapes import (
+        count_ground_truth,
+        find_frames,
+        frames_of_cities,
+    )
     from mtl_perception.evaluation.evaluate import evaluate
     from mtl_perception.evaluation.metrics import GROUPS
     from mtl_perception.evaluation.report import metrics_table, summary, write_metrics
@@ -52,7 +59,10 @@ def main(args: argparse.Namespace) -> int:
         raise ValueError(msg)
     if args.json is not None:
         make_folder(args.json.parent)
-    frames = find_frames(args.data, args.split)[: args.limit]
+    frames = find_frames(args.data, args.split)
+    if args.cities is not None:
+        frames = frames_of_cities(frames, args.cities)
+    frames = frames[: args.limit]
     counts = count_ground_truth(frames)
     if not any(counts[task] for task in TASKS):
         msg = (
@@ -68,6 +78,7 @@ def main(args: argparse.Namespace) -> int:
     if args.json is not None:
         write_metrics(args.json, metrics)
     if args.record:
-        record_metrics(checkpoint, f'{args.data.resolve().name} {args.split}', summary(metrics))
+        dataset = ' '.join([args.data.resolve().name, args.split, *(args.cities or ())])
+        record_metrics(checkpoint, dataset, summary(metrics))
     print(f'written to {args.output}')
     return 0

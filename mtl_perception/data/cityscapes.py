@@ -114,6 +114,20 @@ def find_frames(root: Path, split: str) -> list[FramePaths]:
     return [pair(image) for image in images]
 
 
+def frames_of_cities(frames: Sequence[FramePaths], cities: Sequence[str]) -> list[FramePaths]:
+    """Return the frames that lie in the folders of ``cities``.
+
+    Raises:
+        ValueError: there are none of one of them.
+    """
+    found = {frame.city for frame in frames}
+    if unknown := [city for city in cities if city not in found]:
+        split = frames[0].image.parent.parent
+        msg = f'{split}: no city {unknown[0]!r}; the cities are {", ".join(sorted(found))}'
+        raise ValueError(msg)
+    return [frame for frame in frames if frame.city in cities]
+
+
 def pair(image: Path) -> FramePaths:
     """Return the frame of one image, with the ground truth that lies beside it in the layout."""
     name = next(

@@ -125,8 +125,10 @@ class Predictor:
     @property
     def description(self) -> str:
         """One line that says what runs: network, runtime, training data and their terms."""
+        network = self.info.network
         parts = (
-            f'{self.info.network.encoder}, stride {self.info.network.stride}',
+            f'{network.encoder}, stride {network.stride}',
+            network.context != 'none' and f'context {network.context}',
             f'runtime {self._runtime.name}',
             self.info.data and f'trained on {self.info.data}',
             self.info.terms,

@@ -31,16 +31,22 @@ STAGES = (
     Stage(6, 192, 4, 2, 5),
     Stage(6, 320, 1, 1, 3),
 )
+FINE = 3
+"""After so many stages the features have a stride of 8."""
+
 STEM_CHANNELS = 32
 
 
 class EfficientNetLite0(nn.Module):
-    """Turns ``(N, 3, H, W)`` into ``(N, 320, H / stride, W / stride)`` features.
+    """Turns ``(N, 3, H, W)`` into fine and coarse features.
+
+    They are ``(N, 40, H / 8, W / 8)`` and ``(N, 320, H / stride, W / stride)``.
 
     Args:
         stride: 8 or 16.
     """
 
+    fine_channels = STAGES[FINE - 1].channels
     channels = STAGES[-1].channels
 
     def __init__(self, stride: int) -> None:
@@ -60,10 +66,13 @@ class EfficientNetLite0(nn.Module):
                 reached *= step
                 dilation *= strides // step
         self.blocks = nn.Sequential(*blocks)
+        self._fine_blocks = sum(stage.blocks for stage in STAGES[:FINE])
         self.apply(_initialize)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.blocks(F.relu6(self.bn0(self.conv_stem(x))))
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        stem = F.relu6(self.bn0(self.conv_stem(x)))
+        fine = self.blocks[: self._fine_blocks](stem)
+        return fine, self.blocks[self._fine_blocks :](fine)
 
 
 class InvertedResidual(nn.Module):

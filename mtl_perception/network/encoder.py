@@ -28,8 +28,8 @@ EFFICIENTNET_MEAN, EFFICIENTNET_STD = 127 / 255, 128 / 255
 def make_encoder(name: str, stride: int = 8) -> ResNet | EfficientNetLite0:
     """Return a randomly initialised encoder.
 
-    It turns ``(N, 3, H, W)`` into ``(N, channels, H / stride, W / stride)`` features, and has
-    ``channels`` as an attribute.
+    It turns ``(N, 3, H, W)`` into features of two stages, ``(N, fine_channels, H / 8, W / 8)`` and
+    ``(N, channels, H / stride, W / stride)``.
 
     Args:
         name: one of ``ENCODERS``.

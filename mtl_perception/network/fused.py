@@ -68,7 +68,7 @@ class FusedNetwork(nn.Module):
         """
         height, width = images.shape[1] // OUTPUT_STRIDE, images.shape[2] // OUTPUT_STRIDE
         pixels = ((images.float() - self.mean) / self.deviation).permute(0, 3, 1, 2)
-        scores = self.heads(self.context(self.encoder(pixels.to(self.dtype))))
+        scores = self.heads(self.context(*self.encoder(pixels.to(self.dtype))))
         parts = resize(scores.float(), height, width).split(self._channels, 1)
         maps: list[Tensor] = []
         for task, values in zip(self.tasks, parts, strict=True):

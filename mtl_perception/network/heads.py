@@ -19,6 +19,35 @@ def task_head(inputs: int, width: int, outputs: int) -> nn.Sequential:
     )
 
 
+class LastFeatures(nn.Module):
+    """No context: what the encoder's last stage sees, ``(N, inputs, H, W)``."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.channels = inputs
+
+    def forward(self, _fine: Tensor, coarse: Tensor) -> Tensor:
+        return coarse
+
+
+class Pyramid(nn.Module):
+    """The last features, upsampled, and finer ones of an earlier stage: two levels of a pyramid.
+
+    Lin et al., *Feature Pyramid Networks for Object Detection*, CVPR 2017. Maps
+    ``(N, fine_inputs, H, W)`` and ``(N, inputs, h, w)`` to ``(N, 128, H, W)``.
+    """
+
+    channels = 128
+
+    def __init__(self, fine_inputs: int, inputs: int) -> None:
+        super().__init__()
+        self.fine = _conv(fine_inputs, self.channels, 1)
+        self.coarse = _conv(inputs, self.channels, 1)
+
+    def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        return self.fine(fine) + resize(self.coarse(coarse), *fine.shape[2:])
+
+
 class ASPP(nn.Module):
     """Atrous spatial pyramid pooling with image-level features.
 
@@ -42,9 +71,9 @@ class ASPP(nn.Module):
         self.pooled = _conv(inputs, self.channels, 1)
         self.project = _conv(5 * self.channels, self.channels, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        image = self.pooled(x.mean((2, 3), keepdim=True)).expand(-1, -1, *x.shape[2:])
-        return self.project(torch.cat([*(branch(x) for branch in self.branches), image], 1))
+    def forward(self, _fine: Tensor, coarse: Tensor) -> Tensor:
+        image = self.pooled(coarse.mean((2, 3), keepdim=True)).expand(-1, -1, *coarse.shape[2:])
+        return self.project(torch.cat([*(branch(coarse) for branch in self.branches), image], 1))
 
 
 def _conv(inputs: int, outputs: int, size: int, dilation: int = 1) -> nn.Sequential:

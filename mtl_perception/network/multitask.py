@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from mtl_perception.network.encoder import IMAGENET_MEAN, IMAGENET_STD, make_encoder
-from mtl_perception.network.heads import ASPP, resize, task_head
+from mtl_perception.network.heads import ASPP, LastFeatures, Pyramid, resize, task_head
 from mtl_perception.tasks import TASKS, depth, instance, semantic
 
-CONTEXTS = ('none', 'aspp')
+CONTEXTS = ('none', 'aspp', 'pyramid')
 CHANNELS: Mapping[str, int] = {
     'semantic': semantic.CHANNELS,
     'instance': instance.CHANNELS,
@@ -35,7 +35,8 @@ class NetworkConfig:
         encoder: resnet18, resnet34, resnet50, resnet101 or efficientnet_lite0.
         stride: of the encoder, 8 or 16.
         head_width: channels inside the heads.
-        context: ``none``, or ``aspp`` for the paper's module between encoder and heads.
+        context: what is between encoder and heads: ``none``, ``aspp`` as in the paper, or
+            ``pyramid``, which adds finer features to those of a coarse stride.
         tasks: which heads there are.
     """
 
@@ -86,13 +87,12 @@ class MultiTaskNetwork(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = make_encoder(config.encoder, config.stride)
-        channels = self.encoder.channels
-        self.context: nn.Module = nn.Identity()
-        if config.context == 'aspp':
-            self.context = ASPP(channels, config.stride)
-            channels = ASPP.channels
+        self.context = _context(config, self.encoder.fine_channels, self.encoder.channels)
         # All are made, so that a head's first weights do not depend on which others there are.
-        heads = {task: task_head(channels, config.head_width, CHANNELS[task]) for task in TASKS}
+        heads = {
+            task: task_head(self.context.channels, config.head_width, CHANNELS[task])
+            for task in TASKS
+        }
         self.heads = nn.ModuleDict({task: heads[task] for task in config.tasks})
 
     def forward(self, images: Tensor) -> NetworkOutput:
@@ -102,10 +102,18 @@ class MultiTaskNetwork(nn.Module):
             images: ``(N, 3, H, W)`` as ``normalize`` returns them, H and W multiples of 32.
         """
         height, width = images.shape[2] // OUTPUT_STRIDE, images.shape[3] // OUTPUT_STRIDE
-        features = self.context(self.encoder(images))
+        features = self.context(*self.encoder(images))
         return NetworkOutput(
             **{task: resize(head(features), height, width) for task, head in self.heads.items()}
         )
+
+
+def _context(config: NetworkConfig, fine: int, coarse: int) -> LastFeatures | ASPP | Pyramid:
+    if config.context == 'aspp':
+        return ASPP(coarse, config.stride)
+    if config.context == 'pyramid':
+        return Pyramid(fine, coarse)
+    return LastFeatures(coarse)
 
 
 def normalize(images: Tensor) -> Tensor:

@@ -72,7 +72,9 @@ STRIDES = {8: ((1, 1), (2, 1), (1, 2), (1, 4)), 16: ((1, 1), (2, 1), (2, 1), (1,
 
 
 class ResNet(nn.Module):
-    """Turns ``(N, 3, H, W)`` into ``(N, channels, H / stride, W / stride)`` features.
+    """Turns ``(N, 3, H, W)`` into fine and coarse features.
+
+    They are ``(N, fine_channels, H / 8, W / 8)`` and ``(N, channels, H / stride, W / stride)``.
 
     Args:
         name: one of ``ARCHITECTURES``.
@@ -82,6 +84,7 @@ class ResNet(nn.Module):
     def __init__(self, name: str, stride: int) -> None:
         super().__init__()
         block, depths = ARCHITECTURES[name]
+        self.fine_channels = 128 * block.expansion
         self.channels = 512 * block.expansion
         self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
@@ -103,10 +106,11 @@ class ResNet(nn.Module):
     layer3: nn.Module
     layer4: nn.Module
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = F.relu(self.bn1(self.conv1(x)))
         x = F.max_pool2d(x, 3, stride=2, padding=1)
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        fine = self.layer2(self.layer1(x))
+        return fine, self.layer4(self.layer3(fine))
 
 
 def _conv3x3(inputs: int, outputs: int, stride: int, dilation: int) -> nn.Conv2d:

@@ -22,6 +22,7 @@ from mtl_perception.data.cityscapes import (
     FramePaths,
     count_ground_truth,
     find_frames,
+    frames_of_cities,
 )
 from mtl_perception.data.frame import Frame
 from mtl_perception.files import make_folder
@@ -120,7 +121,7 @@ class StreetData(L.LightningDataModule):
         for root, share in self.roots.items():
             found = find_frames(root, 'train')
             _report(root, 'train', found)
-            for part, weight in _parts(root, found, share):
+            for part, weight in _parts(found, share):
                 # Frames with the same ground truth make a group, so that every batch has its share
                 # of those that have what others lack.
                 for _, group in groupby(sorted(part, key=_tasks_of), key=_tasks_of):
@@ -349,18 +350,14 @@ def _weighted_roots(root: Mapping[str, Share] | Path) -> dict[Path, Share]:
 
 
 def _parts(
-    root: Path, frames: Sequence[FramePaths], share: Share
+    frames: Sequence[FramePaths], share: Share
 ) -> Iterator[tuple[Sequence[FramePaths], float]]:
-    """Divide the frames of ``root`` into parts with a share each: all of them, or cities."""
+    """Divide the frames of a dataset into parts with a share each: all of them, or cities."""
     if not isinstance(share, Mapping):
         yield frames, share
         return
     for city, weight in share.items():
-        if not (part := [frame for frame in frames if frame.city == city]):
-            found = ', '.join(sorted({frame.city for frame in frames}))
-            msg = f'{root}: no city {city!r} to train on; its cities are {found}'
-            raise ValueError(msg)
-        yield part, weight
+        yield frames_of_cities(frames, [city]), weight
 
 
 def _tasks_of(frame: FramePaths) -> tuple[str, ...]:

@@ -84,6 +84,20 @@ def test_groups_of_labels_are_printed_and_written(dataset, tiny_checkpoint, tmp_
     assert 'camvid, idd' in capsys.readouterr().err
 
 
+def test_one_city_of_several_is_measured_and_recorded_under_its_name(
+    dataset, tiny_checkpoint, tmp_path, capsys
+):
+    checkpoint = tmp_path / 'mine.safetensors'
+    shutil.copy(tiny_checkpoint, checkpoint)
+    image = np.zeros((64, 96, 3), np.uint8)
+    write_frame(dataset, 'val', Frame('bb_000000_000000', image, np.full((64, 96), 7, np.uint8)))
+    arguments = ('--data', dataset, '--checkpoint', checkpoint, '--output', tmp_path / 'out')
+    assert run(*arguments, '--cities', 'bb', '--record') == 0
+    assert read_info(checkpoint).metrics['data val bb']['frames'] == 1
+    assert run(*arguments, '--cities', 'bb', 'cc') == 1
+    assert "no city 'cc'; the cities are aa, bb" in capsys.readouterr().err
+
+
 def test_recorded_figures_are_kept_in_the_checkpoint(dataset, tiny_checkpoint, tmp_path):
     checkpoint, output = tmp_path / 'mine.safetensors', tmp_path / 'out'
     shutil.copy(tiny_checkpoint, checkpoint)

@@ -108,8 +108,9 @@ def test_absent_weights_are_named(tmp_path):
 def test_features_have_the_output_stride(name, stride):
     encoder = make_encoder(name, stride).eval()
     with torch.inference_mode():
-        features = encoder(torch.zeros(1, 3, 64, 96))
-    assert features.shape == (1, encoder.channels, 64 // stride, 96 // stride)
+        fine, coarse = encoder(torch.zeros(1, 3, 64, 96))
+    assert fine.shape == (1, encoder.fine_channels, 8, 12)
+    assert coarse.shape == (1, encoder.channels, 64 // stride, 96 // stride)
 
 
 def test_dilation_keeps_the_receptive_field_of_the_strided_network():
@@ -133,7 +134,7 @@ def test_a_coarser_efficientnet_computes_every_second_position_of_a_finer_one():
     coarse.load_state_dict(fine.state_dict())
     image = torch.rand(1, 3, 128, 160)
     with torch.inference_mode():
-        torch.testing.assert_close(fine(image)[:, :, ::2, ::2], coarse(image))
+        torch.testing.assert_close(fine(image)[1][:, :, ::2, ::2], coarse(image)[1])
 
 
 def test_imagenet_weights_of_efficientnet_expect_images_as_all_encoders_do():

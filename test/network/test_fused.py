@@ -35,7 +35,7 @@ def images() -> torch.Tensor:
         {},
         {'stride': 8},
         {'encoder': 'resnet50'},
-        {'encoder': 'efficientnet_lite0', 'stride': 8},
+        {'encoder': 'efficientnet_lite0', 'context': 'pyramid'},
         {'context': 'aspp'},
     ],
 )
@@ -55,7 +55,9 @@ def test_it_computes_what_the_network_and_its_decoding_compute(config, images):
     assert fused.outputs == ['labels', 'confidence', 'offsets', 'disparity']
 
 
-@pytest.mark.parametrize('config', [{}, {'encoder': 'efficientnet_lite0'}, {'context': 'aspp'}])
+@pytest.mark.parametrize(
+    'config', [{}, {'encoder': 'efficientnet_lite0', 'context': 'pyramid'}, {'context': 'aspp'}]
+)
 def test_no_batch_norm_is_left_and_the_original_is_not_touched(config):
     network = network_with_statistics(**config)
     before = {name: value.clone() for name, value in network.state_dict().items()}

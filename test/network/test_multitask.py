@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from mtl_perception.network.encoder import STRIDES
 from mtl_perception.network.multitask import (
+    CONTEXTS,
     MultiTaskNetwork,
     NetworkConfig,
     input_size,
@@ -12,14 +14,28 @@ from mtl_perception.network.multitask import (
 )
 
 
-@pytest.mark.parametrize('context', ['none', 'aspp'])
-def test_every_output_has_half_the_input_size(context):
-    network = MultiTaskNetwork(NetworkConfig(head_width=16, context=context)).eval()
+@pytest.mark.parametrize('context', CONTEXTS)
+@pytest.mark.parametrize('stride', STRIDES)
+def test_every_output_has_half_the_input_size(context, stride):
+    config = NetworkConfig(stride=stride, head_width=16, context=context)
+    network = MultiTaskNetwork(config).eval()
     with torch.inference_mode():
         output = network(torch.zeros(2, 3, 64, 96))
     assert output.semantic.shape == (2, 34, 32, 48)
     assert output.instance.shape == (2, 2, 32, 48)
     assert output.depth.shape == (2, 1, 32, 48)
+
+
+def test_a_pyramid_gives_the_heads_of_a_coarse_encoder_features_at_stride_8():
+    config = NetworkConfig('efficientnet_lite0', 16, 16, 'pyramid')
+    network = MultiTaskNetwork(config).eval()
+    with torch.inference_mode():
+        fine, coarse = network.encoder(torch.rand(1, 3, 64, 96))
+        assert coarse.shape[2:] == (4, 6)
+        features = network.context(fine, coarse)
+        assert features.shape == (1, 128, 8, 12)
+        assert not torch.equal(network.context(0 * fine, coarse), features)
+        assert not torch.equal(network.context(fine, 0 * coarse), features)
 
 
 def test_a_single_task_network_has_only_that_head():

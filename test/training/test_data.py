@@ -107,7 +107,7 @@ def test_cities_share_the_samples_of_their_dataset_by_their_weights(streets, roo
 
 
 def test_a_city_that_is_not_there_is_named_beside_those_that_are(root):
-    with pytest.raises(ValueError, match=r"no city 'nowhere' to train on; its cities are \w+"):
+    with pytest.raises(ValueError, match=r"no city 'nowhere'; the cities are \w+"):
         data_of({str(root): {'nowhere': 1}})
 
 
