@@ -45,7 +45,7 @@ ARGUMENTS = (
     DeclareLaunchArgument(
         'checkpoint',
         default_value='',
-        description='.safetensors checkpoint; empty: what params_file says',
+        description='.safetensors file, street or synthetic; empty: what params_file says',
     ),
     DeclareLaunchArgument(
         'device',

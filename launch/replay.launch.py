@@ -37,7 +37,7 @@ PASSED_ON = (
     DeclareLaunchArgument(
         'checkpoint',
         default_value='',
-        description='.safetensors checkpoint; empty: the embedded one',
+        description='.safetensors file, street or synthetic; empty: street',
     ),
     DeclareLaunchArgument(
         'device', default_value='', description='auto, cpu, cuda or cuda:N; empty: auto'

@@ -4,6 +4,9 @@ from pathlib import Path
 
 PACKAGE_NAME = 'mtl_perception'
 
+EMBEDDED_CHECKPOINTS = ('street', 'synthetic')
+"""Names of the checkpoints that the package brings; the first is used where no other is named."""
+
 
 def share_directory() -> Path:
     """Return the folder that holds ``launch/``, ``config/`` and ``checkpoints/``.
@@ -40,6 +43,12 @@ def share_file(*parts: str) -> Path:
     return path
 
 
-def default_checkpoint() -> Path:
-    """Return the embedded checkpoint that is used where no other is named."""
-    return share_file('checkpoints', 'synthetic.safetensors')
+def checkpoint_path(checkpoint: str) -> Path:
+    """Return the file of an embedded checkpoint where ``checkpoint`` is its name, else the path.
+
+    Raises:
+        FileNotFoundError: the package was copied without its share files.
+    """
+    if checkpoint in EMBEDDED_CHECKPOINTS:
+        return share_file('checkpoints', f'{checkpoint}.safetensors')
+    return Path(checkpoint).expanduser()

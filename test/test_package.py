@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 import mtl_perception
-from mtl_perception.share import share_directory, share_file
+from mtl_perception.network.checkpoint import read_info
+from mtl_perception.share import (
+    EMBEDDED_CHECKPOINTS,
+    checkpoint_path,
+    share_directory,
+    share_file,
+)
 
 SOURCE = Path(__file__).resolve().parents[1]
 
@@ -88,3 +94,19 @@ def test_the_core_imports_no_ros_and_inference_no_lightning():
         [sys.executable, '-c', code], check=True, capture_output=True, text=True, cwd=SOURCE
     )
     assert result.stdout.strip() == '[]'
+
+
+@pytest.mark.parametrize('name', EMBEDDED_CHECKPOINTS)
+def test_embedded_checkpoints_are_found_by_name_and_say_what_they_are(name):
+    path = checkpoint_path(name)
+    assert path == SOURCE / 'checkpoints' / f'{name}.safetensors'
+    assert path.stat().st_size < 40e6
+    info = read_info(path)
+    assert 'synthetic streets' in info.data
+    assert info.recipe['steps'] > 0
+    assert info.metrics['synthetic test']['semantic']['iou_class'] > 0.4
+    assert ('non-commercial' in info.terms) == (name == 'street')
+
+
+def test_any_other_checkpoint_is_a_path():
+    assert checkpoint_path('~/mine.safetensors') == Path.home() / 'mine.safetensors'

@@ -85,10 +85,9 @@ The spread is that of the middle half of the times; the ratio is to the first ro
 
 def _run_network(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from mtl_perception.benchmark.network import benchmark_network, table
-    from mtl_perception.share import default_checkpoint
 
     figures = benchmark_network(
-        args.checkpoint or default_checkpoint(),
+        args.checkpoint,
         device=args.device,
         runtime=args.runtime,
         size=args.size,
@@ -145,11 +144,8 @@ def _run_instances(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from mtl_perception.benchmark.instances import benchmark_instances, scenes_of, table
     from mtl_perception.data.synthetic import synthetic_frame
     from mtl_perception.inference.predictor import Predictor
-    from mtl_perception.share import default_checkpoint
 
-    predictor = Predictor(
-        args.checkpoint or default_checkpoint(), device=args.device, runtime=args.runtime
-    )
+    predictor = Predictor(args.checkpoint, device=args.device, runtime=args.runtime)
     print(predictor.description)
     limit = args.limit or 50
     unseen = len(SPLITS) * args.seed + SPLITS.index('test')
@@ -210,10 +206,9 @@ to the recorder, milliseconds of each stage, what the node holds at start and en
 
 def _run_node(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from mtl_perception.ros.benchmark import benchmark_node, table
-    from mtl_perception.share import default_checkpoint
 
     figures = benchmark_node(
-        checkpoint=args.checkpoint or default_checkpoint(),
+        checkpoint=args.checkpoint,
         device=args.device,
         runtime=args.runtime,
         size=args.size,
@@ -250,12 +245,9 @@ def _run_replay(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from mtl_perception.benchmark.replay import benchmark_replay, table
     from mtl_perception.data.synthetic import synthetic_drive
     from mtl_perception.inference.predictor import Predictor
-    from mtl_perception.share import default_checkpoint
 
     frames = list(synthetic_drive(args.seed, args.limit or 60))
-    predictor = Predictor(
-        args.checkpoint or default_checkpoint(), device=args.device, runtime=args.runtime
-    )
+    predictor = Predictor(args.checkpoint, device=args.device, runtime=args.runtime)
     figures = benchmark_replay(predictor, frames, repetitions=args.repetitions)
     predictor.close()
     return figures, table(figures)

@@ -52,7 +52,6 @@ def main(args: argparse.Namespace) -> int:
     from mtl_perception.files import make_folder
     from mtl_perception.inference.predictor import Predictor
     from mtl_perception.network.checkpoint import record_metrics
-    from mtl_perception.share import default_checkpoint
 
     if args.groups is not None and args.groups not in GROUPS:
         msg = f'--groups {args.groups}: unknown; choose one of {", ".join(GROUPS)}'
@@ -70,8 +69,7 @@ def main(args: argparse.Namespace) -> int:
             'truth in gtFine, or in disparity and camera'
         )
         raise ValueError(msg)
-    checkpoint = args.checkpoint or default_checkpoint()
-    predictor = Predictor(checkpoint, device=args.device, runtime=args.runtime)
+    predictor = Predictor(args.checkpoint, device=args.device, runtime=args.runtime)
     print(predictor.description)
     metrics = evaluate(predictor, frames, args.output, args.groups)
     print(metrics_table(metrics))
@@ -79,6 +77,6 @@ def main(args: argparse.Namespace) -> int:
         write_metrics(args.json, metrics)
     if args.record:
         dataset = ' '.join([args.data.resolve().name, args.split, *(args.cities or ())])
-        record_metrics(checkpoint, dataset, summary(metrics))
+        record_metrics(args.checkpoint, dataset, summary(metrics))
     print(f'written to {args.output}')
     return 0

@@ -40,8 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run ``mtl export``."""
     from mtl_perception.inference.export import export
-    from mtl_perception.share import default_checkpoint
 
-    path = export(args.checkpoint or default_checkpoint(), args.output, args.format, args.size)
+    path = export(args.checkpoint, args.output, args.format, args.size)
     print(f'written to {path}, equal to PyTorch in float32')
     return 0

@@ -4,6 +4,8 @@ import argparse
 import re
 from pathlib import Path
 
+from mtl_perception.share import EMBEDDED_CHECKPOINTS, checkpoint_path
+
 SMALLEST = 32
 """Rows and columns of the smallest picture that is rendered."""
 
@@ -30,9 +32,11 @@ def add_checkpoint_file(parser: argparse.ArgumentParser) -> None:
     """Add ``--checkpoint`` alone: which network."""
     parser.add_argument(
         '--checkpoint',
-        type=Path,
+        type=checkpoint_path,
+        default=EMBEDDED_CHECKPOINTS[0],
         metavar='FILE',
-        help='.safetensors checkpoint (default: the embedded one)',
+        help='.safetensors file, or an embedded checkpoint: '
+        f'{" or ".join(EMBEDDED_CHECKPOINTS)} (default: %(default)s)',
     )
 
 

@@ -68,7 +68,6 @@ def main(args: argparse.Namespace) -> int:
     from mtl_perception.files import make_folder, write_picture
     from mtl_perception.inference.predictor import Predictor
     from mtl_perception.raw_maps import write_raw_maps
-    from mtl_perception.share import default_checkpoint
     from mtl_perception.tasks.instance import explain_grouping
     from mtl_perception.visualization import (
         OVERVIEW_TITLES,
@@ -81,9 +80,7 @@ def main(args: argparse.Namespace) -> int:
         from mtl_perception.explanation import draw_explanation
     source = open_source(args.source)
     make_folder(args.output)
-    predictor = Predictor(
-        args.checkpoint or default_checkpoint(), device=args.device, runtime=args.runtime
-    )
+    predictor = Predictor(args.checkpoint, device=args.device, runtime=args.runtime)
     print(predictor.description)
     seconds: list[float] = []
     names: set[str] = set()

@@ -106,15 +106,12 @@ def main(args: argparse.Namespace) -> int:
     """Run ``mtl replay``."""
     from mtl_perception.files import make_folder
     from mtl_perception.inference.predictor import Predictor
-    from mtl_perception.share import default_checkpoint
 
     if args.rate is not None and not args.live:
         msg = '--rate is the speed at which --live sends; offline the network sets the pace'
         raise ValueError(msg)
     make_folder(args.output)
-    predictor = Predictor(
-        args.checkpoint or default_checkpoint(), device=args.device, runtime=args.runtime
-    )
+    predictor = Predictor(args.checkpoint, device=args.device, runtime=args.runtime)
     print(predictor.description)
     (_live if args.live else _offline)(args, predictor)
     return 0

@@ -153,7 +153,7 @@ class PaddedConv2d(nn.Conv2d):
 
 
 def _batch_norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+    return nn.BatchNorm2d(channels, eps=1e-3)
 
 
 def _initialize(module: nn.Module) -> None:

@@ -33,7 +33,6 @@ from mtl_perception.ros.processes import (
     recorded_node,
 )
 from mtl_perception.ros.recorder import RecordedFrame, Recorder
-from mtl_perception.share import default_checkpoint
 from mtl_perception.visualization import map_row, overview_sheet
 
 NAMESPACE = '/mtl_demo'
@@ -74,7 +73,7 @@ def run_demo(
     source: str | None,
     frames: int,
     rate: float,
-    checkpoint: Path | None,
+    checkpoint: Path,
     device: str,
     runtime: str,
     seed: int,
@@ -86,7 +85,7 @@ def run_demo(
         source: what the camera publishes; ``None``: a synthetic street.
         frames: published results after which to end.
         rate: of the camera, Hz.
-        checkpoint: of the node; ``None``: the embedded one.
+        checkpoint: of the node.
         device: of the node.
         runtime: of the node.
         seed: of the synthetic street.
@@ -97,8 +96,7 @@ def run_demo(
             the text says why.
     """
     make_folder(output)
-    path = default_checkpoint() if checkpoint is None else checkpoint
-    predictor = Predictor(path, device=device, runtime=runtime)
+    predictor = Predictor(checkpoint, device=device, runtime=runtime)
     evaluation = Evaluation()
     print(predictor.description)
     if source is None:
@@ -113,7 +111,7 @@ def run_demo(
         TOPICS,
         image=CAMERA_TOPIC,
         camera_info=CAMERA_INFO_TOPIC,
-        parameters={'checkpoint': path.resolve(), 'device': device, 'runtime': runtime},
+        parameters={'checkpoint': checkpoint.resolve(), 'device': device, 'runtime': runtime},
         log=output / 'node.log',
     ) as node:
         node.wait_until_active()

@@ -40,7 +40,6 @@ from mtl_perception.ros.diagnostics import Situation, Snapshot, diagnostic_statu
 from mtl_perception.ros.outputs import OUTPUTS, Output
 from mtl_perception.ros.pipeline import Pipeline
 from mtl_perception.ros.transport import loss_hint, transport_environment
-from mtl_perception.share import default_checkpoint
 
 NODE_NAME = 'mtl_perception'
 
@@ -157,10 +156,9 @@ class PerceptionNode(LifecycleNode):
 
     def _configure(self) -> None:
         values = self._values
-        checkpoint = values.checkpoint or default_checkpoint()
-        self.get_logger().info(f'loading {checkpoint}')
+        self.get_logger().info(f'loading {values.checkpoint}')
         predictor = Predictor(
-            checkpoint,
+            values.checkpoint,
             device=values.device,
             runtime=values.runtime,
             max_depth=values.max_depth,
@@ -324,7 +322,7 @@ class PerceptionNode(LifecycleNode):
             else sum(pub.get_subscription_count() for pub in pipeline.publishers.values()),
             large_images_hint=loss_hint(os.environ, get_rmw_implementation_identifier()),
             facts={
-                'checkpoint': str(values.checkpoint or 'embedded'),
+                'checkpoint': str(values.checkpoint),
                 'network': '' if pipeline is None else pipeline.predictor.description,
                 'device': values.device,
             },

@@ -12,6 +12,7 @@ from rclpy.parameter import Parameter
 
 from mtl_perception.inference.runtimes import RUNTIMES
 from mtl_perception.labels import LABELS
+from mtl_perception.share import EMBEDDED_CHECKPOINTS, checkpoint_path
 from mtl_perception.tasks.instance import GroupingParameters
 
 
@@ -42,7 +43,11 @@ GROUPING_PREFIX = 'instance.'
 
 SETTINGS = (
     Setting('autostart', True, 'configure and activate without waiting for a lifecycle manager'),
-    Setting('checkpoint', '', '.safetensors checkpoint; empty: the embedded one'),
+    Setting(
+        'checkpoint',
+        EMBEDDED_CHECKPOINTS[0],
+        f'.safetensors file, or an embedded checkpoint: {" or ".join(EMBEDDED_CHECKPOINTS)}',
+    ),
     Setting('device', 'auto', 'auto, cpu, cuda or cuda:N'),
     Setting(
         'runtime',
@@ -99,10 +104,10 @@ _BY_NAME = {setting.name: setting for setting in SETTINGS}
 
 @dataclass(frozen=True)
 class Values:
-    """The parameters' values, checked; ``checkpoint`` is ``None`` for the embedded one."""
+    """The parameters' values, checked."""
 
     autostart: bool
-    checkpoint: Path | None
+    checkpoint: Path
     device: str
     runtime: str
     image_transport: str
@@ -145,9 +150,8 @@ def read(node: Node, changes: Iterable[Parameter] = ()) -> Values:
         for name in list(values)
         if name.startswith(GROUPING_PREFIX)
     }
-    checkpoint = values.pop('checkpoint')
     return Values(
-        checkpoint=Path(checkpoint).expanduser() if checkpoint else None,
+        checkpoint=checkpoint_path(values.pop('checkpoint')),
         grouping=GroupingParameters(**grouping),
         **values,
     )

@@ -15,7 +15,7 @@ from mtl_perception.inference.runtimes import AreaResize, create_runtime
 from mtl_perception.labels import EVALUATED_IDS
 from mtl_perception.network.checkpoint import load_checkpoint
 from mtl_perception.network.multitask import input_size, normalize
-from mtl_perception.share import default_checkpoint
+from mtl_perception.share import EMBEDDED_CHECKPOINTS, checkpoint_path
 from mtl_perception.tasks import semantic
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
@@ -34,21 +34,22 @@ def tiny(tiny_checkpoint):
     return load_checkpoint(tiny_checkpoint)[0]
 
 
-@pytest.fixture(scope='module')
-def street():
-    """Return an image, and what float32 PyTorch says of it with the embedded checkpoint."""
+@pytest.fixture(scope='module', params=EMBEDDED_CHECKPOINTS)
+def street(request):
+    """Return a checkpoint, an image, and what float32 PyTorch says of it with the checkpoint."""
+    checkpoint = checkpoint_path(request.param)
     image = synthetic_frame(5, 0, height=480, width=640).image
-    network, info = load_checkpoint(default_checkpoint())
+    network, info = load_checkpoint(checkpoint)
     rows, columns = input_size(480, 640, info.input_height)
     small = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
     with torch.inference_mode():
-        return image, network(normalize(torch.from_numpy(small)[None]))
+        return checkpoint, image, network(normalize(torch.from_numpy(small)[None]))
 
 
 @pytest.mark.parametrize(('name', 'device'), RUNTIMES)
 def test_results_agree_with_float32(name, device, street):
-    image, expected = street
-    maps = Predictor(default_checkpoint(), device=device, runtime=name).infer(image)
+    checkpoint, image, expected = street
+    maps = Predictor(checkpoint, device=device, runtime=name).infer(image)
     labels, confidence = (values[0].numpy() for values in semantic.decode(expected.semantic))
     best = expected.semantic[0, list(EVALUATED_IDS)].topk(2, 0).values
     clear = (best[0] - best[1] > 0.25).numpy()
