@@ -2,34 +2,30 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
 import cv2
 import lightning as L
-import numpy as np
 import torch
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from mtl_perception.data.augmentation import Augmentation, augment, resize_frame, to_sample
+from mtl_perception.data.augmentation import Augmentation
 from mtl_perception.data.cache import FrameCache
 from mtl_perception.data.cityscapes import (
-    DatasetError,
     FramePaths,
     count_ground_truth,
     find_frames,
     frames_of_cities,
 )
-from mtl_perception.data.frame import Frame
 from mtl_perception.files import make_folder
-from mtl_perception.network.multitask import SIZE_MULTIPLE, input_size
-from mtl_perception.training.sampling import Draw, SampleOrder
-
-Reader = Callable[[FramePaths], Frame]
+from mtl_perception.network.multitask import SIZE_MULTIPLE
+from mtl_perception.training.frames import Reader, TrainingFrames, ValidationFrames
+from mtl_perception.training.sampling import SampleOrder
 
 
 class StreetData(L.LightningDataModule):
@@ -252,86 +248,6 @@ class StreetData(L.LightningDataModule):
         return batch
 
 
-class TrainingFrames(Dataset):
-    """Random views of frames; a ``Draw`` says of which, and is the seed of what is random."""
-
-    def __init__(
-        self,
-        frames: Sequence[FramePaths],
-        read: Reader,
-        augmentation: Augmentation,
-        input_height: int,
-        crop: tuple[int, int],
-        seed: int,
-        *,
-        skips: bool = False,
-    ) -> None:
-        self._frames = frames
-        self._read = read
-        self._augmentation = augmentation
-        self._input_height = input_height
-        self._crop = crop
-        self._seed = seed
-        self._skips = skips
-
-    def __len__(self) -> int:
-        return len(self._frames)
-
-    def __getitem__(self, draw: Draw) -> dict[str, Any] | Exception:
-        return _or_exception(lambda: self._sample(draw))
-
-    def _sample(self, draw: Draw) -> dict[str, Any]:
-        rng = np.random.default_rng((self._seed, draw.position))
-        frame, skipped = self._first_whole(draw.frame)
-        view = augment(frame, self._augmentation, self._input_height, self._crop, rng)
-        return {**to_sample(view), 'skipped': '\n'.join(skipped)}
-
-    def _first_whole(self, index: int) -> tuple[Frame, list[str]]:
-        """Return the first frame from ``index`` on that is not damaged, and what the others are."""
-        skipped: list[str] = []
-        for i in range(len(self._frames)):
-            try:
-                return self._read(self._frames[(index + i) % len(self._frames)]), skipped
-            except DatasetError as err:
-                if not self._skips:
-                    raise
-                skipped.append(str(err))
-        msg = f'all {len(skipped)} training frames are damaged; {skipped[0]}'
-        raise DatasetError(msg)
-
-
-class ValidationFrames(Dataset):
-    """Whole frames at the size the network sees them in use."""
-
-    def __init__(
-        self, frames: Sequence[FramePaths], read: Reader, input_height: int, *, skips: bool = False
-    ) -> None:
-        self._frames = frames
-        self._read = read
-        self._input_height = input_height
-        self._skips = skips
-
-    def __len__(self) -> int:
-        return len(self._frames)
-
-    def __getitem__(self, index: int) -> dict[str, Any] | Exception:
-        return _or_exception(lambda: self._sample(self._frames[index]))
-
-    def _sample(self, paths: FramePaths) -> dict[str, Any]:
-        skipped = ''
-        try:
-            frame = self._read(paths)
-        except DatasetError as err:
-            if not self._skips:
-                raise
-            # Nothing is measured on a frame without ground truth.
-            frame = Frame(paths.name, np.zeros((SIZE_MULTIPLE, SIZE_MULTIPLE, 3), np.uint8))
-            skipped = str(err)
-        height, width = frame.image.shape[:2]
-        whole = resize_frame(frame, *input_size(height, width, self._input_height))
-        return {**to_sample(whole), 'skipped': skipped}
-
-
 Share = float | Mapping[str, float]
 
 
@@ -367,17 +283,6 @@ def _tasks_of(frame: FramePaths) -> tuple[str, ...]:
 def _report(root: Path, split: str, frames: Sequence[FramePaths]) -> None:
     counts = count_ground_truth(frames)
     rank_zero_info(f'{root} {split}: ' + ', '.join(f'{n} {kind}' for kind, n in counts.items()))
-
-
-def _or_exception(make: Callable[[], dict[str, Any]]) -> dict[str, Any] | Exception:
-    """Return what ``make`` returns, or what it raises.
-
-    An exception that leaves a worker would arrive as a traceback of many lines.
-    """
-    try:
-        return make()
-    except (OSError, ValueError) as err:
-        return err
 
 
 def _collate(samples: list[dict[str, Any] | Exception]) -> Any:
