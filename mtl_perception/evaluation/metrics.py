@@ -5,7 +5,7 @@ its ``totals`` in an array, so that processes that share a dataset can add their
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypedDict
 
 import numpy as np
@@ -49,19 +49,6 @@ GROUPS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
 """
 
 
-class SemanticScores(TypedDict):
-    """Intersection over union, 0 to 1; ``None`` for what the truth does not hold.
-
-    ``confusion[truth][prediction]`` counts pixels, in the order of ``labels``.
-    """
-
-    iou_class: float | None
-    iou_category: float | None
-    per_class: dict[str, float | None]
-    labels: list[int]
-    confusion: list[list[int]]
-
-
 class OffsetScores(TypedDict):
     """Length of the error of the offset to the centroid, in pixels of the output map."""
 
@@ -84,44 +71,6 @@ class GroupScores(TypedDict):
 
     iou: float | None
     per_group: dict[str, float | None]
-
-
-class SemanticMetrics:
-    """Confusion of the evaluated labels; ``totals[truth, prediction]`` is indexed by label ID."""
-
-    def __init__(self) -> None:
-        self.totals = np.zeros((NUM_LABELS, NUM_LABELS), np.int64)
-
-    def update(self, predicted: np.ndarray, true: np.ndarray) -> None:
-        """Count one frame.
-
-        Args:
-            predicted: ``(H, W)`` label IDs; one that is not evaluated is wrong.
-            true: ``(H, W)`` label IDs; pixels of labels that are not evaluated, or 255, are void.
-
-        Raises:
-            ValueError: a predicted value is no label ID.
-        """
-        valid = IS_EVALUATED[true]
-        of_true, of_predicted = true[valid].astype(np.int64), predicted[valid].astype(np.int64)
-        if of_predicted.size and not 0 <= of_predicted.min() <= of_predicted.max() < NUM_LABELS:
-            msg = (
-                f'predicted label IDs from {of_predicted.min()} to {of_predicted.max()}, '
-                f'expected 0 to {NUM_LABELS - 1}'
-            )
-            raise ValueError(msg)
-        pairs = of_true * NUM_LABELS + of_predicted
-        self.totals += np.bincount(pairs, minlength=NUM_LABELS**2).reshape(self.totals.shape)
-
-    def compute(self) -> SemanticScores | None:
-        """Return the scores, ``None`` if no labelled pixel was seen."""
-        if not self.totals.any():
-            return None
-        return semantic_scores(
-            self.totals,
-            class_iou=lambda label_id: _iou(self.totals, [label_id]),
-            category_iou=lambda category: _iou(self.totals, category_members(category)),
-        )
 
 
 class OffsetMetrics:
@@ -205,38 +154,6 @@ class DepthMetrics:
             'mean_disparity_error_px': mean_disparity_error,
             'rms_disparity_error_px': rms_disparity_error,
         }
-
-
-def semantic_scores(
-    confusion: np.ndarray,
-    *,
-    class_iou: Callable[[int], float],
-    category_iou: Callable[[str], float],
-) -> SemanticScores:
-    """Score a confusion matrix; means are over the classes and categories that the truth holds.
-
-    Cityscapes' own script also counts a class as 0 that is absent from the truth and predicted
-    somewhere. All are present in its splits, so there the means are the same.
-
-    Args:
-        confusion: ``(34, 34)`` pixels, indexed ``[truth, prediction]`` by label ID.
-        class_iou: the IoU of a label ID.
-        category_iou: the IoU of a category.
-    """
-    of_class = {
-        LABELS[label_id].name: class_iou(label_id) if confusion[label_id].any() else None
-        for label_id in EVALUATED_IDS
-    }
-    of_category = [
-        category_iou(name) for name in CATEGORIES if confusion[category_members(name)].any()
-    ]
-    return {
-        'iou_class': mean_of_known(of_class.values()),
-        'iou_category': mean_of_known(of_category),
-        'per_class': of_class,
-        'labels': list(EVALUATED_IDS),
-        'confusion': confusion[np.ix_(EVALUATED_IDS, EVALUATED_IDS)].astype(int).tolist(),
-    }
 
 
 def group_scores(confusion: np.ndarray, groups: Mapping[str, Sequence[int]]) -> GroupScores:

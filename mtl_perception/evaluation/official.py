@@ -17,21 +17,31 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from mtl_perception.evaluation.metrics import (
-    CATEGORIES,
-    SemanticScores,
-    category_members,
-    mean_of_known,
-    semantic_scores,
+from mtl_perception.evaluation.metrics import CATEGORIES, category_members, mean_of_known
+from mtl_perception.labels import (
+    EVALUATED_IDS,
+    INSTANCE_ID_BASE,
+    IS_EVALUATED,
+    LABELS,
+    NUM_LABELS,
+    THING_IDS,
 )
-from mtl_perception.labels import INSTANCE_ID_BASE, IS_EVALUATED, LABELS, NUM_LABELS, THING_IDS
 
 
-class OfficialSemanticScores(SemanticScores):
-    """With iIoU of classes and categories, ``None`` where the truth holds no instance."""
+class SemanticScores(TypedDict):
+    """Intersection over union, 0 to 1; ``None`` for what the truth does not hold.
 
+    ``iiou_class`` and ``iiou_category`` are ``None`` where it holds no instance.
+    ``confusion[truth][prediction]`` counts pixels, in the order of ``labels``.
+    """
+
+    iou_class: float | None
+    iou_category: float | None
     iiou_class: float | None
     iiou_category: float | None
+    per_class: dict[str, float | None]
+    labels: list[int]
+    confusion: list[list[int]]
 
 
 class AveragePrecision(TypedDict):
@@ -48,7 +58,10 @@ class InstanceScores(AveragePrecision):
 
 
 class OfficialSemantic:
-    """Pixel-level evaluation.
+    """Pixel-level evaluation; means are over the classes and categories that the truth holds.
+
+    Cityscapes' own script also counts a class as 0 that is absent from the truth and predicted
+    somewhere. All are present in its splits, so there the means are the same.
 
     iIoU weights a pixel by how small its instance is beside the average of its class in Cityscapes,
     at 2048×1024: it compares with other figures of that size alone. Frames without instance truth
@@ -106,21 +119,25 @@ class OfficialSemantic:
                 totals['tpWeighted'] += found * weight
                 totals['fnWeighted'] += (size - found) * weight
 
-    def compute(self) -> OfficialSemanticScores | None:
-        """Return the scores, ``None`` if no frame was added."""
-        if not self.confusion.any():
+    def compute(self) -> SemanticScores | None:
+        """Return the scores, ``None`` if no labelled pixel was added."""
+        script, arguments, confusion = self._script, self._arguments, self.confusion
+        if not confusion[list(EVALUATED_IDS)].any():
             return None
-        script, arguments = self._script, self._arguments
-        scores = semantic_scores(
-            self.confusion,
-            class_iou=lambda label: script.getIouScoreForLabel(label, self.confusion, arguments),
-            category_iou=lambda category: script.getIouScoreForCategory(
-                category, self.confusion, arguments
-            ),
-        )
+        of_class = {
+            LABELS[label].name: script.getIouScoreForLabel(label, confusion, arguments)
+            if confusion[label].any()
+            else None
+            for label in EVALUATED_IDS
+        }
+        of_category = [
+            script.getIouScoreForCategory(category, confusion, arguments)
+            for category in CATEGORIES
+            if confusion[category_members(category)].any()
+        ]
         return {
-            'iou_class': scores['iou_class'],
-            'iou_category': scores['iou_category'],
+            'iou_class': mean_of_known(of_class.values()),
+            'iou_category': mean_of_known(of_category),
             'iiou_class': self._instance_iou(
                 script.getInstanceIouScoreForLabel, {label: [label] for label in THING_IDS}
             ),
@@ -128,9 +145,9 @@ class OfficialSemantic:
                 script.getInstanceIouScoreForCategory,
                 {category: category_members(category) for category in CATEGORIES},
             ),
-            'per_class': scores['per_class'],
-            'labels': scores['labels'],
-            'confusion': scores['confusion'],
+            'per_class': of_class,
+            'labels': list(EVALUATED_IDS),
+            'confusion': confusion[np.ix_(EVALUATED_IDS, EVALUATED_IDS)].astype(int).tolist(),
         }
 
     def _instance_iou(self, score: Any, members: Mapping[Any, Sequence[int]]) -> float | None:

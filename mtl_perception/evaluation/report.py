@@ -12,7 +12,7 @@ import numpy as np
 
 from mtl_perception.data.frame import Frame, resize_nearest
 from mtl_perception.evaluation.metrics import DepthScores, GroupScores, mean_of_known
-from mtl_perception.evaluation.official import AveragePrecision, OfficialSemanticScores
+from mtl_perception.evaluation.official import AveragePrecision, SemanticScores
 from mtl_perception.files import write_file
 from mtl_perception.labels import EVALUATED_IDS, LABELS
 from mtl_perception.visualization import map_row, overview_sheet
@@ -39,7 +39,7 @@ DETAILS = ('per_class', 'labels', 'confusion')
 """What ``summary`` leaves out of each task's figures."""
 
 
-class SemanticReport(OfficialSemanticScores, total=False):
+class SemanticReport(SemanticScores, total=False):
     """Official scores, and those of groups of labels where they were asked for."""
 
     groups: dict[str, GroupScores]

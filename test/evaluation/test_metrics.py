@@ -5,61 +5,11 @@ from mtl_perception.evaluation.metrics import (
     GROUPS,
     DepthMetrics,
     OffsetMetrics,
-    SemanticMetrics,
     group_scores,
 )
 from mtl_perception.labels import EVALUATED_IDS
 
 ROAD, SIDEWALK, PARKING, BUILDING, SKY = 7, 8, 9, 11, 23
-
-
-def semantic(*pairs):
-    metrics = SemanticMetrics()
-    for predicted, true in pairs:
-        metrics.update(np.uint8([predicted]), np.uint8([true]))
-    return metrics.compute()
-
-
-def test_iou_is_intersection_over_union_of_hand_counted_pixels():
-    scores = semantic(([ROAD, ROAD, SIDEWALK, SKY, ROAD], [ROAD, ROAD, ROAD, SKY, SKY]))
-    assert scores['per_class']['road'] == 2 / 4
-    assert scores['per_class']['sky'] == 1 / 2
-    assert scores['iou_class'] == pytest.approx((2 / 4 + 1 / 2) / 2)
-
-
-def test_a_confusion_within_a_category_costs_the_class_and_not_the_category():
-    scores = semantic(([SIDEWALK, ROAD], [ROAD, ROAD]))
-    assert scores['iou_class'] == 0.5
-    assert scores['iou_category'] == 1.0
-
-
-def test_iou_is_pooled_over_pixels_and_not_averaged_over_frames():
-    small = [ROAD], [ROAD]
-    large = [SKY] * 9 + [ROAD], [ROAD] * 10
-    scores = semantic(small, large)
-    assert scores['per_class']['road'] == 2 / 11
-    assert scores['per_class']['road'] != pytest.approx((1 / 1 + 1 / 10) / 2)
-
-
-def test_void_truth_does_not_count_and_a_void_prediction_is_wrong():
-    scores = semantic(([ROAD, PARKING, ROAD, ROAD], [ROAD, ROAD, 0, 255]))
-    assert scores['per_class']['road'] == 1 / 2
-    assert sum(map(sum, scores['confusion'])) == 1
-
-
-def test_a_class_that_is_absent_from_the_truth_is_left_out_of_the_mean():
-    scores = semantic(([ROAD, BUILDING], [ROAD, ROAD]))
-    assert scores['per_class']['building'] is None
-    assert scores['iou_class'] == 0.5
-    assert scores['iou_category'] == 0.5
-
-
-def test_confusion_is_indexed_by_truth_then_prediction_in_the_order_of_labels():
-    scores = semantic(([SKY, SKY], [ROAD, ROAD]))
-    road, sky = (scores['labels'].index(label) for label in (ROAD, SKY))
-    assert scores['confusion'][road][sky] == 2
-    assert scores['confusion'][sky][road] == 0
-    assert len(scores['labels']) == len(scores['confusion']) == 19
 
 
 def test_the_score_of_a_group_forgives_confusions_within_it_alone():
@@ -81,14 +31,7 @@ def test_the_groups_of_camvid_hold_every_evaluated_label_once():
     assert sorted(members) == list(EVALUATED_IDS)
 
 
-def test_a_predicted_value_that_is_no_label_is_refused():
-    with pytest.raises(ValueError, match='200'):
-        semantic(([200], [ROAD]))
-
-
 def test_no_truth_gives_no_scores():
-    assert semantic() is None
-    assert semantic(([ROAD], [0])) is None
     assert OffsetMetrics().compute() is None
     assert DepthMetrics().compute() is None
 
