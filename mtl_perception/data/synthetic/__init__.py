@@ -1,6 +1,6 @@
 """Synthetic streets with exact ground truth: rendered, labelled and measured from one geometry.
 
-A street is laid out at random (``street``) from templates (``vehicles``, ``people``,
+A street is laid out at random (``layout``) from templates (``vehicles``, ``people``,
 ``surroundings``) in random colours (``paint``), drawn with a z-buffer (``raster``, ``rendering``),
 lit (``shading``) and photographed with a random camera (``lens``). Everything is procedural: no
 texture, no picture and no model comes from elsewhere.
@@ -12,9 +12,10 @@ from random import Random
 import numpy as np
 
 from mtl_perception.data.frame import Camera, Frame
+from mtl_perception.data.synthetic.layout import lay_out
 from mtl_perception.data.synthetic.lens import Lens, weather
 from mtl_perception.data.synthetic.rendering import View, Weather, look, render
-from mtl_perception.data.synthetic.street import Street, Thing, soup
+from mtl_perception.data.synthetic.things import Thing, soup
 
 FRAME_SECONDS = 1 / 30
 """Time between the frames of a drive."""
@@ -58,7 +59,7 @@ class _Shot:
         self.camera = _camera(random, height, width)
         self.roll = random.gauss(0, 0.008)
         self.yaw = random.gauss(0, 0.06) if random.random() < 0.85 else random.uniform(-0.5, 0.5)
-        self.street = Street(random, travel, duration)
+        self.street = lay_out(random, travel, duration)
         drift = random.gauss(0, 0.4)
         sidewalk = random.random() < 0.08
         edge = self.street.half_width + 0.6

@@ -190,6 +190,31 @@ def building(random: Random) -> Palette:
     }
 
 
+def ground(random: Random, leaf: Color) -> Palette:
+    """Return the palette of the road, of what is paved beside it, and of what is grown over."""
+    gray = random.uniform(0.07, 0.26)
+    warm = random.uniform(-0.05, 0.12)
+    road_color = (gray * (1 + warm), gray, gray * (1 - warm))
+    if random.random() < 0.08:
+        road_color = linear(random.choice(((150, 130, 105), (130, 90, 75), (70, 70, 80))))
+    kind = 'paving' if random.random() < 0.08 else 'asphalt'
+    wet = random.random() < 0.12
+    road = Material(
+        road_color, texture(random, kind), gloss=0.6 * wet, macro=random.uniform(0.1, 0.5)
+    )
+    walk = Material(
+        linear(random.choice(WALK_COLORS), random, 0.25),
+        texture(random, random.choice(('paving', 'paving', 'rough', 'asphalt'))),
+        gloss=0.4 * wet,
+        macro=random.uniform(0.1, 0.4),
+    )
+    red, green, blue = leaf
+    soil = linear(random.choice(SOIL_COLORS))
+    grass = Material((red * 0.9, green, blue * 0.7), texture(random, 'grass'), macro=0.4)
+    earth = Material(soil, texture(random, 'soil'), macro=0.4)
+    return {'road': road, 'walk': walk, 'grown': random.choice((grass, earth))}
+
+
 def plant(random: Random, color: Color) -> Palette:
     """Return the palette of a tree, bush or hedge with leaves of about that colour."""
     kind = 'thin leaves' if random.random() < 0.15 else 'leaves'
