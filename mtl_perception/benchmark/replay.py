@@ -10,8 +10,9 @@ from typing import Any
 from mtl_perception.benchmark.measuring import machine, milliseconds_columns, times_of
 from mtl_perception.data.frame import Frame
 from mtl_perception.inference.predictor import Predictor
-from mtl_perception.ros.bag_frames import BagFrames, Selection, find_topics
+from mtl_perception.ros.bag_frames import BagFrames, Selection
 from mtl_perception.ros.bag_reader import BagReader
+from mtl_perception.ros.bag_topics import find_topics
 from mtl_perception.ros.dataset_bag import write_dataset_bag
 from mtl_perception.ros.replay import replay
 

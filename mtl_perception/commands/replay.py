@@ -118,8 +118,9 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _offline(args: argparse.Namespace, predictor: 'Predictor') -> None:
-    from mtl_perception.ros.bag_frames import BagFrames, find_topics
+    from mtl_perception.ros.bag_frames import BagFrames
     from mtl_perception.ros.bag_reader import BagReader
+    from mtl_perception.ros.bag_topics import find_topics
     from mtl_perception.ros.replay import replay
 
     with BagReader(args.path) as bag:
@@ -130,8 +131,9 @@ def _offline(args: argparse.Namespace, predictor: 'Predictor') -> None:
 
 
 def _live(args: argparse.Namespace, predictor: 'Predictor') -> None:
-    from mtl_perception.ros.bag_frames import BagFrames, find_topics
+    from mtl_perception.ros.bag_frames import BagFrames
     from mtl_perception.ros.bag_reader import BagReader
+    from mtl_perception.ros.bag_topics import find_topics
     from mtl_perception.ros.live_replay import published_topics, replay_live
     from mtl_perception.ros.replay import replay
 

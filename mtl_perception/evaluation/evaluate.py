@@ -93,18 +93,15 @@ class Evaluation:
             'depth': self._depth.compute(),
         }
 
-    def write(self, folder: Path) -> Metrics:
-        """Write ``metrics.json``, and ``frames.png`` if there is truth to show; return the metrics.
+    def write_pictures(self, folder: Path) -> None:
+        """Write ``frames.png``, if there are frames to show.
 
         Raises:
             OSError: ``folder`` cannot be written.
         """
-        metrics = self.compute()
-        write_metrics(folder / METRICS_FILE, metrics)
         sheet = self._gallery.sheet()
         if sheet is not None:
             write_picture(folder / FRAMES_FILE, sheet)
-        return metrics
 
     def _semantic_report(self) -> SemanticReport | None:
         scores = self._semantic.compute()
@@ -190,4 +187,7 @@ def evaluate(
         except ValueError as err:
             msg = f'{frame.name}: {err}'
             raise ValueError(msg) from err
-    return evaluation.write(output)
+    metrics = evaluation.compute()
+    write_metrics(output / METRICS_FILE, metrics)
+    evaluation.write_pictures(output)
+    return metrics

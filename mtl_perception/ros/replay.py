@@ -144,7 +144,7 @@ def replay(
     Args:
         frames: to take once.
         predictor: used by this call alone meanwhile.
-        output: folder for ``metrics.json`` and ``frames.png``.
+        output: folder for ``frames.png``.
         bag: folder for input and predictions. Where it cannot be written to its end, nothing is
             left of it and the measuring goes on.
 
@@ -177,7 +177,8 @@ def replay(
             msg = '; '.join(['no image of the bag can be used', *frames.tally.notes()])
             raise BagError(msg)
         seconds = time.perf_counter() - began
-        metrics, stability = judging.write(output)
+        metrics, stability = judging.compute()
+        judging.write_pictures(output)
     return Replayed(metrics, stability, rows, seconds, result.error)
 
 
@@ -304,9 +305,13 @@ class _Judging:
         self._waiting.append(future)
         return future
 
-    def write(self, output: Path) -> tuple[Metrics, StabilityScores | None]:
-        """Write the results of all frames, and return them."""
-        return self._evaluation.write(output), self._stability.compute()
+    def compute(self) -> tuple[Metrics, StabilityScores | None]:
+        """Return the results of all frames."""
+        return self._evaluation.compute(), self._stability.compute()
+
+    def write_pictures(self, output: Path) -> None:
+        """Write the pictures of the best and the worst frames."""
+        self._evaluation.write_pictures(output)
 
     def _judge(self, item: BagFrame, prediction: Prediction, size: tuple[int, int]) -> Judgement:
         began = time.perf_counter()

@@ -6,8 +6,9 @@ import pytest
 from mtl_perception.commands import main
 from mtl_perception.data.cityscapes import find_frames, write_frame
 from mtl_perception.data.frame import Frame
-from mtl_perception.ros.bag_frames import BagFrames, Selection, find_topics
+from mtl_perception.ros.bag_frames import BagFrames, Selection
 from mtl_perception.ros.bag_reader import BagReader
+from mtl_perception.ros.bag_topics import find_topics
 
 
 def frames_of(path: Path) -> list:

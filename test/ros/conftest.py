@@ -106,6 +106,20 @@ def street_bag(streets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def make_bag(tmp_path: Path) -> Callable[[list[tuple[str, int, Any]]], Path]:
+    """Return a function that writes (topic, time, message) to a bag."""
+    from mtl_perception.ros.bag import BagWriter
+
+    def make(entries: list[tuple[str, int, Any]]) -> Path:
+        with BagWriter(tmp_path / 'bag') as bag:
+            for topic, time, message in entries:
+                bag.write_message(topic, time, message)
+        return tmp_path / 'bag'
+
+    return make
+
+
+@pytest.fixture
 def ros(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Ros]:
     domain = next(_domains)
     monkeypatch.setenv('ROS_DOMAIN_ID', str(domain))
