@@ -47,8 +47,12 @@ def checkpoint_path(checkpoint: str) -> Path:
     """Return the file of an embedded checkpoint where ``checkpoint`` is its name, else the path.
 
     Raises:
+        ValueError: ``checkpoint`` is empty.
         FileNotFoundError: the package was copied without its share files.
     """
+    if not checkpoint:
+        msg = f'no checkpoint named: give a file, or {" or ".join(EMBEDDED_CHECKPOINTS)}'
+        raise ValueError(msg)
     if checkpoint in EMBEDDED_CHECKPOINTS:
         return share_file('checkpoints', f'{checkpoint}.safetensors')
     return Path(checkpoint).expanduser()

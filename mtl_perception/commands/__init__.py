@@ -35,6 +35,7 @@ ADVICE = {
     'lightning': 'requirements-train.txt',
     'torchmetrics': 'requirements-train.txt',
     'jsonargparse': 'requirements-train.txt',
+    'tensorboard': 'requirements-train.txt',
 }
 """Where to get a package that is not in requirements.txt."""
 

@@ -194,7 +194,10 @@ def _read_picture(path: Path, flags: int) -> np.ndarray:
     except OSError as err:
         msg = f'{path}: cannot be read ({err.strerror})'
         raise DatasetError(msg) from err
-    picture = cv2.imdecode(data, flags) if data.size else None
+    try:
+        picture = cv2.imdecode(data, flags) if data.size else None
+    except cv2.error:  # a header that claims more pixels than OpenCV accepts
+        picture = None
     if picture is None:
         msg = f'{path}: cannot be decoded as a picture; it is damaged or of another format'
         raise DatasetError(msg)

@@ -51,20 +51,20 @@ class EfficientNetLite0(nn.Module):
 
     def __init__(self, stride: int) -> None:
         super().__init__()
-        self.conv_stem = PaddedConv2d(3, STEM_CHANNELS, 3, stride=2, strides=2)
+        self.conv_stem = PaddedConv2d(3, STEM_CHANNELS, 3, stride=2, original_stride=2)
         self.bn0 = _batch_norm(STEM_CHANNELS)
         blocks: list[nn.Module] = []
         inputs, reached, dilation = STEM_CHANNELS, 2, 1
         for stage in STAGES:
             for i in range(stage.blocks):
-                strides = stage.stride if i == 0 else 1
+                original = stage.stride if i == 0 else 1
                 # A stride beyond the output's is taken away: the convolution that had it still sees
                 # what the block before sees, and what follows it is dilated further.
-                step = strides if reached < stride else 1
-                blocks.append(InvertedResidual(inputs, stage, step, strides, dilation))
+                step = original if reached < stride else 1
+                blocks.append(InvertedResidual(inputs, stage, step, original, dilation))
                 inputs = stage.channels
                 reached *= step
-                dilation *= strides // step
+                dilation *= original // step
         self.blocks = nn.Sequential(*blocks)
         self._fine_blocks = sum(stage.blocks for stage in STAGES[:FINE])
         self.apply(_initialize)
@@ -78,7 +78,9 @@ class EfficientNetLite0(nn.Module):
 class InvertedResidual(nn.Module):
     """1×1, depthwise and 1×1 convolutions, and a shortcut where input and output have one shape."""
 
-    def __init__(self, inputs: int, stage: Stage, stride: int, strides: int, dilation: int) -> None:
+    def __init__(
+        self, inputs: int, stage: Stage, stride: int, original_stride: int, dilation: int
+    ) -> None:
         super().__init__()
         width = inputs * stage.expansion
         if stage.expansion > 1:
@@ -89,7 +91,7 @@ class InvertedResidual(nn.Module):
             width,
             stage.kernel_size,
             stride=stride,
-            strides=strides,
+            original_stride=original_stride,
             dilation=dilation,
             groups=width,
         )
@@ -97,7 +99,7 @@ class InvertedResidual(nn.Module):
         self.project_conv = nn.Conv2d(width, stage.channels, 1, bias=False)
         self.bn2 = _batch_norm(stage.channels)
         self._expands = stage.expansion > 1
-        self._has_shortcut = strides == 1 and inputs == stage.channels
+        self._has_shortcut = original_stride == 1 and inputs == stage.channels
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu6(self.bn0(self.expand_conv(x))) if self._expands else x
@@ -113,7 +115,7 @@ class PaddedConv2d(nn.Conv2d):
 
     Args:
         stride: by which the output shrinks.
-        strides: the stride in the network without dilation.
+        original_stride: the stride in the network without dilation.
     """
 
     def __init__(
@@ -123,11 +125,11 @@ class PaddedConv2d(nn.Conv2d):
         kernel_size: int,
         *,
         stride: int,
-        strides: int,
+        original_stride: int,
         dilation: int = 1,
         groups: int = 1,
     ) -> None:
-        before = (kernel_size - strides) // 2 * dilation
+        before = (kernel_size - original_stride) // 2 * dilation
         after = (kernel_size - 1) * dilation - before
         super().__init__(
             inputs,

@@ -42,7 +42,7 @@ def make_encoder(name: str, stride: int = 8) -> ResNet | EfficientNetLite0:
         msg = f'unknown encoder {name!r}; the encoders are {", ".join(ENCODERS)}'
         raise ValueError(msg)
     if stride not in STRIDES:
-        msg = f'unknown output stride {stride}; the strides are 8 and 16'
+        msg = f'unknown output stride {stride}; the strides are {" and ".join(map(str, STRIDES))}'
         raise ValueError(msg)
     return EfficientNetLite0(stride) if name == EFFICIENTNET else ResNet(name, stride)
 

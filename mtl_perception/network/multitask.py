@@ -50,8 +50,8 @@ class NetworkConfig:
         # JSON and the command line make lists of it.
         object.__setattr__(self, 'tasks', tuple(self.tasks))
         unknown = [task for task in self.tasks if task not in TASKS]
-        if unknown or not self.tasks:
-            msg = f'unknown tasks {unknown}; the tasks are {", ".join(TASKS)}'
+        if unknown or len(set(self.tasks)) != len(self.tasks) or not self.tasks:
+            msg = f'unknown or repeated tasks in {self.tasks}; the tasks are {", ".join(TASKS)}'
             raise ValueError(msg)
         if self.context not in CONTEXTS:
             msg = f'unknown context {self.context!r}; choose one of {", ".join(CONTEXTS)}'

@@ -67,7 +67,7 @@ ARCHITECTURES = {
     'resnet101': Architecture(Bottleneck, (3, 4, 23, 3)),
 }
 
-STRIDES = {8: ((1, 1), (2, 1), (1, 2), (1, 4)), 16: ((1, 1), (2, 1), (2, 1), (1, 2))}
+DILATIONS = {8: ((1, 1), (2, 1), (1, 2), (1, 4)), 16: ((1, 1), (2, 1), (2, 1), (1, 2))}
 """For each output stride, the (stride, dilation) of the four stages."""
 
 
@@ -78,7 +78,7 @@ class ResNet(nn.Module):
 
     Args:
         name: one of ``ARCHITECTURES``.
-        stride: one of ``STRIDES``.
+        stride: 8 or 16.
     """
 
     def __init__(self, name: str, stride: int) -> None:
@@ -91,7 +91,7 @@ class ResNet(nn.Module):
         widths = (64, 128, 256, 512)
         inputs, previous = 64, 1
         for i, (width, depth, (step, dilation)) in enumerate(
-            zip(widths, depths, STRIDES[stride], strict=True), start=1
+            zip(widths, depths, DILATIONS[stride], strict=True), start=1
         ):
             # Where a stride was taken away, the convolution that had it still sees what the stage
             # before sees; what follows it is dilated further.

@@ -40,6 +40,7 @@ from mtl_perception.ros.diagnostics import Situation, Snapshot, diagnostic_statu
 from mtl_perception.ros.outputs import OUTPUTS, Output
 from mtl_perception.ros.pipeline import Pipeline
 from mtl_perception.ros.transport import loss_hint, transport_environment
+from mtl_perception.share import checkpoint_path
 
 NODE_NAME = 'mtl_perception'
 
@@ -156,9 +157,10 @@ class PerceptionNode(LifecycleNode):
 
     def _configure(self) -> None:
         values = self._values
-        self.get_logger().info(f'loading {values.checkpoint}')
+        checkpoint = checkpoint_path(values.checkpoint)
+        self.get_logger().info(f'loading {checkpoint}')
         predictor = Predictor(
-            values.checkpoint,
+            checkpoint,
             device=values.device,
             runtime=values.runtime,
             max_depth=values.max_depth,
@@ -322,7 +324,7 @@ class PerceptionNode(LifecycleNode):
             else sum(pub.get_subscription_count() for pub in pipeline.publishers.values()),
             large_images_hint=loss_hint(os.environ, get_rmw_implementation_identifier()),
             facts={
-                'checkpoint': str(values.checkpoint),
+                'checkpoint': values.checkpoint,
                 'network': '' if pipeline is None else pipeline.predictor.description,
                 'device': values.device,
             },

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -12,7 +11,7 @@ from rclpy.parameter import Parameter
 
 from mtl_perception.inference.runtimes import RUNTIMES
 from mtl_perception.labels import LABELS
-from mtl_perception.share import EMBEDDED_CHECKPOINTS, checkpoint_path
+from mtl_perception.share import EMBEDDED_CHECKPOINTS
 from mtl_perception.tasks.instance import GroupingParameters
 
 
@@ -107,7 +106,7 @@ class Values:
     """The parameters' values, checked."""
 
     autostart: bool
-    checkpoint: Path
+    checkpoint: str
     device: str
     runtime: str
     image_transport: str
@@ -151,7 +150,6 @@ def read(node: Node, changes: Iterable[Parameter] = ()) -> Values:
         if name.startswith(GROUPING_PREFIX)
     }
     return Values(
-        checkpoint=checkpoint_path(values.pop('checkpoint')),
         grouping=GroupingParameters(**grouping),
         **values,
     )

@@ -285,7 +285,12 @@ def _lock(output: Path) -> Iterator[int]:
 
 def _keep_settings(path: Path, config: Path, overrides: Sequence[str]) -> None:
     """Write the settings, or see that they are the same: budgets in a table must be equal."""
-    settings = {'config': yaml.safe_load(config.read_text()), 'overrides': list(overrides)}
+    try:
+        values = yaml.safe_load(config.read_text())
+    except yaml.YAMLError as err:
+        msg = f'{config}: not a YAML file: {" ".join(str(err).split())}'
+        raise AblationError(msg) from err
+    settings = {'config': values, 'overrides': list(overrides)}
     if not path.is_file():
         write_file(path, (json.dumps(settings, indent=2) + '\n').encode())
     elif json.loads(path.read_text()) != settings:

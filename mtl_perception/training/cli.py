@@ -24,6 +24,7 @@ from mtl_perception.network.checkpoint import (
     record_metrics,
     save_checkpoint,
 )
+from mtl_perception.tasks import TASKS
 from mtl_perception.training.curves import CurvesPicture, ValidationPictures
 from mtl_perception.training.data import StreetData
 from mtl_perception.training.module import MultiTaskModule
@@ -34,9 +35,7 @@ LOCAL = (
     ('trainer', 'default_root_dir'),
     ('trainer', 'logger'),
     ('trainer', 'callbacks'),
-    ('model', 'pretrained'),
     ('model', 'initial'),
-    ('data', 'root'),
     ('data', 'cache'),
 )
 """Values that say where things lie, not how to train; they stay out of the checkpoint."""
@@ -191,18 +190,32 @@ class TrainingCLI(LightningCLI):
         if metrics:
             figures = {name.removeprefix('val/'): value for name, value in metrics.items()}
             record_metrics(path, 'val', {'frames': data.validation_size, **figures})
-        rank_zero_info(f'{path}: written; measure it with "mtl evaluate --checkpoint {path}"')
+        message = f'{path}: written'
+        if set(self.model.network.config.tasks) == set(TASKS):
+            root = next(iter(data.roots))
+            message += f'; measure it with "mtl evaluate --data {root} --checkpoint {path}"'
+        rank_zero_info(message)
 
     def _resolved(self) -> dict[str, Any]:
         """Return the configuration without the paths of this machine."""
         values = yaml.safe_load(self.parser.dump(self.config, skip_none=True))[self.subcommand]
         for section, key in LOCAL:
             values.get(section, {}).pop(key, None)
+        for section, key in (('model', 'pretrained'), ('data', 'root')):
+            if key in values.get(section, {}):
+                values[section][key] = _names(values[section][key])
         return {
             key: values[key]
             for key in ('seed_everything', 'trainer', 'model', 'data')
             if key in values
         }
+
+
+def _names(paths: str | dict[str, Any]) -> str | dict[str, Any]:
+    """Return the last part of a path, or of those that are the keys of a mapping."""
+    if isinstance(paths, dict):
+        return {Path(path).name: value for path, value in paths.items()}
+    return Path(paths).name
 
 
 def _check_resumable(path: Path) -> None:
@@ -221,10 +234,13 @@ def _check_resumable(path: Path) -> None:
 
 def _revision() -> str:
     """Return the git revision of the source checkout, or nothing where there is none."""
+    source = Path(__file__).parents[2]
+    if not (source / '.git').exists():
+        return ''  # the repository around an installed package is another one
     try:
         result = subprocess.run(
             ['git', 'describe', '--always', '--dirty'],  # noqa: S607
-            cwd=Path(__file__).parent,
+            cwd=source,
             capture_output=True,
             text=True,
             check=True,

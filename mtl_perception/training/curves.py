@@ -75,7 +75,7 @@ def read_curves(folder: Path) -> Curves:
         for name in curves.keys() | found.keys():
             before = {i: v for i, v in curves.get(name, {}).items() if not found or i < begin}
             curves[name] = before | found.get(name, {})
-    return curves
+    return {name: values for name, values in curves.items() if values}
 
 
 def write_curves(path: Path, runs: Mapping[str, Sequence[Curves]]) -> None:

@@ -33,8 +33,9 @@ class StreetData(L.LightningDataModule):
 
     Args:
         root: the dataset's folder, or several with the share of the training samples that each of
-            them gets, in proportion: ``{out/synthetic: 1, /data/street: 2}``. Instead of one share,
-            those of its cities, without which nothing is trained on: ``{camvid: 1, kitti: 0.2}``.
+            them gets, in proportion: ``{out/synthetic: 1, /data/street: 2}``. Instead of one share
+            a dataset may have those of its cities, ``{camvid: 1, kitti: 0.2}``; what is not named
+            is not trained on, and still validated on.
         input_height: rows of a frame as the network sees it in use; its width follows.
         crop: (height, width) of the training crops, multiples of 32.
         augmentation: how training frames are changed.
@@ -64,9 +65,14 @@ class StreetData(L.LightningDataModule):
         terms: str = '',
     ) -> None:
         super().__init__()
-        if any(size < SIZE_MULTIPLE or size % SIZE_MULTIPLE for size in crop):
-            msg = f'data.crop must be multiples of {SIZE_MULTIPLE}, got {crop}'
-            raise ValueError(msg)
+        for name, size in (('input_height', input_height), *(('crop', side) for side in crop)):
+            if size < SIZE_MULTIPLE or size % SIZE_MULTIPLE:
+                msg = f'data.{name} must be a multiple of {SIZE_MULTIPLE}, got {size}'
+                raise ValueError(msg)
+        for name, count in (('batch_size', batch_size), ('val_frames', val_frames)):
+            if count is not None and count < 1:
+                msg = f'data.{name} must be positive, got {count}'
+                raise ValueError(msg)
         self.roots = _weighted_roots(root)
         self.input_height = input_height
         self.crop = crop
@@ -116,8 +122,8 @@ class StreetData(L.LightningDataModule):
         self._weights: list[float] = []
         for root, share in self.roots.items():
             found = find_frames(root, 'train')
-            _report(root, 'train', found)
             for part, weight in _parts(found, share):
+                _report(root, 'train', part)
                 # Frames with the same ground truth make a group, so that every batch has its share
                 # of those that have what others lack.
                 for _, group in groupby(sorted(part, key=_tasks_of), key=_tasks_of):
@@ -255,11 +261,9 @@ def _weighted_roots(root: Mapping[str, Share] | Path) -> dict[Path, Share]:
     if not isinstance(root, Mapping):
         return {Path(root): 1.0}
     shares = [
-        weight
-        for share in root.values()
-        for weight in (share.values() if isinstance(share, Mapping) else [share])
+        list(share.values()) if isinstance(share, Mapping) else [share] for share in root.values()
     ]
-    if not shares or not all(weight > 0 for weight in shares):
+    if not all([shares, *shares]) or not all(w > 0 for weights in shares for w in weights):
         msg = f'data.root must be a folder, or folders with positive weights, got {dict(root)}'
         raise ValueError(msg)
     return {Path(path): share for path, share in root.items()}
@@ -282,7 +286,9 @@ def _tasks_of(frame: FramePaths) -> tuple[str, ...]:
 
 def _report(root: Path, split: str, frames: Sequence[FramePaths]) -> None:
     counts = count_ground_truth(frames)
-    rank_zero_info(f'{root} {split}: ' + ', '.join(f'{n} {kind}' for kind, n in counts.items()))
+    cities = {frame.city for frame in frames}
+    where = f'{root} {split}' if len(cities) > 1 else f'{root} {split} {cities.pop()}'
+    rank_zero_info(f'{where}: ' + ', '.join(f'{n} {kind}' for kind, n in counts.items()))
 
 
 def _collate(samples: list[dict[str, Any] | Exception]) -> Any:

@@ -1,5 +1,6 @@
 """What Lightning trains: the network, its losses and their weighting, optimizer and metrics."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -45,8 +46,8 @@ class MultiTaskModule(L.LightningModule):
 
     Args:
         network: what to train.
-        pretrained: ImageNet weights of the encoder, with the names of their source (.pth or
-            .safetensors).
+        pretrained: ImageNet weights of the encoder: a .pth or .safetensors file with torchvision's
+            names, or ``imagenet`` for those that come with efficientnet_lite0.
         initial: a checkpoint of this package with the same network, but for the stride, to go on
             from its weights.
         weighting: ``uncertainty`` learns the tasks' weights, ``fixed`` takes ``fixed_weights``.
@@ -79,6 +80,9 @@ class MultiTaskModule(L.LightningModule):
     ) -> None:
         super().__init__()
         self.network = MultiTaskNetwork(network)
+        if pretrained is not None and initial is not None:
+            msg = 'model.pretrained and model.initial exclude each other: both are first weights'
+            raise ValueError(msg)
         if pretrained is not None:
             load_pretrained(self.network.encoder, pretrained)
         if initial is not None:
@@ -88,7 +92,9 @@ class MultiTaskModule(L.LightningModule):
         self.weighting = _weighting(weighting, network, fixed_weights)
         self.optimizer_name = optimizer
         self.learning_rate = learning_rate
-        self.uncertainty_learning_rate = uncertainty_learning_rate or learning_rate
+        self.uncertainty_learning_rate = (
+            learning_rate if uncertainty_learning_rate is None else uncertainty_learning_rate
+        )
         self.warmup_steps = warmup_steps
         self.weight_decay = weight_decay
         self.freeze_batch_norm = freeze_batch_norm
@@ -249,6 +255,9 @@ class MultiTaskModule(L.LightningModule):
             optimizer = torch.optim.SGD(groups, self.learning_rate, momentum=0.9, nesterov=True)
         else:
             optimizer = torch.optim.AdamW(groups, self.learning_rate)
+        if not math.isfinite(self.trainer.estimated_stepping_batches):
+            msg = 'the learning rate needs an end: set trainer.max_steps or trainer.max_epochs'
+            raise ValueError(msg)
         steps = int(self.trainer.estimated_stepping_batches)
 
         def factor(i: int) -> float:
@@ -265,6 +274,9 @@ def _weighting(
     name: str, network: NetworkConfig, fixed_weights: dict[str, float] | None
 ) -> UncertaintyWeighting | FixedWeighting:
     if name == 'uncertainty':
+        if fixed_weights is not None:
+            msg = 'model.fixed_weights go with model.weighting fixed alone'
+            raise ValueError(msg)
         return UncertaintyWeighting(network.tasks)
     if set(fixed_weights or ()) != set(network.tasks):
         msg = f'fixed weighting needs fixed_weights for {", ".join(network.tasks)}'

@@ -1,6 +1,7 @@
 """The Cityscapes layout: what is written is read, what is missing is missing, damage is named."""
 
 import json
+import zlib
 from dataclasses import replace
 
 import cv2
@@ -143,6 +144,17 @@ def test_damaged_files_are_named_with_the_reason(frame, tmp_path, kind, suffix, 
     with pytest.raises(DatasetError, match=reason) as raised:
         find_frames(tmp_path, 'val')[0].read()
     assert str(path) in str(raised.value)
+
+
+def test_a_picture_that_claims_to_be_huge_is_damaged(frame, tmp_path):
+    write_frame(tmp_path, 'val', frame)
+    path = find_frames(tmp_path, 'val')[0].labels
+    content = bytearray(path.read_bytes())
+    content[16:24] = (1 << 20).to_bytes(4, 'big') * 2  # width and height in the header
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, 'big')
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match='cannot be decoded'):
+        find_frames(tmp_path, 'val')[0].read()
 
 
 def test_depth_without_a_camera_cannot_be_written(frame, tmp_path):

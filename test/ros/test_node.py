@@ -15,6 +15,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from mtl_perception import share
 from mtl_perception.labels import LABELS
 from mtl_perception.ros.messages import rgb_to_compressed, rgb_to_image
 from mtl_perception.ros.node import PerceptionNode, main
@@ -110,6 +111,19 @@ def test_a_missing_checkpoint_fails_the_transition_and_says_so(
     assert str(absent) in log
     found = status(ros, collected, f'not configured: {absent}')
     assert found.level == DiagnosticStatus.ERROR
+
+
+@pytest.mark.parametrize('name', ['', 'street'])
+def test_an_embedded_checkpoint_that_is_not_there_fails_the_transition(
+    create: Callable[..., PerceptionNode],
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture,
+) -> None:
+    monkeypatch.setattr(share, 'share_directory', lambda: tmp_path)
+    assert create(checkpoint=name).trigger_configure() == FAILURE
+    assert (name or 'no checkpoint named') in capfd.readouterr().err
 
 
 def test_after_a_failure_the_node_can_be_configured_with_better_parameters(

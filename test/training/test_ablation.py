@@ -94,6 +94,13 @@ def test_other_settings_are_refused_because_budgets_would_differ(config, tmp_pat
     assert len(trained) == 1
 
 
+def test_a_configuration_that_is_no_yaml_is_named(tmp_path):
+    config = tmp_path / 'broken.yaml'
+    config.write_text('trainer: [')
+    with pytest.raises(AblationError, match=r'broken\.yaml: not a YAML file'):
+        ablate(config, tmp_path / 'out')
+
+
 def test_a_folder_in_use_is_refused(config, tmp_path, trained):
     with (tmp_path / '.lock').open('w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

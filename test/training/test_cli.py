@@ -10,7 +10,7 @@ import yaml
 from mtl_perception.commands import main
 from mtl_perception.data.cityscapes import find_frames
 from mtl_perception.network.checkpoint import load_checkpoint, read_info, save_checkpoint
-from mtl_perception.share import share_file
+from mtl_perception.share import checkpoint_path, share_file
 
 
 @pytest.fixture
@@ -41,6 +41,36 @@ def test_training_ends_with_a_checkpoint_that_says_what_it_is(arguments, tmp_pat
     config = yaml.safe_load((tmp_path / 'config.yaml').read_text())
     assert config['model']['learning_rate'] == 5e-4
     assert config['trainer']['max_steps'] == 2
+
+
+def test_the_recipe_has_the_shares_of_the_data_and_no_paths(arguments, streets, tmp_path):
+    city = find_frames(streets, 'train')[0].city
+    roots = f'{{{streets}: {{{city}: 2}}}}'
+    arguments += ['--model.network.encoder', 'efficientnet_lite0', '--trainer.max_steps', '1']
+    assert main([*arguments, '--data.root', roots, '--model.pretrained', 'imagenet']) == 0
+    recipe = read_info(tmp_path / 'model.safetensors').recipe
+    assert recipe['config']['data']['root'] == {streets.name: {city: 2.0}}
+    assert recipe['config']['model']['pretrained'] == 'imagenet'
+    assert str(streets.parent) not in str(recipe)
+
+
+def test_the_end_names_a_command_that_measures_what_all_tasks_have(
+    arguments, streets, tmp_path, caplog
+):
+    arguments += ['--trainer.max_steps', '1']
+    assert main(arguments) == 0
+    command = f'mtl evaluate --data {streets} --checkpoint {tmp_path / "model.safetensors"}'
+    assert command in caplog.text
+    caplog.clear()
+    assert main([*arguments, '--model.network.tasks', '[depth]']) == 0
+    assert 'written' in caplog.text
+    assert 'mtl evaluate' not in caplog.text
+
+
+def test_training_without_an_end_is_refused(arguments, capsys):
+    endless = ['--trainer.max_steps', '-1', '--trainer.max_epochs', '-1']
+    assert main([*arguments, *endless]) == 1
+    assert 'set trainer.max_steps' in capsys.readouterr().err
 
 
 def test_an_interrupted_training_is_resumed(arguments, tmp_path):
@@ -93,6 +123,20 @@ def test_several_datasets_are_spelled_with_their_weights(arguments, streets, tmp
     roots = f'{{{streets}: 1, {streets}/.: 3}}'
     assert main([*arguments, '--data.root', roots, '--trainer.max_steps', '1']) == 0
     assert load_checkpoint(tmp_path / 'model.safetensors')[1].recipe['steps'] == 1
+
+
+def test_the_recipe_for_streets_trains_on_all_of_them(capsys):
+    config = ['--config', str(share_file('config', 'train_street.yaml'))]
+    with pytest.raises(SystemExit):
+        main(['train', 'fit', *config, '--print_config'])
+    values = yaml.safe_load(capsys.readouterr().out)
+    synthetic, real = values['data']['root'].values()
+    assert synthetic > 0
+    assert set(real) == {'camvid', 'idd', 'kitti', 'dgp'}
+    assert (
+        values['model']['network']
+        == read_info(checkpoint_path('street')).recipe['config']['model']['network']
+    )
 
 
 def test_the_end_of_a_training_says_what_was_skipped(arguments, streets, tmp_path, capsys):

@@ -120,11 +120,20 @@ def test_validation_frames_are_spread_evenly_over_a_dataset(root):
     assert [name for batch in found for name in batch['name']] == [f.name for f in frames[::2]]
 
 
+@pytest.mark.parametrize(
+    'settings', [{'input_height': 80}, {'crop': (32, 33)}, {'batch_size': 0}, {'val_frames': -1}]
+)
+def test_settings_that_make_no_batch_are_refused_before_anything_is_read(settings):
+    with pytest.raises(ValueError, match=f'data.{next(iter(settings))} must be'):
+        StreetData('nowhere', **settings)
+
+
 def test_every_batch_has_frames_with_the_rare_ground_truth(root):
     for frame in find_frames(root, 'train')[2:]:
         frame.disparity.unlink()
-    for batch in batches_of(data_of(root)):
-        assert not batch['depth'].isnan().all()
+    batches = batches_of(data_of(root))
+    assert len(batches) == 2
+    assert not any(batch['depth'].isnan().all() for batch in batches)
 
 
 def test_frames_of_any_shape_and_lens_make_a_batch(root):
@@ -201,7 +210,9 @@ def test_a_cache_that_cannot_be_written_is_refused(streets, tmp_path):
         data_of(streets, cache=tmp_path / 'file' / 'cache')
 
 
-@pytest.mark.parametrize('weights', [{}, {'a': 0.0}, {'a': 1.0, 'b': -1.0}, {'a': {'b': 0}}])
+@pytest.mark.parametrize(
+    'weights', [{}, {'a': 0.0}, {'a': 1.0, 'b': -1.0}, {'a': {'b': 0}}, {'a': {}, 'b': 1}]
+)
 def test_weights_of_datasets_must_be_positive(weights):
     with pytest.raises(ValueError, match='positive weights'):
         StreetData(weights)

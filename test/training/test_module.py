@@ -132,6 +132,18 @@ def test_fixed_weighting_needs_a_weight_for_every_task():
     assert module.weighting.weights() == {'depth': 1.0}
 
 
+@pytest.mark.parametrize(
+    ('options', 'reason'),
+    [
+        ({'fixed_weights': {'depth': 1.0}}, 'fixed alone'),
+        ({'pretrained': 'a.pth', 'initial': 'b.safetensors'}, 'exclude each other'),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(options, reason):
+    with pytest.raises(ValueError, match=reason):
+        MultiTaskModule(SMALL, **options)
+
+
 def test_training_goes_on_from_a_checkpoint_of_the_same_network(tiny_checkpoint):
     module = MultiTaskModule(SMALL, initial=tiny_checkpoint)
     fresh = MultiTaskModule(SMALL)
@@ -142,7 +154,7 @@ def test_training_goes_on_from_a_checkpoint_of_the_same_network(tiny_checkpoint)
 
 
 def test_crops_must_fit_the_network(streets):
-    with pytest.raises(ValueError, match='multiples of 32'):
+    with pytest.raises(ValueError, match='multiple of 32'):
         small_data(streets, crop=(60, 128))
 
 
