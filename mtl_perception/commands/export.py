@@ -12,7 +12,7 @@ that keeps its aspect ratio, rounded to a multiple of 32: 640x480, say, to 352x2
 For TensorRT, go on from the ONNX file on the machine that is to run it (with --fp16 on GPUs older
 than Ampere):
 
-  trtexec --onnx=out/export/synthetic-256x352.onnx --bf16 --saveEngine=synthetic-256x352.engine
+  trtexec --onnx=out/export/street-256x352.onnx --bf16 --saveEngine=street-256x352.engine
 
 Examples:
   mtl export --format onnx --size 256x352
