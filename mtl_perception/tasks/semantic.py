@@ -1,5 +1,6 @@
 """The semantic task: what every pixel is."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -7,12 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mtl_perception.labels import EVALUATED_IDS, IS_EVALUATED, NUM_LABELS
+from mtl_perception.labels import EVALUATED_IDS, IS_EVALUATED, LABELS, NUM_LABELS
 from mtl_perception.tasks.loss import LossSum
 
 CHANNELS = NUM_LABELS
 IGNORE = 255
 """Target value of pixels that carry no label or one that is not evaluated."""
+
+_IDS = {LABELS[i].name: i for i in EVALUATED_IDS}
 
 
 def target(labels: np.ndarray) -> np.ndarray:
@@ -20,15 +23,37 @@ def target(labels: np.ndarray) -> np.ndarray:
     return np.where(IS_EVALUATED[labels], labels, np.uint8(IGNORE))
 
 
-def loss(logits: Tensor, target: Tensor) -> LossSum:
+def loss(logits: Tensor, target: Tensor, weights: Tensor | None = None) -> LossSum:
     """Return the cross-entropy summed over labelled pixels.
 
     Args:
         logits: ``(N, 34, H, W)``.
         target: ``(N, H, W)`` uint8 or int64, label IDs or ``IGNORE``.
+        weights: ``(34,)``, as how many pixels one of each label counts; ``None``: as one.
     """
-    total = F.cross_entropy(logits.float(), target.long(), ignore_index=IGNORE, reduction='sum')
-    return LossSum(total, (target != IGNORE).sum())
+    ids, valid = target.long(), target != IGNORE
+    total = F.cross_entropy(
+        logits.float(), ids, weight=weights, ignore_index=IGNORE, reduction='sum'
+    )
+    return LossSum(total, valid.sum() if weights is None else weights[ids[valid]].sum())
+
+
+def label_weights(weights: Mapping[str, float]) -> Tensor:
+    """Return ``(34,)`` weights for ``loss``, 1 where ``weights`` does not name the label.
+
+    Raises:
+        ValueError: a name is not that of an evaluated label, or a weight is not positive.
+    """
+    result = torch.ones(NUM_LABELS)
+    for name, weight in weights.items():
+        if name not in _IDS:
+            msg = f'unknown label {name!r}; the evaluated labels are {", ".join(_IDS)}'
+            raise ValueError(msg)
+        if weight <= 0:
+            msg = f'the weight of {name} must be positive, got {weight}'
+            raise ValueError(msg)
+        result[_IDS[name]] = weight
+    return result
 
 
 class SemanticMaps(NamedTuple):

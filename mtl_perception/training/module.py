@@ -32,7 +32,8 @@ class TrainingError(ValueError):
     """Training cannot go on; the message says at which step, of what and what to do."""
 
 
-LOSSES = {'semantic': semantic.loss, 'instance': instance.loss, 'depth': depth.loss}
+REGRESSION_LOSSES = {'instance': instance.loss, 'depth': depth.loss}
+
 TRAINED = 'mtl_perception'
 """Under what a checkpoint to resume from says what is trained."""
 
@@ -52,6 +53,8 @@ class MultiTaskModule(L.LightningModule):
             from its weights.
         weighting: ``uncertainty`` learns the tasks' weights, ``fixed`` takes ``fixed_weights``.
         fixed_weights: weight of each task's loss, used with ``fixed``.
+        label_weights: as how many pixels one of a label counts in the cross-entropy, by the label's
+            name; one, where it is not named. In a short training, rare labels are not learned else.
         optimizer: ``sgd`` with Nesterov momentum 0.9, or ``adamw``.
         learning_rate: at the start; it falls as (1 − i/max)^0.9.
         uncertainty_learning_rate: that of the learned uncertainties; ``None``: the same. AdamW's
@@ -70,6 +73,7 @@ class MultiTaskModule(L.LightningModule):
         initial: Path | None = None,
         weighting: Literal['uncertainty', 'fixed'] = 'uncertainty',
         fixed_weights: dict[str, float] | None = None,
+        label_weights: dict[str, float] | None = None,
         optimizer: Literal['sgd', 'adamw'] = 'sgd',
         learning_rate: float = 2.5e-3,
         uncertainty_learning_rate: float | None = None,
@@ -90,6 +94,9 @@ class MultiTaskModule(L.LightningModule):
         # mypy knows only the overloads without a memory format.
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.weighting = _weighting(weighting, network, fixed_weights)
+        self.label_weights: Tensor | None
+        weights = semantic.label_weights(label_weights) if label_weights else None
+        self.register_buffer('label_weights', weights, persistent=False)
         self.optimizer_name = optimizer
         self.learning_rate = learning_rate
         self.uncertainty_learning_rate = (
@@ -172,16 +179,21 @@ class MultiTaskModule(L.LightningModule):
 
     def _sums(self, output: NetworkOutput, batch: Mapping[str, Any]) -> dict[str, LossSum]:
         return {
-            task: LOSSES[task](getattr(output, task), batch[task])
+            task: self._loss(task, getattr(output, task), batch[task])
             for task in self.network.config.tasks
         }
+
+    def _loss(self, task: str, predicted: Tensor, target: Tensor) -> LossSum:
+        if task == 'semantic':
+            return semantic.loss(predicted, target, self.label_weights)
+        return REGRESSION_LOSSES[task](predicted, target)
 
     def _not_finite(self, task: str, output: NetworkOutput, batch: Mapping[str, Any]) -> str:
         predicted, target = getattr(output, task), batch[task]
         names = [
             name
             for i, name in enumerate(batch['name'])
-            if not LOSSES[task](predicted[i : i + 1], target[i : i + 1]).total.isfinite()
+            if not self._loss(task, predicted[i : i + 1], target[i : i + 1]).total.isfinite()
         ]
         frames = ', '.join(names) or 'frames of another process'
         return (

@@ -17,6 +17,15 @@ def test_cross_entropy_counts_labelled_pixels_only():
     torch.testing.assert_close(loss.total, torch.tensor(math.log(2) + math.log(34)))
 
 
+def test_a_pixel_of_a_weighted_label_counts_as_several():
+    logits = torch.zeros(1, 34, 1, 3)
+    logits[0, 7, 0, 0] = math.log(33)
+    target = torch.tensor([[[7, 23, semantic.IGNORE]]], dtype=torch.uint8)
+    loss = semantic.loss(logits, target, semantic.label_weights({'sky': 3.0}))
+    assert loss.count == 1 + 3
+    torch.testing.assert_close(loss.total, torch.tensor(math.log(2) + 3 * math.log(34)))
+
+
 def test_void_labels_become_ignore():
     labels = np.array([[0, 3, 7, 9, 23, 29, 33]], np.uint8)
     ignore = semantic.IGNORE

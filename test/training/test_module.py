@@ -137,9 +137,14 @@ def test_fixed_weighting_needs_a_weight_for_every_task():
     [
         ({'fixed_weights': {'depth': 1.0}}, 'fixed alone'),
         ({'pretrained': 'a.pth', 'initial': 'b.safetensors'}, 'exclude each other'),
+        (
+            {'label_weights': {'dragon': 2.0}},
+            "unknown label 'dragon'; the evaluated labels are road",
+        ),
+        ({'label_weights': {'pole': 0.0}}, 'weight of pole must be positive'),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused(options, reason):
+def test_settings_that_make_no_sense_are_refused(options, reason):
     with pytest.raises(ValueError, match=reason):
         MultiTaskModule(SMALL, **options)
 
