@@ -56,8 +56,8 @@ def test_results_agree_with_float32(name, device, street):
     assert clear.mean() > 0.8
     np.testing.assert_array_equal(maps.labels[clear], labels[clear])
     assert (maps.labels == labels).mean() > 0.99
-    assert np.abs(maps.confidence.astype(int) - confidence).max() <= 12
-    np.testing.assert_allclose(maps.offsets, expected.instance[0].numpy(), rtol=0, atol=0.5)
+    assert np.abs(maps.confidence.astype(int) - confidence).max() <= 16
+    np.testing.assert_allclose(maps.offsets, expected.instance[0].numpy(), rtol=0, atol=1.0)
     np.testing.assert_allclose(maps.disparity, expected.depth[0, 0].numpy(), rtol=0, atol=0.2)
 
 
