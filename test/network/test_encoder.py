@@ -135,7 +135,11 @@ def test_a_coarser_efficientnet_computes_every_second_position_of_a_finer_one():
     coarse.load_state_dict(fine.state_dict())
     image = torch.rand(1, 3, 128, 160)
     with torch.inference_mode():
-        torch.testing.assert_close(fine(image)[1][:, :, ::2, ::2], coarse(image)[1])
+        expected = coarse(image)[1]
+        scale = float(expected.abs().max())
+        torch.testing.assert_close(
+            fine(image)[1][:, :, ::2, ::2], expected, rtol=0, atol=1e-3 * scale
+        )
 
 
 def test_imagenet_weights_of_efficientnet_expect_images_as_all_encoders_do():
