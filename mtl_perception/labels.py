@@ -4,6 +4,7 @@ The facts are those of Cordts et al., *The Cityscapes Dataset for Semantic Urban
 Understanding*, CVPR 2016.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -64,6 +65,33 @@ SKY_ID = 23
 
 COLORS = np.array([label.color for label in LABELS], np.uint8)
 """``(34, 3)`` RGB palette, indexed by label ID."""
+
+GROUPS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
+    'camvid': {
+        'sky': (23,),
+        'building, wall': (11, 12),
+        'pole': (17,),
+        'road': (7,),
+        'sidewalk': (8,),
+        'vegetation, terrain': (21, 22),
+        'sign, light': (19, 20),
+        'fence': (13,),
+        'motor vehicles': (26, 27, 28, 31),
+        'person': (24,),
+        'rider, two-wheelers': (25, 32, 33),
+    },
+    'idd': {
+        'sky': (23,),
+        'road': (7,),
+        'vehicles': (26, 27, 28, 31, 32, 33),
+        'person, rider': (24, 25),
+    },
+}
+"""Which evaluated labels are one class where a dataset is labelled more coarsely.
+
+``camvid`` is the 11 classes of CamVid as SegNet uses it (Badrinarayanan, Kendall, Cipolla, PAMI
+2017); ``idd`` those of IDD Lite's classes that are sets of Cityscapes' labels.
+"""
 
 INSTANCE_ID_BASE = 1000
 """An instance's ID is ``label · INSTANCE_ID_BASE + k``; less is a bare label or a group region."""

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--groups',
         metavar='NAME',
-        help='also score labels by the coarser classes of a dataset: camvid (11) or idd (3)',
+        help='also score labels by the coarser classes of a dataset: camvid (11) or idd (4)',
     )
     parser.add_argument(
         '--record',
@@ -47,10 +47,10 @@ def main(args: argparse.Namespace) -> int:
         frames_of_cities,
     )
     from mtl_perception.evaluation.evaluate import evaluate
-    from mtl_perception.evaluation.metrics import GROUPS
     from mtl_perception.evaluation.report import metrics_table, summary, write_metrics
     from mtl_perception.files import make_folder
     from mtl_perception.inference.predictor import Predictor
+    from mtl_perception.labels import GROUPS
     from mtl_perception.network.checkpoint import record_metrics
 
     if args.groups is not None and args.groups not in GROUPS:

@@ -63,12 +63,13 @@ def augment(
     return frame
 
 
-def to_sample(frame: Frame) -> dict[str, np.ndarray | str | float]:
+def to_sample(frame: Frame, groups: str | None = None) -> dict[str, np.ndarray | str | float]:
     """Return the frame as training takes it: the image, and targets at half its size.
 
     ``image`` ``(H, W, 3)`` uint8; ``semantic`` ``(H/2, W/2)`` uint8; ``instance`` ``(2, H/2, W/2)``
     and ``depth`` ``(H/2, W/2)`` float32; ``focal_length`` in pixels of the targets; ``name``. A
-    task without ground truth has a target without a valid pixel.
+    task without ground truth has a target without a valid pixel. ``groups`` is that of
+    ``semantic.target``.
     """
     height, width = (size // OUTPUT_STRIDE for size in frame.image.shape[:2])
     small = resize_frame(frame, height, width)
@@ -79,7 +80,7 @@ def to_sample(frame: Frame) -> dict[str, np.ndarray | str | float]:
         'semantic': (
             np.full((height, width), semantic.IGNORE, np.uint8)
             if labels is None
-            else semantic.target(labels)
+            else semantic.target(labels, groups)
         ),
         'instance': (
             np.stack([unknown, unknown])

@@ -11,7 +11,6 @@ from mtl_perception.data.cityscapes import FramePaths
 from mtl_perception.data.frame import Frame, resize_nearest
 from mtl_perception.evaluation.metrics import (
     CLASSES,
-    GROUPS,
     DepthMetrics,
     DepthScores,
     OffsetMetrics,
@@ -27,7 +26,7 @@ from mtl_perception.evaluation.report import (
     write_metrics,
 )
 from mtl_perception.files import make_folder, write_picture
-from mtl_perception.labels import SKY_ID
+from mtl_perception.labels import GROUPS, SKY_ID
 from mtl_perception.tasks import depth, instance
 
 if TYPE_CHECKING:

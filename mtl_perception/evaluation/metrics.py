@@ -22,32 +22,6 @@ CATEGORIES = tuple(dict.fromkeys(label.category for label in LABELS if label.eva
 
 CLASSES: Mapping[str, tuple[int, ...]] = {LABELS[i].name: (i,) for i in EVALUATED_IDS}
 
-GROUPS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
-    'camvid': {
-        'sky': (23,),
-        'building, wall': (11, 12),
-        'pole': (17,),
-        'road': (7,),
-        'sidewalk': (8,),
-        'vegetation, terrain': (21, 22),
-        'sign, light': (19, 20),
-        'fence': (13,),
-        'motor vehicles': (26, 27, 28, 31),
-        'person': (24,),
-        'rider, two-wheelers': (25, 32, 33),
-    },
-    'idd': {
-        'sky': (23,),
-        'road': (7,),
-        'vehicles': (26, 27, 28, 31, 32, 33),
-    },
-}
-"""Which evaluated labels are one class where a dataset is labelled more coarsely.
-
-``camvid`` is the 11 classes of CamVid as SegNet uses it (Badrinarayanan, Kendall, Cipolla, PAMI
-2017); ``idd`` those of IDD Lite's classes that are sets of Cityscapes' labels.
-"""
-
 
 class OffsetScores(TypedDict):
     """Length of the error of the offset to the centroid, in pixels of the output map."""

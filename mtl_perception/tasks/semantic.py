@@ -8,33 +8,57 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mtl_perception.labels import EVALUATED_IDS, IS_EVALUATED, LABELS, NUM_LABELS
+from mtl_perception.labels import EVALUATED_IDS, GROUPS, IS_EVALUATED, LABELS, NUM_LABELS
 from mtl_perception.tasks.loss import LossSum
 
 CHANNELS = NUM_LABELS
 IGNORE = 255
 """Target value of pixels that carry no label or one that is not evaluated."""
 
+SETS = tuple(
+    dict.fromkeys(ids for groups in GROUPS.values() for ids in groups.values() if len(ids) > 1)
+)
+"""Sets of labels that a target can name, by ``NUM_LABELS`` and up, instead of one label."""
+
 _IDS = {LABELS[i].name: i for i in EVALUATED_IDS}
 
 
-def target(labels: np.ndarray) -> np.ndarray:
-    """Return ``labels``, ``(H, W)`` uint8, with every void label replaced by ``IGNORE``."""
-    return np.where(IS_EVALUATED[labels], labels, np.uint8(IGNORE))
+def target(labels: np.ndarray, groups: str | None = None) -> np.ndarray:
+    """Return what the network should say of ``labels``, ``(H, W)`` uint8.
+
+    Void labels become ``IGNORE``.
+
+    Args:
+        labels: ``(H, W)`` uint8 label IDs.
+        groups: a key of ``GROUPS``, if within its groups the labels are not to be trusted. Theirs
+            become the value of the group's set.
+    """
+    values = np.where(IS_EVALUATED, np.arange(len(IS_EVALUATED)), IGNORE).astype(np.uint8)
+    for ids in GROUPS[groups].values() if groups else ():
+        if ids in SETS:
+            values[list(ids)] = NUM_LABELS + SETS.index(ids)
+    return values[labels]
 
 
 def loss(logits: Tensor, target: Tensor, weights: Tensor | None = None) -> LossSum:
     """Return the cross-entropy summed over labelled pixels.
 
+    A set of labels is as probable as its labels together.
+
     Args:
         logits: ``(N, 34, H, W)``.
-        target: ``(N, H, W)`` uint8 or int64, label IDs or ``IGNORE``.
-        weights: ``(34,)``, as how many pixels one of each label counts; ``None``: as one.
+        target: ``(N, H, W)`` uint8 or int64 as ``target`` returns it.
+        weights: ``(34,)``, as how many pixels one of each label counts, one of a set as the least
+            of its labels; ``None``: as one.
     """
     ids, valid = target.long(), target != IGNORE
-    total = F.cross_entropy(
-        logits.float(), ids, weight=weights, ignore_index=IGNORE, reduction='sum'
-    )
+    log_probabilities = F.log_softmax(logits.float(), 1)
+    if (valid & (target >= NUM_LABELS)).any():
+        of_sets = [log_probabilities[:, list(s)].logsumexp(1, keepdim=True) for s in SETS]
+        log_probabilities = torch.cat([log_probabilities, *of_sets], 1)
+        if weights is not None:
+            weights = torch.cat([weights, torch.stack([weights[list(s)].min() for s in SETS])])
+    total = F.nll_loss(log_probabilities, ids, weight=weights, ignore_index=IGNORE, reduction='sum')
     return LossSum(total, valid.sum() if weights is None else weights[ids[valid]].sum())
 
 

@@ -23,6 +23,7 @@ from mtl_perception.data.cityscapes import (
     frames_of_cities,
 )
 from mtl_perception.files import make_folder
+from mtl_perception.labels import GROUPS
 from mtl_perception.network.multitask import SIZE_MULTIPLE
 from mtl_perception.training.frames import Reader, TrainingFrames, ValidationFrames
 from mtl_perception.training.sampling import SampleOrder
@@ -40,6 +41,8 @@ class StreetData(L.LightningDataModule):
         crop: (height, width) of the training crops, multiples of 32.
         augmentation: how training frames are changed.
         batch_size: training crops in a batch of one process.
+        groups: cities whose labels are trusted no further than up to groups, and which: those that
+            ``mtl evaluate --groups`` scores, ``{idd: idd}`` for example.
         workers: processes that read and augment.
         cache: a folder to keep decoded and shrunk frames in, which any number of runs can share.
         on_error: what to do about a damaged frame: ``fail``, or ``skip`` it, which is counted.
@@ -56,6 +59,7 @@ class StreetData(L.LightningDataModule):
         crop: tuple[int, int] = (256, 512),
         augmentation: Augmentation = Augmentation(),  # noqa: B008 (frozen)
         batch_size: int = 8,
+        groups: dict[str, str] | None = None,
         workers: int = 4,
         cache: Path | None = None,
         on_error: Literal['fail', 'skip'] = 'fail',
@@ -73,11 +77,16 @@ class StreetData(L.LightningDataModule):
             if count is not None and count < 1:
                 msg = f'data.{name} must be positive, got {count}'
                 raise ValueError(msg)
+        for name in (groups or {}).values():
+            if name not in GROUPS:
+                msg = f'data.groups: unknown groups {name!r}; choose one of {", ".join(GROUPS)}'
+                raise ValueError(msg)
         self.roots = _weighted_roots(root)
         self.input_height = input_height
         self.crop = crop
         self.augmentation = augmentation
         self.batch_size = batch_size
+        self.groups = groups or {}
         self.workers = workers
         self.cache = cache
         self.skips = on_error == 'skip'
@@ -138,6 +147,7 @@ class StreetData(L.LightningDataModule):
             )
             raise ValueError(msg)
         self._check_tasks(frames)
+        frames_of_cities(frames, list(self.groups))
         largest = max(1.0, self.augmentation.scale[1])
         self._train = TrainingFrames(
             frames,
@@ -146,6 +156,7 @@ class StreetData(L.LightningDataModule):
             self.input_height,
             self.crop,
             self.seed,
+            groups=self.groups,
             skips=self.skips,
         )
 

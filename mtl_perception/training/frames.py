@@ -1,6 +1,6 @@
 """Frames as samples: random views to train on, whole frames to validate on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ class TrainingFrames(Dataset):
         crop: tuple[int, int],
         seed: int,
         *,
+        groups: Mapping[str, str],
         skips: bool = False,
     ) -> None:
         self._frames = frames
@@ -35,6 +36,7 @@ class TrainingFrames(Dataset):
         self._input_height = input_height
         self._crop = crop
         self._seed = seed
+        self._groups = groups
         self._skips = skips
 
     def __len__(self) -> int:
@@ -45,16 +47,20 @@ class TrainingFrames(Dataset):
 
     def _sample(self, draw: Draw) -> dict[str, Any]:
         rng = np.random.default_rng((self._seed, draw.position))
-        frame, skipped = self._first_whole(draw.frame)
+        paths, frame, skipped = self._first_whole(draw.frame)
         view = augment(frame, self._augmentation, self._input_height, self._crop, rng)
-        return {**to_sample(view), 'skipped': '\n'.join(skipped)}
+        return {
+            **to_sample(view, self._groups.get(paths.city)),
+            'skipped': '\n'.join(skipped),
+        }
 
-    def _first_whole(self, index: int) -> tuple[Frame, list[str]]:
+    def _first_whole(self, index: int) -> tuple[FramePaths, Frame, list[str]]:
         """Return the first frame from ``index`` on that is not damaged, and what the others are."""
         skipped: list[str] = []
         for i in range(len(self._frames)):
+            paths = self._frames[(index + i) % len(self._frames)]
             try:
-                return self._read(self._frames[(index + i) % len(self._frames)]), skipped
+                return paths, self._read(paths), skipped
             except DatasetError as err:
                 if not self._skips:
                     raise

@@ -264,9 +264,11 @@ class MultiTaskModule(L.LightningModule):
         groups = [group for group in groups if group['params']]
         optimizer: torch.optim.Optimizer
         if self.optimizer_name == 'sgd':
-            optimizer = torch.optim.SGD(groups, self.learning_rate, momentum=0.9, nesterov=True)
+            optimizer = torch.optim.SGD(
+                groups, self.learning_rate, momentum=0.9, nesterov=True, fused=True
+            )
         else:
-            optimizer = torch.optim.AdamW(groups, self.learning_rate)
+            optimizer = torch.optim.AdamW(groups, self.learning_rate, fused=True)
         if not math.isfinite(self.trainer.estimated_stepping_batches):
             msg = 'the learning rate needs an end: set trainer.max_steps or trainer.max_epochs'
             raise ValueError(msg)

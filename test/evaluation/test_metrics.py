@@ -2,12 +2,11 @@ import numpy as np
 import pytest
 
 from mtl_perception.evaluation.metrics import (
-    GROUPS,
     DepthMetrics,
     OffsetMetrics,
     group_scores,
 )
-from mtl_perception.labels import EVALUATED_IDS
+from mtl_perception.labels import EVALUATED_IDS, GROUPS
 
 ROAD, SIDEWALK, PARKING, BUILDING, SKY = 7, 8, 9, 11, 23
 

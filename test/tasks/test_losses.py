@@ -32,6 +32,33 @@ def test_void_labels_become_ignore():
     assert semantic.target(labels).tolist() == [[ignore, ignore, 7, ignore, 23, ignore, 33]]
 
 
+def test_within_a_group_only_the_sum_of_the_probabilities_counts():
+    person, rider = 24, 25
+    target = torch.from_numpy(semantic.target(np.array([[[person, rider, 7]]], np.uint8), 'idd'))
+    assert target[0, 0, 0] == target[0, 0, 1] >= 34
+    assert target[0, 0, 2] == 7
+
+    def loss_of(*probabilities):
+        rest = (1 - sum(probabilities)) / 32
+        logits = torch.full((1, 34, 1, 3), math.log(rest))
+        logits[0, [person, rider]] = torch.tensor(probabilities).log()[:, None, None]
+        return semantic.loss(logits, target)
+
+    loss = loss_of(0.2, 0.3)
+    assert loss.count == 3
+    expected = torch.tensor(2 * math.log(2) + math.log(64))
+    torch.testing.assert_close(loss.total, expected)
+    torch.testing.assert_close(loss_of(0.45, 0.05).total, expected)
+
+
+def test_a_group_weighs_as_much_as_the_least_of_its_labels():
+    target = torch.from_numpy(semantic.target(np.array([[[24, 7]]], np.uint8), 'idd'))
+    weights = semantic.label_weights({'person': 3.0, 'rider': 5.0})
+    loss = semantic.loss(torch.zeros(1, 34, 1, 2), target, weights)
+    assert loss.count == 3 + 1
+    torch.testing.assert_close(loss.total, torch.tensor(3 * math.log(17) + math.log(34)))
+
+
 def test_the_offset_loss_adds_both_components_over_pixels_with_a_centroid():
     offsets = torch.tensor([[[[1.0, 5.0]], [[-2.0, 5.0]]]])
     target = torch.tensor([[[[3.0, math.nan]], [[1.0, math.nan]]]])

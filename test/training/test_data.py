@@ -10,6 +10,7 @@ import torch
 from mtl_perception.data.augmentation import Augmentation
 from mtl_perception.data.cityscapes import DatasetError, find_frames
 from mtl_perception.network.multitask import NetworkConfig
+from mtl_perception.tasks import semantic
 from mtl_perception.training.data import StreetData
 
 STILL = Augmentation(scale=(1.0, 1.0))
@@ -109,6 +110,35 @@ def test_cities_share_the_samples_of_their_dataset_by_their_weights(streets, roo
 def test_a_city_that_is_not_there_is_named_beside_those_that_are(root):
     with pytest.raises(ValueError, match=r"no city 'nowhere'; the cities are \w+"):
         data_of({str(root): {'nowhere': 1}})
+
+
+def test_labels_of_a_city_can_be_trusted_up_to_groups_alone(streets, root):
+    for kind in root.glob('*/train'):
+        shutil.copytree(next(kind.iterdir()), kind / 'elsewhere')
+    city = find_frames(streets, 'train')[0].city
+    share = {str(root): {city: 1, 'elsewhere': 1}}
+    data = data_of(share, batch_size=1, groups={'elsewhere': 'idd'})
+    plain = batches_of(data_of(share, batch_size=1))
+    order = data.train_dataloader().sampler.order(0)
+    changed = 0
+    for frame, batch, before in zip(order, batches_of(data), plain, strict=True):
+        groups = None if frame < 8 else 'idd'
+        expected = torch.from_numpy(semantic.target(before['semantic'].numpy(), groups))
+        torch.testing.assert_close(batch['semantic'], expected)
+        changed += bool((batch['semantic'] != before['semantic']).any())
+    assert changed
+
+
+@pytest.mark.parametrize(
+    ('groups', 'message'),
+    [
+        ({'zurich': 'kitti'}, "unknown groups 'kitti'; choose one of camvid, idd"),
+        ({'nowhere': 'idd'}, "no city 'nowhere'; the cities are"),
+    ],
+)
+def test_groups_are_of_a_known_kind_and_of_cities_that_are_trained_on(streets, groups, message):
+    with pytest.raises(ValueError, match=message):
+        data_of(streets, groups=groups)
 
 
 def test_validation_frames_are_spread_evenly_over_a_dataset(root):
