@@ -250,7 +250,6 @@ def _options(key: str, seed: int, folder: Path) -> list[str]:
     options = {
         'trainer.default_root_dir': str(folder),
         'seed_everything': str(seed),
-        'data.seed': str(seed),
         'data.val_frames': 'null',
         'model.network.tasks': json.dumps(row.tasks),
         'model.weighting': 'uncertainty' if row.weights is None else 'fixed',

@@ -133,6 +133,7 @@ class TrainingCLI(LightningCLI):
             }
         )
         parser.link_arguments('trainer.default_root_dir', 'checkpoint.dirpath')
+        parser.link_arguments('seed_everything', 'data.seed', compute_fn=int)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse ``args``, and see that there is something to resume from if they say so.
@@ -212,9 +213,14 @@ class TrainingCLI(LightningCLI):
 
 
 def _names(paths: str | dict[str, Any]) -> str | dict[str, Any]:
-    """Return the last part of a path, or of those that are the keys of a mapping."""
+    """Return the last part of a path, or as many as tell the keys of a mapping apart."""
     if isinstance(paths, dict):
-        return {Path(path).name: value for path, value in paths.items()}
+        parts = {path: Path(path).parts for path in paths}
+        for count in range(1, max(map(len, parts.values())) + 1):
+            names = {'/'.join(parts[path][-count:]): value for path, value in paths.items()}
+            if len(names) == len(paths):
+                break
+        return names
     return Path(paths).name
 
 

@@ -47,7 +47,7 @@ class StreetData(L.LightningDataModule):
         cache: a folder to keep decoded and shrunk frames in, which any number of runs can share.
         on_error: what to do about a damaged frame: ``fail``, or ``skip`` it, which is counted.
         val_frames: validate on only so many frames of each dataset, spread evenly.
-        seed: of shuffling and augmentation.
+        seed: of shuffling and augmentation; in ``mtl train`` that of ``seed_everything``.
         description: what the data is; kept in the checkpoint.
         terms: what the data's terms mean for the weights; kept in the checkpoint.
     """

@@ -83,10 +83,10 @@ class MultiTaskModule(L.LightningModule):
         compiled: bool = False,
     ) -> None:
         super().__init__()
-        self.network = MultiTaskNetwork(network)
         if pretrained is not None and initial is not None:
             msg = 'model.pretrained and model.initial exclude each other: both are first weights'
             raise ValueError(msg)
+        self.network = MultiTaskNetwork(network)
         if pretrained is not None:
             load_pretrained(self.network.encoder, pretrained)
         if initial is not None:

@@ -58,7 +58,6 @@ def test_every_row_gets_its_tasks_and_weights_and_all_else_is_equal(config, tmp_
         assert options == {
             '--config': str(config),
             '--data.root': 'streets',
-            '--data.seed': '7',
             '--seed_everything': '7',
             '--data.val_frames': 'null',
         }
@@ -81,7 +80,7 @@ def test_finished_runs_are_kept_and_an_interrupted_one_goes_on(config, tmp_path,
     ablate(config, tmp_path, rows=rows)
     assert len(trained) == 2
     ablate(config, tmp_path, rows=rows, seeds=(0, 1))
-    assert [options['--data.seed'] for options in trained[2:]] == ['1', '1', '1']
+    assert [options['--seed_everything'] for options in trained[2:]] == ['1', '1', '1']
 
 
 def test_other_settings_are_refused_because_budgets_would_differ(config, tmp_path, trained):

@@ -11,6 +11,7 @@ from mtl_perception.commands import main
 from mtl_perception.data.cityscapes import find_frames
 from mtl_perception.network.checkpoint import load_checkpoint, read_info, save_checkpoint
 from mtl_perception.share import checkpoint_path, share_file
+from mtl_perception.training.cli import training_cli
 
 
 @pytest.fixture
@@ -52,6 +53,20 @@ def test_the_recipe_has_the_shares_of_the_data_and_no_paths(arguments, streets, 
     assert recipe['config']['data']['root'] == {streets.name: {city: 2.0}}
     assert recipe['config']['model']['pretrained'] == 'imagenet'
     assert str(streets.parent) not in str(recipe)
+
+
+def test_the_recipe_tells_datasets_of_one_name_apart(arguments, streets, tmp_path):
+    other = shutil.copytree(streets, tmp_path / 'other' / streets.name)
+    roots = f'{{{streets}: 1, {other}: 2}}'
+    assert main([*arguments, '--data.root', roots, '--trainer.max_steps', '1']) == 0
+    root = read_info(tmp_path / 'model.safetensors').recipe['config']['data']['root']
+    assert root == {f'{streets.parent.name}/{streets.name}': 1, f'other/{streets.name}': 2}
+
+
+def test_the_seed_is_that_of_the_order_too(arguments):
+    for seed in ('0', '7'):
+        cli = training_cli([*arguments[2:], '--seed_everything', seed], runs=False)
+        assert cli.datamodule.seed == int(seed)
 
 
 def test_the_end_names_a_command_that_measures_what_all_tasks_have(
