@@ -118,8 +118,11 @@ def _context(config: NetworkConfig, fine: int, coarse: int) -> LastFeatures | AS
 
 def normalize(images: Tensor) -> Tensor:
     """Turn ``(N, H, W, 3)`` uint8 RGB into ``(N, 3, H, W)`` float32 with ImageNet's statistics."""
-    mean = torch.tensor(IMAGENET_MEAN, device=images.device) * 255
-    std = torch.tensor(IMAGENET_STD, device=images.device) * 255
+    # Made on a GPU, they would have the CPU wait for it.
+    mean, std = (
+        (torch.tensor(values) * 255).to(images.device, non_blocking=True)
+        for values in (IMAGENET_MEAN, IMAGENET_STD)
+    )
     return ((images.float() - mean) / std).permute(0, 3, 1, 2)
 
 

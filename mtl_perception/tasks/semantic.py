@@ -59,7 +59,9 @@ def loss(logits: Tensor, target: Tensor, weights: Tensor | None = None) -> LossS
         if weights is not None:
             weights = torch.cat([weights, torch.stack([weights[list(s)].min() for s in SETS])])
     total = F.nll_loss(log_probabilities, ids, weight=weights, ignore_index=IGNORE, reduction='sum')
-    return LossSum(total, valid.sum() if weights is None else weights[ids[valid]].sum())
+    if weights is None:
+        return LossSum(total, valid.sum())
+    return LossSum(total, weights[ids.where(valid, 0)].where(valid, 0).sum())
 
 
 def label_weights(weights: Mapping[str, float]) -> Tensor:

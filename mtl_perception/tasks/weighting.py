@@ -40,16 +40,16 @@ class UncertaintyWeighting(nn.Module):
             terms.append(LIKELIHOOD_SCALE[task] * torch.exp(-s) * loss + s / 2)
         return torch.stack(terms).sum()
 
-    def weights(self) -> dict[str, float]:
+    def weights(self) -> dict[str, Tensor]:
         """Return what each task's loss is multiplied by at present."""
         return {
-            task: LIKELIHOOD_SCALE[task] * float(torch.exp(-s.detach()))
+            task: LIKELIHOOD_SCALE[task] * torch.exp(-s.detach())
             for task, s in self.log_variance.items()
         }
 
-    def sigmas(self) -> dict[str, float]:
+    def sigmas(self) -> dict[str, Tensor]:
         """Return each task's uncertainty σ as learned so far."""
-        return {task: float(torch.exp(s.detach() / 2)) for task, s in self.log_variance.items()}
+        return {task: torch.exp(s.detach() / 2) for task, s in self.log_variance.items()}
 
 
 class FixedWeighting(nn.Module):
@@ -71,7 +71,7 @@ class FixedWeighting(nn.Module):
         """Return what each task's loss is multiplied by."""
         return dict(self._weights)
 
-    def sigmas(self) -> dict[str, float]:
+    def sigmas(self) -> dict[str, Tensor]:
         """Return nothing: no uncertainty is learned."""
         return {}
 

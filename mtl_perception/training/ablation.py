@@ -251,6 +251,7 @@ def _options(key: str, seed: int, folder: Path) -> list[str]:
         'trainer.default_root_dir': str(folder),
         'seed_everything': str(seed),
         'data.val_frames': 'null',
+        'trainer.limit_val_batches': '1.0',
         'model.network.tasks': json.dumps(row.tasks),
         'model.weighting': 'uncertainty' if row.weights is None else 'fixed',
         'model.fixed_weights': json.dumps(row.weights),

@@ -3,7 +3,6 @@
 import io
 import pickle
 import subprocess
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,20 +13,20 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from mtl_perception.files import write_file
 from mtl_perception.network.checkpoint import (
     CheckpointError,
     CheckpointInfo,
-    read_info,
     record_metrics,
     save_checkpoint,
 )
 from mtl_perception.tasks import TASKS
 from mtl_perception.training.curves import CurvesPicture, ValidationPictures
 from mtl_perception.training.data import StreetData
-from mtl_perception.training.module import MultiTaskModule
+from mtl_perception.training.module import MultiTaskModule, TrainingError
 
 CHECKPOINT_NAME = 'model.safetensors'
 
@@ -46,9 +45,19 @@ def run(arguments: list[str]) -> None:
 
     Raises:
         ValueError, FileNotFoundError: a value or a file of the configuration cannot be used.
+        TrainingError: the GPU's memory is too small, or Lightning refuses a value.
         OSError: a checkpoint cannot be written.
     """
-    training_cli(arguments)
+    try:
+        training_cli(arguments)
+    except torch.OutOfMemoryError as err:
+        msg = (
+            'the GPU has not enough memory: lower data.batch_size, and raise '
+            'trainer.accumulate_grad_batches by as much, or lower data.crop'
+        )
+        raise TrainingError(msg) from err
+    except MisconfigurationException as err:
+        raise TrainingError(str(err)) from err
 
 
 def training_cli(arguments: list[str], *, runs: bool = True) -> 'TrainingCLI':
@@ -59,8 +68,8 @@ def training_cli(arguments: list[str], *, runs: bool = True) -> 'TrainingCLI':
     Raises:
         ValueError, FileNotFoundError, OSError: as ``run``.
     """
-    # Given as ``args``, LightningCLI would warn that the command line has arguments too.
-    sys.argv[:] = ['mtl train', *arguments]
+    # ``sys.argv`` says more and must stay: Lightning starts the processes of other GPUs with it.
+    warnings.filterwarnings('ignore', "LightningCLI's args parameter")
     # StreetData knows where to continue, in a way that Lightning does not look for.
     warnings.filterwarnings('ignore', '.*your dataloader is not resumable')
     # Frozen batch norm is meant to be in evaluation.
@@ -68,7 +77,9 @@ def training_cli(arguments: list[str], *, runs: bool = True) -> 'TrainingCLI':
     return TrainingCLI(
         MultiTaskModule,
         StreetData,
+        args=arguments,
         run=runs,
+        parser_kwargs={'prog': 'mtl train'},
         seed_everything_default=0,
         trainer_defaults={
             'default_root_dir': 'out/train',
@@ -161,12 +172,9 @@ class TrainingCLI(LightningCLI):
         if self.trainer.is_global_zero:
             recipe = {'steps': self.trainer.global_step, 'config': self._resolved()}
             terms = [data.terms]
-            initial = self._get(self.config, 'model.initial')
-            if initial is not None:
-                # What these weights began as has terms that still hold.
-                origin = read_info(Path(initial))
-                recipe['initial'] = {'data': origin.data, **origin.recipe}
-                terms.append(origin.terms)
+            if origin := self.model.origin:
+                recipe['initial'] = {'data': origin['data'], **origin['recipe']}
+                terms.append(origin['terms'])  # they still hold
             info = CheckpointInfo(
                 network=self.model.network.config,
                 input_height=data.input_height,
@@ -190,7 +198,9 @@ class TrainingCLI(LightningCLI):
             return
         if metrics:
             figures = {name.removeprefix('val/'): value for name, value in metrics.items()}
-            record_metrics(path, 'val', {'frames': data.validation_size, **figures})
+            batches = self.trainer.num_val_batches[0] * self.trainer.world_size
+            frames = min(data.validation_size, batches)
+            record_metrics(path, 'val', {'frames': frames, **figures})
         message = f'{path}: written'
         if set(self.model.network.config.tasks) == set(TASKS):
             root = next(iter(data.roots))

@@ -42,7 +42,7 @@ class StreetData(L.LightningDataModule):
         augmentation: how training frames are changed.
         batch_size: training crops in a batch of one process.
         groups: cities whose labels are trusted no further than up to groups, and which: those that
-            ``mtl evaluate --groups`` scores, ``{idd: idd}`` for example.
+            ``mtl evaluate --groups`` scores, ``{idd: idd}`` for example. Validation trusts all.
         workers: processes that read and augment.
         cache: a folder to keep decoded and shrunk frames in, which any number of runs can share.
         on_error: what to do about a damaged frame: ``fail``, or ``skip`` it, which is counted.
@@ -147,7 +147,13 @@ class StreetData(L.LightningDataModule):
             )
             raise ValueError(msg)
         self._check_tasks(frames)
-        frames_of_cities(frames, list(self.groups))
+        cities = {frame.city for frame in frames}
+        if unknown := [city for city in self.groups if city not in cities]:
+            msg = (
+                f'data.groups: no training frame of {self._names()} is of {unknown[0]!r}; the '
+                f'cities are {", ".join(sorted(cities))}'
+            )
+            raise ValueError(msg)
         largest = max(1.0, self.augmentation.scale[1])
         self._train = TrainingFrames(
             frames,
@@ -277,7 +283,11 @@ def _weighted_roots(root: Mapping[str, Share] | Path) -> dict[Path, Share]:
     if not all([shares, *shares]) or not all(w > 0 for weights in shares for w in weights):
         msg = f'data.root must be a folder, or folders with positive weights, got {dict(root)}'
         raise ValueError(msg)
-    return {Path(path): share for path, share in root.items()}
+    roots = {Path(path): share for path, share in root.items()}
+    if len(roots) < len(root):
+        msg = f'data.root names a folder twice: {", ".join(root)}'
+        raise ValueError(msg)
+    return roots
 
 
 def _parts(

@@ -34,7 +34,7 @@ class ValidationMetrics(nn.Module):
             setattr(self, name, MeanMetric().set_dtype(torch.float64))
 
     def update(self, output: NetworkOutput, batch: Mapping[str, Any]) -> None:
-        """Add a batch; heads and ground truth that there are not contribute nothing."""
+        """Add a batch of ``to_sample``'s arrays; what is unknown or not predicted adds nothing."""
         if output.semantic is not None:
             self.iou.update(semantic.decode(output.semantic).labels, batch['semantic'].long())
         if output.instance is not None:
@@ -61,7 +61,10 @@ class ValidationMetrics(nn.Module):
                 getattr(self, root).update(errors.square())
 
     def compute(self) -> dict[str, Tensor]:
-        """Return what there was ground truth for, by the names it is logged under."""
+        """Return what there was ground truth for, by the names it is logged under.
+
+        IoU and AbsRel are shares, the others pixels of the output map.
+        """
         with warnings.catch_warnings():
             # Every process computes every metric, whether it saw a frame for it or not: the others
             # wait for it.

@@ -37,6 +37,9 @@ REGRESSION_LOSSES = {'instance': instance.loss, 'depth': depth.loss}
 TRAINED = 'mtl_perception'
 """Under what a checkpoint to resume from says what is trained."""
 
+ORIGIN = 'mtl_perception_origin'
+"""Under what it says as what checkpoint the training began."""
+
 
 class MultiTaskModule(L.LightningModule):
     """The multi-task network with its losses, their weighting and the optimizer.
@@ -61,8 +64,8 @@ class MultiTaskModule(L.LightningModule):
             steps do not grow with the gradient, so that with it they need a larger one.
         warmup_steps: steps over which the learning rate rises from 0.
         weight_decay: of the network's weights; the uncertainties have none.
-        freeze_batch_norm: leave batch norm's running statistics as they are and normalize with
-            them, for pretrained encoders and batches too small to have statistics of their own.
+        freeze_batch_norm: leave the running statistics of the encoder's batch norm as they are and
+            normalize with them, for pretrained encoders and batches too small to have their own.
         compiled: run the network through ``torch.compile``.
     """
 
@@ -87,10 +90,12 @@ class MultiTaskModule(L.LightningModule):
             msg = 'model.pretrained and model.initial exclude each other: both are first weights'
             raise ValueError(msg)
         self.network = MultiTaskNetwork(network)
+        self.origin: dict[str, Any] = {}
+        """Data, terms and recipe of the checkpoint that ``initial`` named, also after resuming."""
         if pretrained is not None:
             load_pretrained(self.network.encoder, pretrained)
         if initial is not None:
-            self.network.load_state_dict(_weights_of(initial, network))
+            self.origin = self._begin_as(initial)
         # mypy knows only the overloads without a memory format.
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.weighting = _weighting(weighting, network, fixed_weights)
@@ -113,10 +118,10 @@ class MultiTaskModule(L.LightningModule):
         self.train()
 
     def train(self, mode: bool = True) -> Self:
-        """Switch to training or evaluation; batch norm stays in evaluation if it is frozen."""
+        """Switch to training or evaluation; frozen batch norm stays in evaluation."""
         super().train(mode)
         if self.freeze_batch_norm:
-            for module in self.modules():
+            for module in self.network.encoder.modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()
         return self
@@ -128,15 +133,20 @@ class MultiTaskModule(L.LightningModule):
     def training_step(self, batch: Mapping[str, Any], _index: int) -> Tensor:
         """Return the weighted total of the losses, and log each of them.
 
+        Args:
+            batch: the arrays of ``to_sample``, stacked.
+
         Raises:
             TrainingError: a loss is not finite.
         """
         output = self(batch['image'])
         sums = self._sums(output, batch)
         losses = _means_over_processes(sums)
-        for task, loss in losses.items():
-            if not loss.isfinite():
-                raise TrainingError(self._not_finite(task, output, batch))
+        if losses:
+            finite = torch.stack(list(losses.values())).isfinite().tolist()
+            for task, is_finite in zip(losses, finite, strict=True):
+                if not is_finite:
+                    raise TrainingError(self._not_finite(task, output, batch))
         self._learned.update(losses)
         total = self.weighting(losses) if losses else torch.zeros((), device=self.device)
         values = {f'train/{task}': loss.detach() for task, loss in losses.items()}
@@ -173,7 +183,7 @@ class MultiTaskModule(L.LightningModule):
     def losses(self, output: NetworkOutput, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return each task's mean loss over the valid pixels of the whole batch, on all processes.
 
-        A task without a valid pixel is left out.
+        A task without a valid pixel is left out. ``batch`` is that of ``training_step``.
         """
         return _means_over_processes(self._sums(output, batch))
 
@@ -225,9 +235,10 @@ class MultiTaskModule(L.LightningModule):
                 )
                 raise TrainingError(msg)
         checkpoint[TRAINED] = self._trained()
+        checkpoint[ORIGIN] = self.origin
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to resume another training.
+        """Go on with the learning rates and the weight decay of now; refuse another training.
 
         Raises:
             CheckpointError: the checkpoint is of another network, weighting or optimizer.
@@ -244,6 +255,42 @@ class MultiTaskModule(L.LightningModule):
                 f'{"; ".join(wrong)}'
             )
             raise CheckpointError(msg)
+        self.origin = checkpoint.get(ORIGIN, self.origin)
+        # The optimizer and the schedule would take their old values from the file.
+        groups = self._parameter_groups()
+        for optimizer in checkpoint.get('optimizer_states', ()):
+            for saved, group in zip(optimizer['param_groups'], groups, strict=True):
+                rate, before = group['lr'], saved['initial_lr']
+                if rate != before:
+                    saved['lr'] *= rate / before
+                saved.update(initial_lr=rate, weight_decay=group['weight_decay'])
+        for schedule in checkpoint.get('lr_schedulers', ()):
+            schedule['base_lrs'] = [group['lr'] for group in groups]
+
+    def _begin_as(self, initial: Path) -> dict[str, Any]:
+        network, info = load_checkpoint(initial)
+        config = self.network.config
+        # The stride changes how far apart the weights look, not their shapes.
+        if replace(info.network, stride=config.stride) != config:
+            msg = f'{initial}: holds the network {info.network}, but {config} is to be trained'
+            raise CheckpointError(msg)
+        self.network.load_state_dict(network.state_dict())
+        return {'data': info.data, 'terms': info.terms, 'recipe': info.recipe}
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        groups: list[dict[str, Any]] = [
+            {
+                'params': list(self.network.parameters()),
+                'lr': self.learning_rate,
+                'weight_decay': self.weight_decay,
+            },
+            {
+                'params': list(self.weighting.parameters()),
+                'lr': self.uncertainty_learning_rate,
+                'weight_decay': 0.0,
+            },
+        ]
+        return [group for group in groups if group['params']]
 
     def _trained(self) -> dict[str, Any]:
         """Return what decides which values a checkpoint to resume from holds."""
@@ -253,22 +300,12 @@ class MultiTaskModule(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return the optimizer, uncertainties in a group without weight decay, and its schedule."""
-        groups: list[dict[str, Any]] = [
-            {'params': list(self.network.parameters()), 'weight_decay': self.weight_decay},
-            {
-                'params': list(self.weighting.parameters()),
-                'weight_decay': 0.0,
-                'lr': self.uncertainty_learning_rate,
-            },
-        ]
-        groups = [group for group in groups if group['params']]
+        groups = self._parameter_groups()
         optimizer: torch.optim.Optimizer
         if self.optimizer_name == 'sgd':
-            optimizer = torch.optim.SGD(
-                groups, self.learning_rate, momentum=0.9, nesterov=True, fused=True
-            )
+            optimizer = torch.optim.SGD(groups, self.learning_rate, momentum=0.9, nesterov=True)
         else:
-            optimizer = torch.optim.AdamW(groups, self.learning_rate, fused=True)
+            optimizer = torch.optim.AdamW(groups, self.learning_rate)
         if not math.isfinite(self.trainer.estimated_stepping_batches):
             msg = 'the learning rate needs an end: set trainer.max_steps or trainer.max_epochs'
             raise ValueError(msg)
@@ -298,15 +335,6 @@ def _weighting(
     return FixedWeighting(fixed_weights or {})
 
 
-def _weights_of(path: Path, config: NetworkConfig) -> dict[str, Tensor]:
-    network, info = load_checkpoint(path)
-    # The stride changes how far apart the weights look, not their shapes.
-    if replace(info.network, stride=config.stride) != config:
-        msg = f'{path}: holds the network {info.network}, but {config} is to be trained'
-        raise CheckpointError(msg)
-    return network.state_dict()
-
-
 def _means_over_processes(sums: Mapping[str, LossSum]) -> dict[str, Tensor]:
     """Return the mean of each loss over the valid pixels of all processes, if there are any."""
     processes = 1
@@ -318,8 +346,10 @@ def _means_over_processes(sums: Mapping[str, LossSum]) -> dict[str, Tensor]:
         torch.distributed.all_reduce(both)
         totals, counts = both
     means = {}
-    for (task, loss), total, count in zip(sums.items(), totals, counts, strict=True):
-        if count:
+    known = (counts > 0).tolist()
+    for i, (task, loss) in enumerate(sums.items()):
+        if known[i]:
+            total, count = totals[i], counts[i]
             # DDP averages gradients over processes, so the share of this one is multiplied by their
             # number. It has the gradient, the mean of all has the value.
             share = loss.total * processes / count

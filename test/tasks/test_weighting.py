@@ -62,7 +62,7 @@ def test_the_uncertainty_is_clamped_and_the_total_can_be_negative():
     weighting.log_variance['depth'].data.fill_(-50.0)
     total = weighting({'depth': torch.tensor(0.0)})
     assert float(total.detach()) == -5.0
-    assert weighting.weights()['depth'] == pytest.approx(0.5 * math.exp(10))
+    assert float(weighting.weights()['depth']) == pytest.approx(0.5 * math.exp(10))
 
 
 def test_an_uncertainty_at_its_limit_can_come_back():

@@ -60,6 +60,7 @@ def test_every_row_gets_its_tasks_and_weights_and_all_else_is_equal(config, tmp_
             '--data.root': 'streets',
             '--seed_everything': '7',
             '--data.val_frames': 'null',
+            '--trainer.limit_val_batches': '1.0',
         }
     every = ['semantic', 'instance', 'depth']
     assert found['depth'] == (['depth'], 'fixed', {'depth': 1.0})

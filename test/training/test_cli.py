@@ -55,14 +55,6 @@ def test_the_recipe_has_the_shares_of_the_data_and_no_paths(arguments, streets, 
     assert str(streets.parent) not in str(recipe)
 
 
-def test_the_recipe_tells_datasets_of_one_name_apart(arguments, streets, tmp_path):
-    other = shutil.copytree(streets, tmp_path / 'other' / streets.name)
-    roots = f'{{{streets}: 1, {other}: 2}}'
-    assert main([*arguments, '--data.root', roots, '--trainer.max_steps', '1']) == 0
-    root = read_info(tmp_path / 'model.safetensors').recipe['config']['data']['root']
-    assert root == {f'{streets.parent.name}/{streets.name}': 1, f'other/{streets.name}': 2}
-
-
 def test_the_seed_is_that_of_the_order_too(arguments):
     for seed in ('0', '7'):
         cli = training_cli([*arguments[2:], '--seed_everything', seed], runs=False)
@@ -103,11 +95,18 @@ def test_what_is_trained_further_says_what_it_began_as(arguments, tiny_checkpoin
     network, origin = load_checkpoint(tiny_checkpoint)
     initial = tmp_path / 'initial.safetensors'
     save_checkpoint(initial, network, replace(origin, data='drives', terms='research only'))
+    arguments += ['--checkpoint.every_n_train_steps', '1']
     further = ['--model.initial', str(initial), '--trainer.max_steps', '1']
     assert main([*arguments, *further]) == 0
     info = read_info(tmp_path / 'model.safetensors')
     assert info.recipe['initial'] == {'data': 'drives', **origin.recipe}
     assert info.terms == 'research only'
+    initial.unlink()
+    resume = ['--ckpt_path', str(tmp_path / 'last.ckpt'), '--trainer.max_steps', '2']
+    assert main([*arguments, *resume]) == 0
+    resumed = read_info(tmp_path / 'model.safetensors')
+    assert resumed.recipe['initial'] == info.recipe['initial']
+    assert resumed.terms == info.terms
 
 
 def test_a_wrong_root_ends_with_one_line_that_names_it(arguments, tmp_path, capsys):
@@ -129,15 +128,25 @@ def test_an_unknown_word_is_refused_with_those_that_there_are(arguments, option,
     assert said in capsys.readouterr().err
 
 
+def test_what_lightning_refuses_is_said_in_one_line(arguments, capsys):
+    assert main([*arguments, '--trainer.val_check_interval', '0.5']) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith('mtl train: ')
+    assert 'val_check_interval' in error
+
+
 def test_an_unknown_task_is_refused(arguments, capsys):
     assert main([*arguments, '--model.network.tasks', '[semantics]']) == 1
     assert 'the tasks are semantic, instance, depth' in capsys.readouterr().err
 
 
 def test_several_datasets_are_spelled_with_their_weights(arguments, streets, tmp_path):
-    roots = f'{{{streets}: 1, {streets}/.: 3}}'
-    assert main([*arguments, '--data.root', roots, '--trainer.max_steps', '1']) == 0
-    assert load_checkpoint(tmp_path / 'model.safetensors')[1].recipe['steps'] == 1
+    other = shutil.copytree(streets, tmp_path / 'other' / streets.name)
+    options = ['--data.root', f'{{{streets}: 1, {other}: 2}}', '--trainer.max_steps', '1']
+    assert main([*arguments, *options]) == 0
+    root = read_info(tmp_path / 'model.safetensors').recipe['config']['data']['root']
+    # The recipe has no paths, and tells datasets of one name apart.
+    assert root == {f'{streets.parent.name}/{streets.name}': 1, f'other/{streets.name}': 2}
 
 
 def test_the_recipe_for_streets_trains_on_all_of_them(capsys):

@@ -133,7 +133,7 @@ def test_labels_of_a_city_can_be_trusted_up_to_groups_alone(streets, root):
     ('groups', 'message'),
     [
         ({'zurich': 'kitti'}, "unknown groups 'kitti'; choose one of camvid, idd"),
-        ({'nowhere': 'idd'}, "no city 'nowhere'; the cities are"),
+        ({'nowhere': 'idd'}, "no training frame of .* is of 'nowhere'; the cities are"),
     ],
 )
 def test_groups_are_of_a_known_kind_and_of_cities_that_are_trained_on(streets, groups, message):
@@ -246,3 +246,8 @@ def test_a_cache_that_cannot_be_written_is_refused(streets, tmp_path):
 def test_weights_of_datasets_must_be_positive(weights):
     with pytest.raises(ValueError, match='positive weights'):
         StreetData(weights)
+
+
+def test_a_dataset_cannot_have_two_shares():
+    with pytest.raises(ValueError, match='names a folder twice'):
+        StreetData({'a': {'b': 1}, 'a/': {'c': 1}})

@@ -1,6 +1,7 @@
 """The Lightning module: what a step does to losses and uncertainties, and what is measured."""
 
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import lightning as L
@@ -194,6 +195,21 @@ def test_a_step_without_any_ground_truth_changes_no_weight(streets):
         assert torch.equal(value, before[name]), name
 
 
+@pytest.mark.parametrize('optimizer', ['adamw', 'sgd'])
+def test_a_task_may_come_after_the_first_step(streets, optimizer):
+    module = MultiTaskModule(SMALL, optimizer=optimizer)
+    without, whole = batch_of(streets, depth=None), batch_of(streets)
+    optimizer = optimizer_after_steps(module, streets)
+    optimizer.state.clear()
+    for batch in (without, whole):
+        before = module.network.heads['depth'][4].weight.clone()
+        optimizer.zero_grad()
+        module.training_step(batch, 0).backward()
+        module.on_before_optimizer_step(optimizer)
+        optimizer.step()
+    assert not torch.equal(module.network.heads['depth'][4].weight, before)
+
+
 def test_a_loss_that_is_not_finite_names_step_task_and_frame(streets):
     module = small_module()
     batch = batch_of(streets)
@@ -226,10 +242,17 @@ def test_frozen_batch_norm_keeps_its_statistics_but_learns_its_weights(streets):
     assert not torch.equal(after['weight'], before['weight'])
 
 
-def test_a_compiled_network_keeps_the_names_of_its_weights():
+def test_a_compiled_network_says_what_it_said_before(monkeypatch, streets):
+    # Whether it can be compiled; not with which compiler, which may not be installed.
+    monkeypatch.setattr(torch, 'compile', partial(torch.compile, backend='eager', fullgraph=True))
     plain, compiled = small_module(), small_module(compiled=True)
     assert compiled.network._compiled_call_impl is not None
-    assert plain.state_dict().keys() == compiled.state_dict().keys()
+    compiled.load_state_dict(plain.state_dict())
+    batch = batch_of(streets)
+    totals = [sum(m.losses(m(batch['image']), batch).values()) for m in (plain, compiled)]
+    torch.testing.assert_close(totals[1], totals[0])
+    totals[1].backward()
+    assert compiled.network.encoder.conv1.weight.grad.any()
 
 
 @pytest.mark.parametrize('optimizer', ['adamw', 'sgd'])

@@ -26,7 +26,11 @@ def partial_streets(streets, tmp_path):
     return root
 
 
-def test_two_processes_equal_one_with_the_joined_batch(partial_streets, tmp_path):
+@pytest.mark.parametrize(
+    'launcher', [('-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2'), ()]
+)
+def test_two_processes_equal_one_with_the_joined_batch(partial_streets, tmp_path, launcher):
+    """Whether torchrun starts them or, without it, Lightning does."""
     options = [
         *('train', 'fit', '--data.root', str(partial_streets), '--data.workers', '0'),
         *('--data.input_height', '32', '--data.crop', '[32,64]', '--model.freeze_batch_norm'),
@@ -44,10 +48,9 @@ def test_two_processes_equal_one_with_the_joined_batch(partial_streets, tmp_path
         return ['--trainer.default_root_dir', path, '--trainer.logger.init_args.save_dir', path]
 
     assert main([*options, *folder('one'), '--data.batch_size', '4']) == 0
-    torchrun = ('-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2')
     subprocess.run(
         [
-            *(sys.executable, *torchrun, '-m', 'mtl_perception', *options, *folder('two')),
+            *(sys.executable, *launcher, '-m', 'mtl_perception', *options, *folder('two')),
             *('--data.batch_size', '2', '--trainer.devices', '2', '--trainer.strategy', 'ddp'),
         ],
         check=True,

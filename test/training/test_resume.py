@@ -83,6 +83,19 @@ def test_a_resumed_run_saves_nothing_amid_accumulated_batches(arguments, tmp_pat
     assert saved == [3, 4]
 
 
+def test_a_resumed_run_has_the_learning_rate_of_now(arguments, tmp_path):
+    arguments = [*arguments, '--trainer.default_root_dir', str(tmp_path)]
+    arguments += ['--checkpoint.every_n_train_steps', '1', '--model.weight_decay', '0.1']
+    assert main([*arguments, '--trainer.max_steps', '1', '--model.learning_rate', '0.1']) == 0
+    resume = ['--ckpt_path', str(tmp_path / 'last.ckpt'), '--model.learning_rate', '1e-3']
+    assert main([*arguments, *resume, '--trainer.max_steps', '2', '--model.weight_decay', '0']) == 0
+    (optimizer,), (schedule,) = (load(tmp_path)[f] for f in ('optimizer_states', 'lr_schedulers'))
+    network = optimizer['param_groups'][0]
+    assert network['initial_lr'] == schedule['base_lrs'][0] == 1e-3
+    assert network['lr'] <= 1e-3
+    assert network['weight_decay'] == 0
+
+
 def test_another_architecture_is_not_resumed(arguments, tmp_path, capsys):
     arguments = [*arguments, '--trainer.default_root_dir', str(tmp_path)]
     short = ['--trainer.max_steps', '1', '--checkpoint.every_n_train_steps', '1']
