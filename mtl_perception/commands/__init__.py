@@ -65,11 +65,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (OSError, ValueError, ImportError) as err:
-        if debug:
+    except Exception as err:
+        if debug or not isinstance(err, _expected()):
             raise
         print(f'mtl {name}: {_one_line(err)}', file=sys.stderr)
         return 1
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    """Return what is said in one line; rclpy's names are no ``ValueError``, and it is optional."""
+    rclpy = sys.modules.get('rclpy.exceptions')
+    return OSError, ValueError, ImportError, *([rclpy.NameValidationException] if rclpy else [])
 
 
 def _parser(name: str) -> argparse.ArgumentParser:

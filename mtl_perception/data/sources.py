@@ -86,6 +86,8 @@ class Video:
             if not capture.isOpened():
                 msg = f'{self._source}: cannot be opened as a video or camera device'
                 raise ValueError(msg)
+            if isinstance(self._source, int):
+                capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the latest image, not one that waited
             yield capture
         finally:
             capture.release()

@@ -94,6 +94,8 @@ class TorchRuntime:
     def close(self) -> None:
         """See ``Runtime.close``."""
         del self._network
+        if self._device.type == 'cuda':
+            torch.cuda.empty_cache()
 
 
 class CudaGraphRuntime:
@@ -290,7 +292,8 @@ def resolve_device(name: str) -> torch.device:
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Return whether the device has instructions for it."""
     if device.type == 'cuda':
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.cuda.device(device):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
     # Older versions of PyTorch do not tell. Every CPU with AMX has it too.
     capabilities = getattr(torch.cpu, 'get_capabilities', None)
     return capabilities is not None and capabilities().get('avx512_bf16', False)

@@ -1,5 +1,6 @@
 """Read a bag, and of a damaged one what can be read."""
 
+import itertools
 import re
 import shutil
 import sys
@@ -233,7 +234,7 @@ class _TruncatedMcap:
 
     def messages(self, topics: Collection[str], start: int, stop: int) -> Iterator[Message]:
         # Not to the error at the end, which is known.
-        for message, _ in zip(self._scan(), range(self._count), strict=False):
+        for message in itertools.islice(self._scan(), self._count):
             if message.topic in topics and start <= message.time < stop:
                 yield message
 

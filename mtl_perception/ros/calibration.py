@@ -1,11 +1,22 @@
 """Which camera took an image: known from CameraInfo or a parameter, or assumed; said once."""
 
+import threading
+
 from rclpy.impl.rcutils_logger import RcutilsLogger
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from mtl_perception.data.frame import CITYSCAPES_FOCAL_RATIO, Camera
-from mtl_perception.ros.messages import MessageError, camera_info, camera_info_scaled, intrinsics
+from mtl_perception.ros.messages import (
+    MessageError,
+    camera_info,
+    camera_info_scaled,
+    intrinsics,
+    region_of_interest,
+)
+
+SHAPE_TOLERANCE = 0.02
+"""By how much an image may be stretched beside its CameraInfo; binning rounds its sides."""
 
 
 class Calibration:
@@ -17,11 +28,17 @@ class Calibration:
     def __init__(self, logger: RcutilsLogger) -> None:
         self._logger = logger
         self._infos: dict[str, CameraInfo] = {}
+        self._has_some = threading.Event()
         self._said: dict[tuple[str, str], str] = {}
 
     def update(self, info: CameraInfo) -> None:
         """Take note of a CameraInfo."""
         self._infos[info.header.frame_id] = info
+        self._has_some.set()
+
+    def wait_for_camera_info(self, seconds: float) -> None:
+        """Return when there is a CameraInfo, of whatever frame, or so much time has passed."""
+        self._has_some.wait(seconds)
 
     def look_up(self, header: Header, width: int, height: int, focal_length: float) -> CameraInfo:
         """Return the CameraInfo of an image of that size; it holds a calibration.
@@ -41,6 +58,7 @@ class Calibration:
                 self._warn(frame_id, 'unusable', f'frame {frame_id!r}: {err}; it is not used')
             else:
                 self._warn_of_distortion(info)
+                self._warn_of_shape(info, width, height)
                 self._say_focal_length(frame_id, 'from camera_info', focal)
                 return camera_info_scaled(info, width, height, header)
         elif self._infos:
@@ -66,6 +84,17 @@ class Calibration:
                 'images are taken for rectified ones; if not, put image_proc before this node'
             )
             self._warn(info.header.frame_id, 'distortion', text)
+
+    def _warn_of_shape(self, info: CameraInfo, width: int, height: int) -> None:
+        _, _, region_width, region_height = region_of_interest(info)
+        if abs(width * region_height / (height * region_width) - 1) > SHAPE_TOLERANCE:
+            frame_id = info.header.frame_id
+            text = (
+                f'camera_info of frame {frame_id!r} is of {region_width}×{region_height} pixels, '
+                f'the image of {width}×{height}, which is another shape: depth and points will be '
+                'wrong; calibrate the camera in the mode that it runs in'
+            )
+            self._warn(frame_id, 'shape', text)
 
     def _say_focal_length(self, frame_id: str, source: str, pixels: float) -> None:
         if self._is_new(frame_id, 'focal length', source):

@@ -113,19 +113,22 @@ class CameraNode(Node):
         if self._wait_for_subscriber:
             while not self._has_subscriber() and self._is_running():
                 self._spin_until(time.monotonic() + POLL)
-        due = math.inf
-        for source in itertools.islice(
-            self._endless() if self._loop else self._images, self._count
-        ):
+        images = itertools.islice(self._endless() if self._loop else self._images, self._count)
+        due = -math.inf
+        while True:
+            # An image is taken when it is due: that of a device would grow old until it is.
+            self._spin_until(due)
+            if not self._is_running():
+                return
+            source = next(images, None)
+            if source is None:
+                break
             now = time.monotonic()
-            if due == math.inf:
+            if due == -math.inf:
                 due = now
             elif now - due > self._period:
                 self._note_delay(now - due)
                 due = now
-            self._spin_until(due)
-            if not self._is_running():
-                return
             self._publish(source)
             due += self._period
         if not self.published:

@@ -277,7 +277,7 @@ def camera_info_scaled(
     Raises:
         MessageError: ``info`` has no size.
     """
-    x, y, region_width, region_height = _region(info)
+    x, y, region_width, region_height = region_of_interest(info)
     if not (region_width and region_height):
         text = f'camera_info states a size of {info.width}×{info.height}'
         raise MessageError(text)
@@ -429,7 +429,8 @@ def _buffer(values: np.ndarray) -> array.array:
     return data
 
 
-def _region(info: 'CameraInfo') -> tuple[int, int, int, int]:
+def region_of_interest(info: 'CameraInfo') -> tuple[int, int, int, int]:
+    """Return (x, y, width, height) of the sensor's pixels in the image: all where none is named."""
     roi = info.roi
     if roi.width and roi.height:
         return roi.x_offset, roi.y_offset, roi.width, roi.height

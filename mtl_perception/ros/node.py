@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -16,7 +16,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import ParameterException
+from rclpy.exceptions import NameValidationException, ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -118,26 +118,22 @@ class PerceptionNode(LifecycleNode):
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe, finish the image that is being worked on, disable the publishers."""
-        self._deactivate()
-        self._phase = 'inactive'
+        self._leave('deactivate', self._deactivate, 'inactive')
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Let go of the network and the publishers."""
-        self._release()
-        self._phase = 'unconfigured'
+        self._leave('clean up', self._release, 'unconfigured')
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Let go of everything, from any state."""
-        self._release()
-        self._phase = 'finalized'
+        self._leave('shut down', self._release, 'finalized')
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Let go of everything, so that the node can be configured again."""
-        self._release()
-        self._phase = 'unconfigured'
+        self._leave('recover', self._release, 'unconfigured')
         return super().on_error(state)
 
     def destroy_node(self) -> None:
@@ -172,6 +168,7 @@ class PerceptionNode(LifecycleNode):
             predictor,
             publishers,
             values,
+            expects_camera_info=self._expects_camera_info,
             context=self.context,
             clock=self.get_clock(),
             logger=self.get_logger(),
@@ -242,6 +239,9 @@ class PerceptionNode(LifecycleNode):
         image = self.resolve_topic_name('~/image')
         return f'{image}/compressed' if self._values.image_transport == 'compressed' else image
 
+    def _expects_camera_info(self) -> bool:
+        return self.count_publishers(self.resolve_topic_name('~/camera_info')) > 0
+
     def _deactivate(self) -> None:
         with self._entities:
             for subscription in filter(None, (self._image_input, self._camera_info_input)):
@@ -263,6 +263,15 @@ class PerceptionNode(LifecycleNode):
                 self.destroy_lifecycle_publisher(publisher)
         pipeline.close()
         release_freed_memory()
+
+    def _leave(self, transition: str, work: Callable[[], None], phase: str) -> None:
+        """Do the work of a transition that cannot be refused; rclpy would not log its failure."""
+        self._failure = ''
+        try:
+            work()
+        except Exception as err:
+            self._refuse(transition, err)
+        self._phase = phase
 
     def _refuse(self, transition: str, err: Exception) -> None:
         self.get_logger().debug(''.join(traceback.format_exception(err)))
@@ -369,10 +378,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reuse_freed_memory()
     # The network has all cores; pictures that are cut up for them would only wait for it.
     cv2.setNumThreads(1)
-    rclpy.init(args=None if arguments is None else list(arguments))
     try:
+        rclpy.init(args=None if arguments is None else list(arguments))
         node = PerceptionNode()
-    except (ParameterException, ValueError) as err:
+    except (ParameterException, NameValidationException, RuntimeError, ValueError) as err:
         print(f'mtl_node: {err}', file=sys.stderr)
         rclpy.try_shutdown()
         return 1

@@ -39,6 +39,12 @@ DECODERS: dict[type, Callable[[Any], np.ndarray]] = {
 WARM_UP_SIZE = (720, 1280)
 """(height, width) of the image to warm up with, as the camera's is not known by then."""
 
+CAMERA_INFO_PATIENCE = 1.0
+"""Seconds that the first image waits for a camera_info that somebody is there to publish."""
+
+MAX_ASPECT_RATIO = 16
+"""Of an image, width over height; the network sees it whole, and at a fixed height."""
+
 THROTTLE = 5.0
 """Seconds between two log lines about images that were left out."""
 
@@ -97,6 +103,7 @@ class Pipeline:
         publishers: of each output.
         values: of the parameters.
         context: whose shutdown ends everything.
+        expects_camera_info: whether somebody publishes it.
         clock: that stamps are compared to.
         logger: of the node.
     """
@@ -107,6 +114,7 @@ class Pipeline:
         publishers: Mapping[Output, Any],
         values: Values,
         *,
+        expects_camera_info: Callable[[], bool],
         context: Context,
         clock: Clock,
         logger: RcutilsLogger,
@@ -115,6 +123,8 @@ class Pipeline:
         self.publishers = publishers
         self.statistics = Statistics()
         self._values = values
+        self._expects_camera_info = expects_camera_info
+        self._patience = 0.0
         self._context = context
         self._clock = clock
         self._logger = logger
@@ -144,6 +154,7 @@ class Pipeline:
         """Begin to work on images."""
         self.statistics = Statistics()
         self._calibration = Calibration(self._logger)
+        self._patience = CAMERA_INFO_PATIENCE
         publication = Stage(self._publish, 'publication')
         inference = Stage(partial(self._infer, publication.hand_over), 'inference')
         self._stages = inference, publication
@@ -189,8 +200,19 @@ class Pipeline:
             if not wanted:
                 self.statistics.unwanted()
                 return
+            if not values.focal_length and self._patience and self._expects_camera_info():
+                # The first may come after its image, whose depth would be of a made-up camera.
+                self._calibration.wait_for_camera_info(self._patience)
+                taken = time.perf_counter()
+            self._patience = 0.0
             image = DECODERS[type(msg)](msg)
             height, width = image.shape[:2]
+            if width > MAX_ASPECT_RATIO * height:
+                text = (
+                    f'an image of {width}×{height} pixels is more than {MAX_ASPECT_RATIO} times as '
+                    'wide as it is high; is this an image of a line camera?'
+                )
+                raise MessageError(text)
             info = self._calibration.look_up(msg.header, width, height, values.focal_length)
             decoded = time.perf_counter()
             maps = self.predictor.infer(image)

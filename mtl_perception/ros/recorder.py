@@ -75,7 +75,7 @@ class Recorder(Node):
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
-            if status.hardware_id and status.name.startswith(self._node_name.lstrip('/')):
+            if status.hardware_id and status.name == f'{self._node_name.lstrip("/")}: pipeline':
                 self.diagnostics = {entry.key: entry.value for entry in status.values}
                 self.diagnostics_message = status.message
                 self.diagnostics_count += 1

@@ -266,13 +266,10 @@ def _published(item: BagFrame, prediction: Prediction) -> tuple[Prediction, bool
     """Return what the node published, and whether it is what the predictor says."""
     labels, instances, depth = (item.published[task] for task in TASKS)
     here = prediction.resized(*labels.shape)
-    identical = (
-        np.array_equal(labels, here.labels)
-        and np.array_equal(instances, _known(here.instances))
-        and depth.tobytes() == _known(here.depth).tobytes()
-    )
-    if identical:
-        return replace(prediction, labels=labels, instances=instances, depth=depth), True
+    identical = depth.tobytes() == _known(here.depth).tobytes()
+    if np.array_equal(labels, here.labels) and np.array_equal(instances, _known(here.instances)):
+        # So the instances have the scores that they have here.
+        return replace(prediction, labels=labels, instances=instances, depth=depth), identical
     confidence = np.full_like(labels, 255)
     milliseconds = prediction.milliseconds
     return Prediction(labels, confidence, instances, depth=depth, milliseconds=milliseconds), False

@@ -50,6 +50,18 @@ def test_without_camera_info_the_parameter_counts_then_cityscapes(log: Log) -> N
     assert (info.k[2], info.k[5]) == (319.5, 179.5)
 
 
+def test_a_calibration_of_another_shape_is_warned_of(log: Log) -> None:
+    calibration = Calibration(log)
+    calibration.update(of_frame('camera', 1000.0))
+    calibration.look_up(Header(frame_id='camera'), 641, 360, 0.0)
+    assert not log.warnings
+    for _ in range(2):
+        calibration.look_up(Header(frame_id='camera'), 640, 480, 0.0)
+    (warning,) = log.warnings
+    assert '1280×720' in warning
+    assert '640×480' in warning
+
+
 def test_which_focal_length_is_used_is_said_once(log: Log) -> None:
     calibration = Calibration(log)
     for _ in range(3):

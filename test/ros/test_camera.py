@@ -12,6 +12,7 @@ pytest.importorskip('sensor_msgs', reason='sensor_msgs is not installed')
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from mtl_perception.commands import main
 from mtl_perception.data.frame import Camera
 from mtl_perception.data.sources import SourceImage
 from mtl_perception.ros.camera import CameraNode
@@ -150,3 +151,11 @@ def test_the_command_says_in_one_line_what_it_cannot_open(ros, tmp_path: Path) -
     process = ros.start('mtl_perception', 'camera', str(absent))
     assert process.wait(timeout=60) == 1
     assert ros.logs().strip() == f'mtl camera: {absent}: no such picture, folder, video or device'
+
+
+def test_the_command_says_in_one_line_which_topic_cannot_be(capsys, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((32, 32, 3), np.uint8))
+    assert main(['camera', str(tmp_path), '--topic', '/camera/image-raw']) == 1
+    error = capsys.readouterr().err
+    assert error.startswith('mtl camera: ')
+    assert '/camera/image-raw' in error

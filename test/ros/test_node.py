@@ -20,6 +20,7 @@ from mtl_perception.labels import LABELS
 from mtl_perception.ros.messages import rgb_to_compressed, rgb_to_image
 from mtl_perception.ros.node import PerceptionNode, main
 from mtl_perception.ros.outputs import OUTPUTS
+from mtl_perception.ros.pipeline import Pipeline
 from mtl_perception.tasks.instance import GroupingParameters
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
@@ -258,14 +259,32 @@ def test_qos_of_inputs_and_outputs_can_be_overridden(
 
 
 def test_a_bad_qos_override_fails_the_activation_and_says_so(
-    create: Callable[..., PerceptionNode], capfd: pytest.CaptureFixture
+    ros, create: Callable[..., PerceptionNode], capfd: pytest.CaptureFixture
 ) -> None:
     name = 'qos_overrides./mtl_perception/image.subscription.reliability'
     node = create(**{name: 'perhaps'})
     assert node.trigger_configure() == SUCCESS
     assert node.trigger_activate() == FAILURE
     assert 'cannot activate' in capfd.readouterr().err
+    collected = ros.collect(DiagnosticArray, '/diagnostics')
+    status(ros, collected, 'not activated')
     assert node.trigger_cleanup() == SUCCESS
+    status(ros, collected, 'not configured: send the transition configure')
+
+
+def test_a_failing_cleanup_is_logged_and_leaves_the_node_usable(
+    perception: PerceptionNode, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    def fail(_self: Pipeline) -> None:
+        msg = 'the device is gone'
+        raise RuntimeError(msg)
+
+    assert perception.trigger_configure() == SUCCESS
+    with monkeypatch.context() as patch:
+        patch.setattr(Pipeline, 'close', fail)
+        assert perception.trigger_cleanup() == SUCCESS
+    assert 'cannot clean up: the device is gone' in capfd.readouterr().err
+    assert perception.trigger_configure() == SUCCESS
 
 
 def test_a_bad_image_is_counted_and_the_next_one_served(

@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
@@ -14,9 +15,10 @@ from rclpy.clock import Clock
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from mtl_perception.data.frame import Camera
 from mtl_perception.inference.predictor import NetworkMaps, Prediction
 from mtl_perception.ros import pipeline
-from mtl_perception.ros.messages import rgb_to_image
+from mtl_perception.ros.messages import camera_info, rgb_to_image
 from mtl_perception.ros.outputs import OUTPUTS
 from mtl_perception.ros.pipeline import Pipeline
 
@@ -53,6 +55,7 @@ class FakePredictor:
 
     def __init__(self) -> None:
         self.infers, self.interprets = Gate(), Gate()
+        self.focal_ratios: list[float] = []
 
     def infer(self, image: np.ndarray) -> NetworkMaps:
         labels = image[::2, ::2, 0]
@@ -61,7 +64,7 @@ class FakePredictor:
         return NetworkMaps(labels, labels, empty, empty, {'preprocess': 1.0, 'network': 2.0})
 
     def interpret(self, maps: NetworkMaps, focal_ratio: float, **_: bool) -> Prediction:
-        assert focal_ratio > 0
+        self.focal_ratios.append(focal_ratio)
         self.interprets(maps.labels[0, 0])
         return Prediction(maps.labels, maps.confidence, milliseconds=maps.milliseconds)
 
@@ -107,6 +110,7 @@ class World(SimpleNamespace):
     predictor: FakePredictor
     publisher: FakePublisher
     logger: FakeLogger
+    expects_camera_info = False
 
     def send(self, *numbers: int, encoding: str = 'rgb8') -> None:
         for number in numbers:
@@ -136,12 +140,13 @@ def world() -> Iterator[World]:
         predictor,
         {SEMANTIC: publisher},
         SimpleNamespace(output_size='input', focal_length=0.0),
+        expects_camera_info=lambda: found.expects_camera_info,
         context=SimpleNamespace(ok=lambda: True),
         clock=Clock(),
         logger=logger,
     )
-    pipeline.start()
     found = World(pipeline=pipeline, predictor=predictor, publisher=publisher, logger=logger)
+    pipeline.start()
     yield found
     found.let_everything_pass()
     pipeline.stop()
@@ -288,3 +293,21 @@ def test_an_image_that_nobody_wants_is_counted_and_not_computed(world: World) ->
     world.publisher.asked.get(timeout=TIMEOUT)
     world.pipeline.stop()
     assert world.counts() == {'unwanted': 1}
+
+
+def test_the_first_image_waits_for_a_camera_info_that_somebody_publishes(world: World) -> None:
+    world.expects_camera_info = True
+    world.send(1)
+    world.publisher.asked.get(timeout=TIMEOUT)
+    time.sleep(0.1)  # in which it would be inferred, did it not wait
+    camera = Camera(7.0, 7.0, 3.0, 2.0)
+    world.pipeline.on_camera_info(camera_info(camera, 6, 4, Header()))
+    world.let_everything_pass()
+    assert world.publisher.published.get(timeout=TIMEOUT)[0] == 1
+    assert world.predictor.focal_ratios == [7.0 / 4]
+
+
+def test_an_image_that_would_not_fit_into_the_network_is_left_out(world: World) -> None:
+    world.pipeline.on_image(rgb_to_image(np.zeros((1, 17, 3), np.uint8), Header()))
+    assert '17×1' in world.logger.said.get(timeout=TIMEOUT)
+    assert world.counts() == {'bad': 1}
