@@ -28,6 +28,17 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_params_file(parser: argparse.ArgumentParser) -> None:
+    """Add ``--params-file``: of the node, for ``read_parameters``."""
+    parser.add_argument(
+        '--params-file',
+        type=Path,
+        metavar='FILE',
+        help="take max_depth and instance.* from the node's parameter file, such as "
+        'config/node.yaml or what ros2 param dump writes (default: their defaults)',
+    )
+
+
 def add_checkpoint_file(parser: argparse.ArgumentParser) -> None:
     """Add ``--checkpoint`` alone: which network."""
     parser.add_argument(

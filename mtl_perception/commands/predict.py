@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='picture, folder of pictures, video, camera device, or synthetic',
     )
     options.add_checkpoint(parser)
+    options.add_params_file(parser)
     options.add_limit(parser, 'images')
     options.add_output(parser, 'out/predict')
     parser.add_argument(
@@ -66,6 +67,7 @@ def main(args: argparse.Namespace) -> int:
 
     from mtl_perception.data.sources import open_source
     from mtl_perception.files import make_folder, write_picture
+    from mtl_perception.inference.parameters import read_parameters
     from mtl_perception.inference.predictor import Predictor
     from mtl_perception.raw_maps import write_raw_maps
     from mtl_perception.tasks.instance import explain_grouping
@@ -80,7 +82,8 @@ def main(args: argparse.Namespace) -> int:
         from mtl_perception.explanation import draw_explanation
     source = open_source(args.source)
     make_folder(args.output)
-    predictor = Predictor(args.checkpoint, device=args.device, runtime=args.runtime)
+    tuned = read_parameters(args.params_file) if args.params_file else {}
+    predictor = Predictor(args.checkpoint, device=args.device, runtime=args.runtime, **tuned)
     print(predictor.description)
     seconds: list[float] = []
     names: set[str] = set()

@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``mtl replay``."""
     parser.add_argument('path', type=Path, metavar='BAG', help='folder of a bag, or its file')
     options.add_checkpoint(parser)
+    options.add_params_file(parser)
     options.add_limit(parser, 'frames')
     options.add_output(parser, 'out/replay')
     parser.add_argument(
@@ -105,13 +106,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run ``mtl replay``."""
     from mtl_perception.files import make_folder
+    from mtl_perception.inference.parameters import read_parameters
     from mtl_perception.inference.predictor import Predictor
 
     if args.rate is not None and not args.live:
         msg = '--rate is the speed at which --live sends; offline the network sets the pace'
         raise ValueError(msg)
     make_folder(args.output)
-    predictor = Predictor(args.checkpoint, device=args.device, runtime=args.runtime)
+    tuned = read_parameters(args.params_file) if args.params_file else {}
+    predictor = Predictor(args.checkpoint, device=args.device, runtime=args.runtime, **tuned)
     print(predictor.description)
     (_live if args.live else _offline)(args, predictor)
     return 0

@@ -9,6 +9,7 @@ import pytest
 from mtl_perception.commands import main
 from mtl_perception.commands.predict import _unused
 from mtl_perception.network.checkpoint import load_checkpoint, save_checkpoint
+from mtl_perception.raw_maps import DEPTH_UNITS, FAR_CODE
 
 
 @pytest.fixture
@@ -71,15 +72,19 @@ def test_depth_scales_with_the_focal_length(pictures, tiny_checkpoint, tmp_path)
     network.heads['depth'][-1].bias.data += 5
     checkpoint = tmp_path / 'near.safetensors'
     save_checkpoint(checkpoint, network, info)
-    depths = []
-    for focal_length in (100, 200):
-        output = tmp_path / f'out{focal_length}'
-        options = ('--checkpoint', checkpoint, '--output', output)
-        assert run(pictures / 'a', *options, '--focal-length', focal_length) == 0
-        depth = cv2.imread(str(output / 'raw' / 'street_depth.png'), cv2.IMREAD_UNCHANGED)
-        depths.append(depth.astype(float))
-    assert depths[1].max() < 65535
-    assert np.allclose(depths[1], 2 * depths[0], atol=2)
+    output = tmp_path / 'out'
+
+    def depth(*options):
+        assert run(pictures / 'a', '--checkpoint', checkpoint, '--output', output, *options) == 0
+        return cv2.imread(str(output / 'raw' / 'street_depth.png'), cv2.IMREAD_UNCHANGED)
+
+    near, far = (depth('--focal-length', pixels).astype(float) for pixels in (100, 200))
+    assert far.max() < 65535
+    assert np.allclose(far, 2 * near, atol=2)
+    params = tmp_path / 'tuned.yaml'
+    params.write_text('/**: {ros__parameters: {max_depth: 1.0}}')
+    assert near.min() > DEPTH_UNITS
+    assert (depth('--focal-length', 100, '--params-file', params) == FAR_CODE).all()
 
 
 def test_a_folder_of_broken_pictures_alone_is_an_error(tmp_path, tiny_checkpoint, capsys):
