@@ -50,8 +50,6 @@ def main(args: argparse.Namespace) -> int:
     from mtl_perception.evaluation.evaluate import evaluate
     from mtl_perception.evaluation.report import metrics_table, summary, write_metrics
     from mtl_perception.files import make_folder
-    from mtl_perception.inference.parameters import read_parameters
-    from mtl_perception.inference.predictor import Predictor
     from mtl_perception.labels import GROUPS
     from mtl_perception.network.checkpoint import record_metrics
 
@@ -71,8 +69,7 @@ def main(args: argparse.Namespace) -> int:
             'truth in gtFine, or in disparity and camera'
         )
         raise ValueError(msg)
-    tuned = read_parameters(args.params_file) if args.params_file else {}
-    predictor = Predictor(args.checkpoint, device=args.device, runtime=args.runtime, **tuned)
+    predictor = options.make_predictor(args)
     print(predictor.description)
     metrics = evaluate(predictor, frames, args.output, args.groups)
     print(metrics_table(metrics))

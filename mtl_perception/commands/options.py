@@ -3,8 +3,12 @@
 import argparse
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mtl_perception.share import EMBEDDED_CHECKPOINTS, checkpoint_path
+
+if TYPE_CHECKING:
+    from mtl_perception.inference.predictor import Predictor
 
 SMALLEST = 32
 """Rows and columns of the smallest picture that is rendered."""
@@ -29,7 +33,7 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
 
 
 def add_params_file(parser: argparse.ArgumentParser) -> None:
-    """Add ``--params-file``: of the node, for ``read_parameters``."""
+    """Add ``--params-file``: the node's parameters, for ``make_predictor``."""
     parser.add_argument(
         '--params-file',
         type=Path,
@@ -37,6 +41,15 @@ def add_params_file(parser: argparse.ArgumentParser) -> None:
         help="take max_depth and instance.* from the node's parameter file, such as "
         'config/node.yaml or what ros2 param dump writes (default: their defaults)',
     )
+
+
+def make_predictor(args: argparse.Namespace) -> 'Predictor':
+    """Return what ``--checkpoint``, ``--device``, ``--runtime`` and ``--params-file`` ask for."""
+    from mtl_perception.inference.parameters import read_parameters
+    from mtl_perception.inference.predictor import Predictor
+
+    tuned = read_parameters(args.params_file) if args.params_file else {}
+    return Predictor(args.checkpoint, device=args.device, runtime=args.runtime, **tuned)
 
 
 def add_checkpoint_file(parser: argparse.ArgumentParser) -> None:

@@ -67,8 +67,6 @@ def main(args: argparse.Namespace) -> int:
 
     from mtl_perception.data.sources import open_source
     from mtl_perception.files import make_folder, write_picture
-    from mtl_perception.inference.parameters import read_parameters
-    from mtl_perception.inference.predictor import Predictor
     from mtl_perception.raw_maps import write_raw_maps
     from mtl_perception.tasks.instance import explain_grouping
     from mtl_perception.visualization import (
@@ -82,8 +80,7 @@ def main(args: argparse.Namespace) -> int:
         from mtl_perception.explanation import draw_explanation
     source = open_source(args.source)
     make_folder(args.output)
-    tuned = read_parameters(args.params_file) if args.params_file else {}
-    predictor = Predictor(args.checkpoint, device=args.device, runtime=args.runtime, **tuned)
+    predictor = options.make_predictor(args)
     print(predictor.description)
     seconds: list[float] = []
     names: set[str] = set()

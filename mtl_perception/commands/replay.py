@@ -106,15 +106,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run ``mtl replay``."""
     from mtl_perception.files import make_folder
-    from mtl_perception.inference.parameters import read_parameters
-    from mtl_perception.inference.predictor import Predictor
 
     if args.rate is not None and not args.live:
         msg = '--rate is the speed at which --live sends; offline the network sets the pace'
         raise ValueError(msg)
     make_folder(args.output)
-    tuned = read_parameters(args.params_file) if args.params_file else {}
-    predictor = Predictor(args.checkpoint, device=args.device, runtime=args.runtime, **tuned)
+    predictor = options.make_predictor(args)
     print(predictor.description)
     (_live if args.live else _offline)(args, predictor)
     return 0
