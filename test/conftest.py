@@ -31,6 +31,25 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope='session')
+def instanceless_checkpoint(
+    tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Return a checkpoint of ``tiny_checkpoint``'s network without the head for instances."""
+    from dataclasses import replace
+
+    from mtl_perception.network.checkpoint import load_checkpoint, save_checkpoint
+    from mtl_perception.network.multitask import MultiTaskNetwork
+
+    network, info = load_checkpoint(tiny_checkpoint)
+    config = replace(info.network, tasks=('semantic', 'depth'))
+    part = MultiTaskNetwork(config)
+    part.load_state_dict(network.state_dict(), strict=False)
+    path = tmp_path_factory.mktemp('checkpoint') / 'instanceless.safetensors'
+    save_checkpoint(path, part, replace(info, network=config))
+    return path
+
+
+@pytest.fixture(scope='session')
 def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a small dataset of synthetic streets: 8 frames to train on, 2 to validate on."""
     from mtl_perception.data.cityscapes import write_frame

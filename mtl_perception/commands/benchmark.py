@@ -145,7 +145,9 @@ def _run_instances(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from mtl_perception.data.synthetic import synthetic_frame
     from mtl_perception.inference.predictor import Predictor
 
-    predictor = Predictor(args.checkpoint, device=args.device, runtime=args.runtime)
+    predictor = Predictor(
+        args.checkpoint, device=args.device, runtime=args.runtime, needs=('instance',)
+    )
     print(predictor.description)
     limit = args.limit or 50
     unseen = len(SPLITS) * args.seed + SPLITS.index('test')

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,13 +44,19 @@ def add_params_file(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def make_predictor(args: argparse.Namespace) -> 'Predictor':
-    """Return what ``--checkpoint``, ``--device``, ``--runtime`` and ``--params-file`` ask for."""
+def make_predictor(args: argparse.Namespace, needs: Collection[str] = ()) -> 'Predictor':
+    """Return what ``--checkpoint``, ``--device``, ``--runtime`` and ``--params-file`` ask for.
+
+    Raises:
+        ValueError: it cannot be used, or lacks a task that the command needs.
+    """
     from mtl_perception.inference.parameters import read_parameters
     from mtl_perception.inference.predictor import Predictor
 
     tuned = read_parameters(args.params_file) if args.params_file else {}
-    return Predictor(args.checkpoint, device=args.device, runtime=args.runtime, **tuned)
+    return Predictor(
+        args.checkpoint, device=args.device, runtime=args.runtime, needs=needs, **tuned
+    )
 
 
 def add_checkpoint_file(parser: argparse.ArgumentParser) -> None:

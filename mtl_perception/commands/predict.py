@@ -80,7 +80,7 @@ def main(args: argparse.Namespace) -> int:
         from mtl_perception.explanation import draw_explanation
     source = open_source(args.source)
     make_folder(args.output)
-    predictor = options.make_predictor(args)
+    predictor = options.make_predictor(args, ('instance',) if args.explain else ())
     print(predictor.description)
     seconds: list[float] = []
     names: set[str] = set()

@@ -111,7 +111,8 @@ def main(args: argparse.Namespace) -> int:
         msg = '--rate is the speed at which --live sends; offline the network sets the pace'
         raise ValueError(msg)
     make_folder(args.output)
-    predictor = options.make_predictor(args)
+    # A node's results are complete when all its topics have come.
+    predictor = options.make_predictor(args, TASKS if args.live else ())
     print(predictor.description)
     (_live if args.live else _offline)(args, predictor)
     return 0

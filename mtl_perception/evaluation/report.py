@@ -56,7 +56,7 @@ class InstanceReport(TypedDict):
 
 
 class Metrics(TypedDict):
-    """What ``metrics.json`` holds; a task without ground truth is ``None``."""
+    """What ``metrics.json`` holds; a task without ground truth or prediction is ``None``."""
 
     frames: int
     semantic: SemanticReport | None
@@ -208,7 +208,7 @@ def _summary(metrics: Metrics) -> Iterator[str]:
         )
     for task in ('semantic', 'instance', 'depth'):
         if not metrics[task]:
-            yield f'{task:<10}no ground truth'
+            yield f'{task:<10}not measured: no ground truth, or not a task of the network'
 
 
 def _classes(metrics: Metrics) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """From an image to the three maps: preprocessing, one forward pass, decoding."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 from mtl_perception.data.frame import CITYSCAPES_FOCAL_RATIO, resize_nearest
 from mtl_perception.inference.runtimes import create_runtime
 from mtl_perception.network.checkpoint import CheckpointError, load_checkpoint
+from mtl_perception.network.fused import map_names
 from mtl_perception.tasks import TASKS
 from mtl_perception.tasks.depth import decode as decode_depth
 from mtl_perception.tasks.instance import GroupingParameters, group_instances
@@ -25,10 +26,10 @@ class Prediction:
         labels: uint8 label IDs.
         confidence: uint8, 255 is certain.
         instances: uint16, ``label · 1000 + k``, the bare label elsewhere; ``None`` when not asked
-            for.
+            for, or not a task of the network.
         scores: for each instance ID how sure its class is, 0 to 1.
         depth: float32 metres along the optical axis, +Inf beyond the maximum, NaN invalid; ``None``
-            when not asked for.
+            likewise.
         offsets: ``(2, h, w)`` float32 (dx, dy), pixels of the network's output map.
         disparity: float32, of the reference rig, pixels of the network's output map.
         milliseconds: how long each stage took.
@@ -69,16 +70,16 @@ class NetworkMaps:
     Attributes:
         labels: uint8 label IDs.
         confidence: uint8, 255 is certain.
-        offsets: ``(2, h, w)`` float32 (dx, dy), pixels of this map.
-        disparity: float32, of the reference rig, pixels of this map.
+        offsets: ``(2, h, w)`` float32 (dx, dy), pixels of this map; ``None``: not a task of it.
+        disparity: float32, of the reference rig, pixels of this map; ``None`` likewise.
         milliseconds: how long each stage took.
     """
 
     labels: np.ndarray
     confidence: np.ndarray
-    offsets: np.ndarray
-    disparity: np.ndarray
     milliseconds: dict[str, float]
+    offsets: np.ndarray | None = None
+    disparity: np.ndarray | None = None
 
 
 class Predictor:
@@ -88,15 +89,16 @@ class Predictor:
     may be replaced at any time, for the calls that follow.
 
     Args:
-        checkpoint: a ``.safetensors`` file of this package with all three tasks.
+        checkpoint: a ``.safetensors`` file of this package.
         device: auto, cpu, cuda or cuda:N.
         runtime: auto, torch, cuda_graph or openvino; auto is the fastest on the device.
         max_depth: metres beyond which depth is +Inf.
         grouping: how votes become instances.
+        needs: the tasks that the network must have. Labels are needed always.
 
     Raises:
         FileNotFoundError: there is no such checkpoint.
-        CheckpointError: the checkpoint cannot be used.
+        CheckpointError: the checkpoint cannot be used, or lacks a task.
         ValueError: unknown or absent device or runtime.
     """
 
@@ -108,12 +110,14 @@ class Predictor:
         runtime: str = 'auto',
         max_depth: float = 100.0,
         grouping: GroupingParameters = GroupingParameters(),  # noqa: B008 (frozen)
+        needs: Collection[str] = (),
     ) -> None:
         network, self.info = load_checkpoint(checkpoint)
-        missing = set(TASKS) - set(self.info.network.tasks)
-        if missing:
+        needed = [task for task in TASKS if task in {'semantic', *needs}]
+        if missing := [task for task in needed if task not in self.tasks]:
             msg = (
-                f'{checkpoint}: has no head for {", ".join(sorted(missing))}; all three are needed'
+                f'{checkpoint}: its network has the tasks {", ".join(self.tasks)}, without '
+                f'{", ".join(missing)}; {", ".join(needed)} are needed here'
             )
             raise CheckpointError(msg)
         self._runtime = create_runtime(runtime, network, device, self.info.input_height)
@@ -123,12 +127,18 @@ class Predictor:
         self.grouping = grouping
 
     @property
+    def tasks(self) -> Sequence[str]:
+        """What the network was trained for, labels among it."""
+        return self.info.network.tasks
+
+    @property
     def description(self) -> str:
         """One line that says what runs: network, runtime, training data and their terms."""
         network = self.info.network
         parts = (
             f'{network.encoder}, stride {network.stride}',
             network.context != 'none' and f'context {network.context}',
+            set(self.tasks) != set(TASKS) and f'tasks {", ".join(self.tasks)}',
             f'runtime {self._runtime.name}',
             self.info.data and f'trained on {self.info.data}',
             self.info.terms,
@@ -148,8 +158,8 @@ class Predictor:
         Args:
             image: ``(H, W, 3)`` uint8 RGB.
             focal_length: vertical, in pixels of ``image``; Cityscapes' field of view if not known.
-            instances: whether to group votes into instances.
-            depth: whether to decode depth.
+            instances: whether to group votes into instances, where the network gives them.
+            depth: whether to decode depth, likewise.
         """
         focal_ratio = focal_length / len(image) if focal_length else CITYSCAPES_FOCAL_RATIO
         return self.interpret(self.infer(image), focal_ratio, instances=instances, depth=depth)
@@ -170,8 +180,8 @@ class Predictor:
         with stages.measure('preprocess'):
             self._runtime.load(image)
         with stages.measure('network'):
-            labels, confidence, offsets, disparity = self._runtime.run()
-        return NetworkMaps(labels, confidence, offsets, disparity, stages.milliseconds)
+            maps = dict(zip(map_names(self.tasks), self._runtime.run(), strict=True))
+        return NetworkMaps(**maps, milliseconds=stages.milliseconds)
 
     def interpret(
         self,
@@ -188,18 +198,18 @@ class Predictor:
         Args:
             maps: of ``infer``.
             focal_ratio: vertical focal length over the image's height.
-            instances: whether to group votes into instances.
-            depth: whether to decode depth.
+            instances: whether to group votes into instances, where the network gives them.
+            depth: whether to decode depth, likewise.
         """
         stages = _Stages(maps.milliseconds)
         prediction = Prediction(maps.labels, maps.confidence, milliseconds=stages.milliseconds)
-        if instances:
+        if instances and maps.offsets is not None:
             with stages.measure('instance'):
                 grouped = group_instances(maps.labels, maps.confidence, maps.offsets, self.grouping)
             prediction = replace(
                 prediction, instances=grouped.ids, scores=grouped.scores, offsets=maps.offsets
             )
-        if depth:
+        if depth and maps.disparity is not None:
             with stages.measure('depth'):
                 focal_length = focal_ratio * len(maps.labels)
                 metres = decode_depth(maps.disparity, focal_length, self.max_depth)

@@ -58,7 +58,8 @@ class Runtime(Protocol):
         """Return the maps of the loaded image, in the order of ``FusedNetwork.outputs``.
 
         They are ``(h, w)`` uint8 labels and confidence, ``(2, h, w)`` float32 offsets and
-        ``(h, w)`` float32 disparity, and belong to the caller.
+        ``(h, w)`` float32 disparity, as far as these are tasks of the network, and belong to the
+        caller.
         """
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """The network as inference runs it: fewer, larger operations, from the pixels to the maps."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from copy import deepcopy
 from typing import cast
 
@@ -40,7 +40,7 @@ class FusedNetwork(nn.Module):
     def __init__(self, network: MultiTaskNetwork, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.tasks = [task for task in TASKS if task in network.heads]
-        self.outputs = [name for task in self.tasks for name in MAPS[task]]
+        self.outputs = map_names(self.tasks)
         self.encoder = deepcopy(network.encoder).eval()
         self.context = deepcopy(network.context).eval()
         _fold_batch_norm(self.encoder)
@@ -78,6 +78,11 @@ class FusedNetwork(nn.Module):
                 # A view would keep all channels, and be copied from the GPU element by element.
                 maps.append((values if task == 'instance' else values[:, 0]).contiguous())
         return tuple(maps)
+
+
+def map_names(tasks: Collection[str]) -> list[str]:
+    """Return the names of the maps that a network for ``tasks`` gives, in its order."""
+    return [name for task in TASKS if task in tasks for name in MAPS[task]]
 
 
 def _fold_batch_norm(module: nn.Module) -> None:

@@ -120,7 +120,7 @@ def benchmark_node(
         ValueError, OSError: the node cannot run; the text says why.
     """
     reuse_freed_memory()
-    predictor = Predictor(checkpoint, device=device, runtime=runtime)
+    predictor = Predictor(checkpoint, device=device, runtime=runtime, needs=TASKS)
     street = itertools.islice(open_source(SYNTHETIC, size=size, seed=seed), PICTURES)
     images = list(tqdm(street, 'rendering', PICTURES, unit='frame', leave=False))
     isolate()

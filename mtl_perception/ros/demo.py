@@ -33,6 +33,7 @@ from mtl_perception.ros.processes import (
     recorded_node,
 )
 from mtl_perception.ros.recorder import RecordedFrame, Recorder
+from mtl_perception.tasks import TASKS
 from mtl_perception.visualization import map_row, overview_sheet
 
 NAMESPACE = '/mtl_demo'
@@ -96,7 +97,7 @@ def run_demo(
             the text says why.
     """
     make_folder(output)
-    predictor = Predictor(checkpoint, device=device, runtime=runtime)
+    predictor = Predictor(checkpoint, device=device, runtime=runtime, needs=TASKS)
     evaluation = Evaluation()
     print(predictor.description)
     if source is None:

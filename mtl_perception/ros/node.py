@@ -177,7 +177,7 @@ class PerceptionNode(LifecycleNode):
         self._pipeline.warm_up()
         release_freed_memory()
         with self._entities:
-            for output in OUTPUTS:
+            for output in self._pipeline.outputs():
                 publishers[output] = self.create_lifecycle_publisher(
                     output.type,
                     f'~/{output.topic}',
@@ -185,6 +185,12 @@ class PerceptionNode(LifecycleNode):
                     qos_overriding_options=QoSOverridingOptions.with_default_policies(),
                 )
             self._label_info = self._create_label_info()
+        absent = [f'~/{output.topic}' for output in OUTPUTS if output not in publishers]
+        if absent:
+            self.get_logger().warning(
+                f'the network has the tasks {", ".join(predictor.tasks)} only, so there is no '
+                f'{", ".join(absent)}'
+            )
 
     def _create_label_info(self) -> Any:
         try:

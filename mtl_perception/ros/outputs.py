@@ -1,6 +1,6 @@
 """The table of output topics: what each carries, and what has to be computed for it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -55,16 +55,25 @@ class Result:
 
 @dataclass(frozen=True)
 class Output:
-    """One topic: name relative to the node, type, what it needs beside labels, how it is built.
+    """One topic.
 
-    ``build`` writes the message's bytes into the memory it is given.
+    Attributes:
+        topic: name relative to the node.
+        type: of its messages.
+        build: makes one, and writes its bytes into the memory it is given.
+        tasks: what it shows besides labels.
+        partial: whether it can do without those that the network lacks.
     """
 
     topic: str
     type: type
     build: Callable[[Result, Memory], Any]
-    instances: bool = False
-    depth: bool = False
+    tasks: tuple[str, ...] = ()
+    partial: bool = False
+
+    def available(self, tasks: Collection[str]) -> bool:
+        """Return whether a network for ``tasks`` gives what it shows."""
+        return self.partial or set(self.tasks) <= set(tasks)
 
 
 def _semantic_image(result: Result, memory: Memory) -> Image:
@@ -130,10 +139,10 @@ OUTPUTS = (
     Output('semantic/image', Image, _semantic_image),
     Output('semantic/color', Image, _semantic_color),
     Output('semantic/confidence', Image, _semantic_confidence),
-    Output('instance/image', Image, _instance_image, instances=True),
-    Output('instance/color', Image, _instance_color, instances=True),
-    Output('depth/image', Image, _depth_image, depth=True),
-    Output('depth/camera_info', CameraInfo, _depth_camera_info),
-    Output('overlay/image', Image, _overlay, instances=True, depth=True),
-    Output('points', PointCloud2, _points, instances=True, depth=True),
+    Output('instance/image', Image, _instance_image, ('instance',)),
+    Output('instance/color', Image, _instance_color, ('instance',)),
+    Output('depth/image', Image, _depth_image, ('depth',)),
+    Output('depth/camera_info', CameraInfo, _depth_camera_info, ('depth',)),
+    Output('overlay/image', Image, _overlay, ('instance', 'depth'), partial=True),
+    Output('points', PointCloud2, _points, ('instance', 'depth')),
 )

@@ -147,8 +147,12 @@ class Pipeline:
         image = np.zeros((height, width, 3), np.uint8)
         prediction = self.predictor.predict(image)
         result = Result(header, image, info, prediction, at_input_size=True)
-        for output in OUTPUTS:
+        for output in self.outputs():
             output.build(result, Memory())
+
+    def outputs(self) -> list[Output]:
+        """Return those that the network has the tasks for."""
+        return [output for output in OUTPUTS if output.available(self.predictor.tasks)]
 
     def start(self) -> None:
         """Begin to work on images."""
@@ -238,8 +242,8 @@ class Pipeline:
             prediction = self.predictor.interpret(
                 inferred.maps,
                 intrinsics(inferred.info, width, height).fy / height,
-                instances=any(output.instances for output in wanted),
-                depth=any(output.depth for output in wanted),
+                instances=any('instance' in output.tasks for output in wanted),
+                depth=any('depth' in output.tasks for output in wanted),
             )
             interpreted = time.perf_counter()
             at_input_size = inferred.values.output_size == 'input'

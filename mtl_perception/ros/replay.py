@@ -64,14 +64,14 @@ class Row:
     Attributes:
         stamp: nanoseconds.
         judgement: of the metrics.
-        instances: how many were predicted.
+        instances: how many were predicted; ``None``: not a task of the network.
         identical: whether what the node published is what the predictor says; ``None``: no node.
         milliseconds: of each stage.
     """
 
     stamp: int
     judgement: Judgement
-    instances: int
+    instances: int | None
     identical: bool | None
     milliseconds: Mapping[str, float]
 
@@ -228,11 +228,13 @@ class _Working:
 
     def row(self) -> Row:
         judgement = self.judgement.result()
-        instances = np.unique(_known(self.prediction.instances))
+        instances = self.prediction.instances
         return Row(
             stamp=self.item.stamp,
             judgement=judgement,
-            instances=int((instances >= INSTANCE_ID_BASE).sum()),
+            instances=None
+            if instances is None
+            else int((np.unique(instances) >= INSTANCE_ID_BASE).sum()),
             identical=self.identical,
             milliseconds={
                 'decode': self.item.milliseconds,
@@ -378,13 +380,14 @@ def _outputs(item: BagFrame, prediction: Prediction) -> Iterator[tuple[str, Any]
     image, head = item.frame.image, item.header
     height, width = image.shape[:2]
     maps = prediction.resized(height, width)
-    instances, depth = _known(maps.instances), _known(maps.depth)
     yield 'semantic/image', map_message(maps.labels, head)
     yield 'semantic/color', rgb_message(visualization.color_labels(maps.labels), head)
-    yield 'instance/image', map_message(instances, head)
-    yield 'instance/color', rgb_message(visualization.color_instances(instances), head)
-    yield 'depth/image', map_message(depth, head)
-    yield 'depth/camera_info', camera_info_scaled(item.info, width, height, head)
+    if maps.instances is not None:
+        yield 'instance/image', map_message(maps.instances, head)
+        yield 'instance/color', rgb_message(visualization.color_instances(maps.instances), head)
+    if maps.depth is not None:
+        yield 'depth/image', map_message(maps.depth, head)
+        yield 'depth/camera_info', camera_info_scaled(item.info, width, height, head)
     yield 'overlay/image', rgb_message(visualization.draw_overlay(image, prediction), head)
 
 
@@ -414,6 +417,6 @@ def _share(value: float | None) -> str:
 
 def _known(value: T | None) -> T:
     if value is None:
-        msg = 'a replay asks for all maps'
+        msg = 'what a node published is compared with all three maps'
         raise ValueError(msg)
     return value

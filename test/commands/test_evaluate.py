@@ -43,6 +43,25 @@ def test_figures_are_printed_and_written(dataset, tiny_checkpoint, tmp_path, cap
     assert str(output) in printed
 
 
+def test_what_is_no_task_of_the_network_is_not_measured(
+    streets, tiny_checkpoint, instanceless_checkpoint, tmp_path, capsys
+):
+    whole, part = tmp_path / 'whole', tmp_path / 'part'
+    for checkpoint, output in ((tiny_checkpoint, whole), (instanceless_checkpoint, part)):
+        assert run('--data', streets, '--checkpoint', checkpoint, '--output', output) == 0
+    assert 'instance  not measured' in capsys.readouterr().out
+    expected, found = (
+        json.loads((output / 'metrics.json').read_text()) for output in (whole, part)
+    )
+    assert expected['instance'] is not None
+    assert found['instance'] is None
+    assert found['semantic']['iou_class'] == pytest.approx(
+        expected['semantic']['iou_class'], abs=0.01
+    )
+    assert found['depth']['abs_rel'] == pytest.approx(expected['depth']['abs_rel'], rel=0.01)
+    assert (part / 'frames.png').is_file()
+
+
 @pytest.mark.parametrize(
     ('split', 'reason'), [('tset', "no split 'tset'"), ('test', 'has ground truth')]
 )

@@ -37,8 +37,8 @@ def test_the_table_shows_each_figure_and_a_dash_where_there_is_none(metrics):
 
 def test_the_table_names_tasks_without_ground_truth(metrics):
     text = metrics_table({**metrics, 'depth': None, 'instance': None})
-    assert 'depth     no ground truth' in text
-    assert 'instance  no ground truth' in text
+    assert 'depth     not measured: no ground truth' in text
+    assert 'instance  not measured: no ground truth' in text
 
 
 def test_the_gallery_shows_the_worst_and_the_best_frames(make_frame, repeat_truth):

@@ -113,12 +113,28 @@ def test_resized_maps_hold_only_values_that_there_were():
     assert prediction.resized(8, 12) is prediction
 
 
-def test_a_network_that_lacks_a_head_is_refused(tmp_path):
+@pytest.mark.parametrize('runtime', ['torch', 'openvino'])
+def test_a_network_without_instances_says_the_same_of_the_rest(
+    tiny_checkpoint, instanceless_checkpoint, image, runtime
+):
+    predictor = Predictor(instanceless_checkpoint, device='cpu', runtime=runtime)
+    assert 'tasks semantic, depth' in predictor.description
+    part = predictor.predict(image)
+    whole = Predictor(tiny_checkpoint, device='cpu', runtime=runtime).predict(image)
+    assert part.instances is part.offsets is None
+    assert 'instance' not in part.milliseconds
+    assert (part.labels == whole.labels).mean() > 0.99
+    np.testing.assert_allclose(part.disparity, whole.disparity, atol=0.05)
+
+
+def test_a_network_that_lacks_a_task_that_is_needed_is_refused(tmp_path, instanceless_checkpoint):
     config = NetworkConfig(stride=16, head_width=8, tasks=('depth',))
     path = tmp_path / 'depth.safetensors'
     save_checkpoint(path, MultiTaskNetwork(config), CheckpointInfo(config))
-    with pytest.raises(CheckpointError, match=r'depth\.safetensors: has no head for instance'):
+    with pytest.raises(CheckpointError, match=r'depth\.safetensors: .* without semantic; semantic'):
         Predictor(path)
+    with pytest.raises(CheckpointError, match='without instance; semantic, instance are needed'):
+        Predictor(instanceless_checkpoint, needs=('instance',))
 
 
 @pytest.mark.parametrize(

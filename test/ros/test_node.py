@@ -206,6 +206,32 @@ def count(node: PerceptionNode) -> int:
     return sum(node.count_subscribers(f'/mtl_perception/{output.topic}') for output in OUTPUTS)
 
 
+def test_a_network_without_instances_publishes_what_it_has(
+    ros,
+    create: Callable[..., PerceptionNode],
+    instanceless_checkpoint: Path,
+    capfd: pytest.CaptureFixture,
+) -> None:
+    node = create(checkpoint=str(instanceless_checkpoint))
+    publisher = ros.node.create_publisher(Image, '/mtl_perception/image', 1)
+    found = {
+        topic: ros.collect(Image, f'/mtl_perception/{topic}/image')
+        for topic in ('semantic', 'depth', 'overlay')
+    }
+    activate(node)
+    absent = {'instance/image', 'instance/color', 'points'}
+    for output in OUTPUTS:
+        expected = 0 if output.topic in absent else 1
+        assert node.count_publishers(f'/mtl_perception/{output.topic}') == expected, output.topic
+    assert '~/points' in capfd.readouterr().err
+
+    def is_there() -> bool:
+        publisher.publish(image())
+        return all(found.values())
+
+    ros.spin_until(is_there)
+
+
 def test_grouping_parameters_are_those_of_the_instance_task(
     create: Callable[..., PerceptionNode],
 ) -> None:

@@ -60,8 +60,7 @@ class FakePredictor:
     def infer(self, image: np.ndarray) -> NetworkMaps:
         labels = image[::2, ::2, 0]
         self.infers(labels[0, 0])
-        empty = np.empty(0)
-        return NetworkMaps(labels, labels, empty, empty, {'preprocess': 1.0, 'network': 2.0})
+        return NetworkMaps(labels, labels, milliseconds={'preprocess': 1.0, 'network': 2.0})
 
     def interpret(self, maps: NetworkMaps, focal_ratio: float, **_: bool) -> Prediction:
         self.focal_ratios.append(focal_ratio)

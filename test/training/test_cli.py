@@ -61,7 +61,7 @@ def test_the_seed_is_that_of_the_order_too(arguments):
         assert cli.datamodule.seed == int(seed)
 
 
-def test_the_end_names_a_command_that_measures_what_all_tasks_have(
+def test_the_end_names_a_command_that_measures_what_has_labels(
     arguments, streets, tmp_path, caplog
 ):
     arguments += ['--trainer.max_steps', '1']
