@@ -3,12 +3,14 @@
 Semantic, instance and depth alone, all three with equal, with tuned and with learned weights, and
 the three pairs. Each run is a process of mtl train fit, whose options may follow, for all runs
 alike. What is finished is kept and what was interrupted goes on, so that rows and seeds can be
-added. Writes ablation.md, ablation.json and curves.png.
+added; where the same command runs twice, on two GPUs for example, the two share the runs. Writes
+ablation.md, ablation.json and curves.png.
 
 Examples:
   mtl ablate --config config/ablate_synthetic.yaml
   mtl ablate --config config/ablate_synthetic.yaml --rows semantic unweighted all --seeds 0 1 2
   mtl ablate --config config/train_cityscapes.yaml --data.root /data/cityscapes
+  CUDA_VISIBLE_DEVICES=1 mtl ablate --config config/train_cityscapes.yaml …   beside it
 """
 
 import argparse

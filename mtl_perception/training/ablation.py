@@ -145,8 +145,10 @@ def ablate(
     Every run is ``mtl train fit`` in a process of its own, with the same configuration but for the
     tasks and their weights: equal budgets, and for one seed the same samples in the same order and
     the same first weights of what the networks have in common. A run that was interrupted goes on
-    from its last checkpoint. After each, ``ablation.md``, ``ablation.json`` and ``curves.png`` are
-    brought up to date. The figures are those of the final checkpoints on all validation frames.
+    from its last checkpoint; one that another process has begun is left to it, so that several may
+    share the work, one on each GPU. After each run, ``ablation.md``, ``ablation.json`` and
+    ``curves.png`` are brought up to date. The figures are those of the final checkpoints on all
+    validation frames.
 
     Args:
         config: what ``mtl train`` takes.
@@ -156,25 +158,28 @@ def ablate(
         overrides: options of ``mtl train fit`` for all runs.
 
     Raises:
-        AblationError: ``output`` was begun with other settings or is in use, or runs failed.
+        AblationError: ``output`` was begun with other settings, or runs failed.
         OSError: ``config`` cannot be read, or ``output`` cannot be written.
     """
     make_folder(output)
-    with _lock(output) as lock:
+    with _lock(output):
         _keep_settings(output / SETTINGS_FILE, config, overrides)
-        wanted = [(row, seed) for seed in seeds for row in rows]
-        failed = []
-        for i, (row, seed) in enumerate(wanted, 1):
-            name, folder = f'{row}, seed {seed}', _folder(output, row, seed)
-            if _finished(folder):
-                continue
-            print(f'{i} of {len(wanted)}: {name}', flush=True)
-            status = _train([*_command(config, overrides), *_options(row, seed, folder)], lock)
-            if status or not _finished(folder):
-                failed.append(f'{name} (status {status})')
-            else:
-                _write_comparison(output)
-        table = _write_comparison(output)
+    wanted = [(row, seed) for seed in seeds for row in rows]
+    failed = []
+    for i, (row, seed) in enumerate(wanted, 1):
+        name, folder = f'{i} of {len(wanted)}: {row}, seed {seed}', _folder(output, row, seed)
+        make_folder(folder)
+        with _lock(folder, waits=False) as lock:
+            if lock is None:
+                print(f'{name}: in progress in another process', flush=True)
+            elif not _finished(folder):
+                print(name, flush=True)
+                status = _train([*_command(config, overrides), *_options(row, seed, folder)], lock)
+                if status or not _finished(folder):
+                    failed.append(f'{row}, seed {seed} (status {status})')
+                else:
+                    _write_comparison(output)
+    table = _write_comparison(output)
     if failed:
         msg = (
             f'{output}: {len(failed)} of {len(wanted)} runs failed: {", ".join(failed)}; their '
@@ -273,14 +278,15 @@ def _train(command: Sequence[str], lock: int) -> int:
 
 
 @contextmanager
-def _lock(output: Path) -> Iterator[int]:
-    with (output / '.lock').open('w') as file:
+def _lock(folder: Path, *, waits: bool = True) -> Iterator[int | None]:
+    """Keep other processes out of ``folder``; yield ``None`` where one of them is in it."""
+    with (folder / '.lock').open('w') as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as err:
-            msg = f'{output}: another ablation, or a training that one left behind, is using it'
-            raise AblationError(msg) from err
-        yield file.fileno()
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield None
+        else:
+            yield file.fileno()
 
 
 def _keep_settings(path: Path, config: Path, overrides: Sequence[str]) -> None:
@@ -320,6 +326,11 @@ def _runs(output: Path, row: str) -> Iterator[tuple[Path, CheckpointInfo]]:
 
 def _write_comparison(output: Path) -> str:
     """Write the three files of what is finished; return the table."""
+    with _lock(output):
+        return _write_files(output)
+
+
+def _write_files(output: Path) -> str:
     rows = comparison(output)
     finished = {ROWS[key].loss: list(_runs(output, key)) for key in ROWS}
     any_run = next((info for runs in finished.values() for _, info in runs), None)

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import sys
 
 import pytest
 
@@ -101,12 +102,34 @@ def test_a_configuration_that_is_no_yaml_is_named(tmp_path):
         ablate(config, tmp_path / 'out')
 
 
-def test_a_folder_in_use_is_refused(config, tmp_path, trained):
-    with (tmp_path / '.lock').open('w') as lock:
+def test_a_run_that_another_process_has_begun_is_left_to_it(config, tmp_path, trained, capsys):
+    rows = ('semantic', 'depth')
+    folder = tmp_path / 'semantic' / 'seed_0'
+    folder.mkdir(parents=True)
+    with (folder / '.lock').open('w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(AblationError, match='is using it'):
-            ablate(config, tmp_path)
-    assert not trained
+        ablate(config, tmp_path, rows=rows)
+    assert '1 of 2: semantic, seed 0: in progress' in capsys.readouterr().out
+    assert [json.loads(options['--model.network.tasks']) for options in trained] == [['depth']]
+    ablate(config, tmp_path, rows=rows)
+    assert len(trained) == 2
+
+
+def test_what_a_training_left_behind_works_on_is_left_to_it(config, tmp_path, monkeypatch, capsys):
+    """The lock of a run is its process's too, and of what that has started."""
+    ended = tmp_path / 'ended'
+    script = (
+        'import os, sys, time, pathlib; os.fork() and sys.exit(3)\n'
+        f'while not pathlib.Path({str(ended)!r}).exists(): time.sleep(0.02)'
+    )
+    monkeypatch.setattr(ablation, '_command', lambda *_: [sys.executable, '-c', script])
+    with pytest.raises(AblationError, match='status 3'):
+        ablate(config, tmp_path, rows=['depth'])
+    ablate(config, tmp_path, rows=['depth'])
+    assert 'depth, seed 0: in progress' in capsys.readouterr().out
+    ended.touch()
+    with (tmp_path / 'depth' / 'seed_0' / '.lock').open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # waits for it
 
 
 def test_a_run_that_fails_does_not_keep_the_others_from_running(config, tmp_path, monkeypatch):
