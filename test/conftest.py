@@ -1,7 +1,7 @@
 """Fixtures that several tests share."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,22 +31,26 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope='session')
-def instanceless_checkpoint(
+def partial_checkpoint(
     tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """Return a checkpoint of ``tiny_checkpoint``'s network without the head for instances."""
+) -> Callable[..., Path]:
+    """Return a function that writes ``tiny_checkpoint`` without the heads of all but some tasks."""
     from dataclasses import replace
 
     from mtl_perception.network.checkpoint import load_checkpoint, save_checkpoint
     from mtl_perception.network.multitask import MultiTaskNetwork
 
     network, info = load_checkpoint(tiny_checkpoint)
-    config = replace(info.network, tasks=('semantic', 'depth'))
-    part = MultiTaskNetwork(config)
-    part.load_state_dict(network.state_dict(), strict=False)
-    path = tmp_path_factory.mktemp('checkpoint') / 'instanceless.safetensors'
-    save_checkpoint(path, part, replace(info, network=config))
-    return path
+
+    def write(*tasks: str) -> Path:
+        config = replace(info.network, tasks=tasks)
+        part = MultiTaskNetwork(config)
+        part.load_state_dict(network.state_dict(), strict=False)
+        path = tmp_path_factory.mktemp('checkpoint') / 'partial.safetensors'
+        save_checkpoint(path, part, replace(info, network=config))
+        return path
+
+    return write
 
 
 @pytest.fixture(scope='session')

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import warnings
 import zipfile
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mtl_perception.data.augmentation import resize_frame
-from mtl_perception.data.cityscapes import FramePaths
+from mtl_perception.data.cityscapes import DatasetError, FramePaths
 from mtl_perception.data.frame import Camera, Frame
 from mtl_perception.files import write_file
 
@@ -34,20 +35,32 @@ class FrameCache:
     def read(self, paths: FramePaths) -> Frame:
         """Return the frame from the cache, or read and keep it.
 
+        Where the cache cannot be written, it warns, and the frame is read again the next time.
+
         Raises:
             DatasetError: as ``FramePaths.read``.
-            OSError: the cache cannot be written.
         """
         sources = [str(path.absolute()) for path in paths.files]
         digest = hashlib.sha256(json.dumps([self.height, *sources]).encode()).hexdigest()
         path = self.folder / f'{paths.name}-{digest[:16]}.npz'
-        states = [[s.st_mtime_ns, s.st_size] for s in map(Path.stat, paths.files)]
-        version = json.dumps([FORMAT, *states])
+        version = json.dumps([FORMAT, *map(_state, paths.files)])
         frame = _load(path, paths.name, version)
         if frame is None:
             frame = _shrink(paths.read(), self.height)
-            write_file(path, _dump(frame, version))
+            try:
+                write_file(path, _dump(frame, version))
+            except OSError as err:
+                warnings.warn(f'not cached: {err}', stacklevel=2)
         return frame
+
+
+def _state(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError as err:
+        msg = f'{path}: cannot be read ({err.strerror})'
+        raise DatasetError(msg) from err
+    return found.st_mtime_ns, found.st_size
 
 
 def _shrink(frame: Frame, height: int) -> Frame:

@@ -27,7 +27,7 @@ from mtl_perception.evaluation.report import (
 )
 from mtl_perception.files import make_folder, write_picture
 from mtl_perception.labels import GROUPS, SKY_ID
-from mtl_perception.tasks import depth, instance
+from mtl_perception.tasks import TASKS, depth, instance
 
 if TYPE_CHECKING:
     from mtl_perception.inference.predictor import Prediction, Predictor
@@ -49,6 +49,7 @@ class Evaluation:
     def __init__(self, groups: str | None = None) -> None:
         self._groups = groups
         self._frames = 0
+        self._measured = dict.fromkeys(TASKS, 0)
         self._semantic = OfficialSemantic()
         self._instance = OfficialInstance()
         self._offsets = OffsetMetrics()
@@ -79,6 +80,12 @@ class Evaluation:
             self._add_instances(frame.instances, prediction, resized)
         if frame.depth is not None:
             errors = self._add_depth(frame, frame.depth, prediction, resized)
+        for task, known in (
+            ('semantic', frame.labels is not None),
+            ('instance', frame.instances is not None and prediction.instances is not None),
+            ('depth', frame.depth is not None and prediction.depth is not None),
+        ):
+            self._measured[task] += known
         scores = FrameScores(iou, errors and errors['abs_rel'], errors and errors['delta1'])
         self._gallery.add(frame, resized, steadiness if scores.overall is None else scores.overall)
         return scores
@@ -87,6 +94,7 @@ class Evaluation:
         """Return what was measured so far."""
         return {
             'frames': self._frames,
+            'measured': dict(self._measured),
             'semantic': self._semantic_report(),
             'instance': self._instance_report(),
             'depth': self._depth.compute(),

@@ -56,9 +56,13 @@ class InstanceReport(TypedDict):
 
 
 class Metrics(TypedDict):
-    """What ``metrics.json`` holds; a task without ground truth or prediction is ``None``."""
+    """What ``metrics.json`` holds; a task without ground truth or prediction is ``None``.
+
+    ``measured`` is how many of the frames have both, for each task.
+    """
 
     frames: int
+    measured: dict[str, int]
     semantic: SemanticReport | None
     instance: InstanceReport | None
     depth: DepthScores | None
@@ -90,7 +94,7 @@ def metrics_table(metrics: Metrics) -> str:
     """Return the figures as lines of text, a dash for what the truth does not tell."""
     return '\n'.join(
         [
-            f'frames    {metrics["frames"]}',
+            _frames(metrics),
             *_summary(metrics),
             '',
             *_classes(metrics),
@@ -183,6 +187,14 @@ def _row(score: float, frame: Frame, prediction: 'Prediction') -> _Row:
         (small(frame.labels), small(frame.instances), small(frame.depth)),
         (small(prediction.labels), small(prediction.instances), small(prediction.depth)),
     )
+
+
+def _frames(metrics: Metrics) -> str:
+    frames, measured = metrics['frames'], metrics['measured']
+    if all(count in (0, frames) for count in measured.values()):
+        return f'frames    {frames}'
+    counts = ', '.join(f'{task} {count}' for task, count in measured.items())
+    return f'frames    {frames}, of which have ground truth: {counts}'
 
 
 def _summary(metrics: Metrics) -> Iterator[str]:

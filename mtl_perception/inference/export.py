@@ -22,6 +22,14 @@ ONNX_OPSET = 17
 METADATA_PREFIX = 'mtl_perception'
 """What the names of the metadata begin with."""
 
+OUTPUTS = {
+    'labels': 'labels (IDs)',
+    'confidence': 'confidence (255 is certain)',
+    'offsets': "offsets (dx, dy) to the object's centre in pixels of the output",
+    'disparity': 'disparity in pixels of the output',
+}
+"""What the metadata say of each map."""
+
 TOLERANCES = {'labels': 0.0, 'confidence': 1.0, 'offsets': 0.01, 'disparity': 0.01}
 """How far each map may be from PyTorch's: label IDs, confidence of 255, others in pixels."""
 
@@ -66,8 +74,7 @@ def export(checkpoint: Path, output: Path, kind: str, size: tuple[int, int] | No
     metadata = metadata_of(info) | {
         'label_names': json.dumps([label.name for label in LABELS]),
         'input': 'image: (1, H, W, 3) uint8 RGB; normalisation is inside',
-        'outputs': 'at half the size: labels, confidence (255 is certain), offsets (dx, dy) to '
-        "the object's centre and disparity, both in pixels of the output",
+        'outputs': 'at half the size: ' + ', '.join(OUTPUTS[name] for name in fused.outputs),
     }
     image = _test_image(height, width)
     write, suffix = FORMATS[kind]

@@ -116,13 +116,14 @@ class Predictor:
         needed = [task for task in TASKS if task in {'semantic', *needs}]
         if missing := [task for task in needed if task not in self.tasks]:
             msg = (
-                f'{checkpoint}: its network has the tasks {", ".join(self.tasks)}, without '
-                f'{", ".join(missing)}; {", ".join(needed)} are needed here'
+                f'{checkpoint}: its network lacks {", ".join(missing)}; its tasks are '
+                f'{", ".join(self.tasks)}, and {", ".join(needed)} must be among them here'
             )
             raise CheckpointError(msg)
         self._runtime = create_runtime(runtime, network, device, self.info.input_height)
         self._image_size: tuple[int, ...] = ()
-        compile_optics()  # the first image must not wait for it
+        if 'instance' in self.tasks:
+            compile_optics()  # the first image must not wait for it
         self.max_depth = max_depth
         self.grouping = grouping
 

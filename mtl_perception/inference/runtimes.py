@@ -1,9 +1,9 @@
 """What runs the network: one small interface, one class a back end.
 
 All of them compute what float32 PyTorch does, up to rounding to 16 bits. With the embedded
-checkpoints that means: labels are the same wherever the best logit leads by more than 0.25, and on
-more than 99 % of all pixels; confidence differs by at most 16 of 255, offsets by at most 1 and
-disparity by at most 0.2 pixels of the output map.
+checkpoints that means: labels are the same wherever the best logit leads by more than 0.5, and on
+more than 99 % of all pixels; confidence differs by at most 32 of 255, offsets by at most 2 and
+disparity by at most 0.4 pixels of the output map.
 """
 
 import contextlib

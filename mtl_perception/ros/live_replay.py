@@ -202,6 +202,10 @@ class _Run:
         if others:
             msg = f'{inputs[kind]} has a publisher already, whose images would come in between'
             raise NodeError(msg)
+        self._spin_until(lambda: not self._unpublished(), DISCOVERY_TIMEOUT)
+        if absent := self._unpublished():
+            msg = f'{self._node} does not publish {", ".join(absent)}; has its network all tasks?'
+            raise NodeError(msg)
         qos = QoSProfile(depth=QUEUE_DEPTH, reliability=ReliabilityPolicy.RELIABLE)
         create = self._recorder.create_publisher
         self._image = create(MESSAGE_CLASSES[kind], inputs[kind], qos)
@@ -285,9 +289,20 @@ class _Run:
             )
             raise NodeError(msg)
         self._spin_until(lambda: recorder.diagnostics['state'] != 'loading', LOADING_TIMEOUT)
+        seen = recorder.diagnostics_count
+
+        def is_settled() -> bool:
+            # A node that has just loaded its network is about to be activated.
+            is_active = recorder.diagnostics['state'] == 'active'
+            return is_active or recorder.diagnostics_count >= seen + 2
+
+        self._spin_until(is_settled, DISCOVERY_TIMEOUT)
         if recorder.diagnostics['state'] != 'active':
             msg = f'{self._node} is not active: {recorder.diagnostics_message}'
             raise NodeError(msg)
+
+    def _unpublished(self) -> list[str]:
+        return [topic for topic in self._topics if not self._recorder.count_publishers(topic)]
 
     def _inputs(self) -> dict[str, str]:
         """Return the topics that the node takes images and calibrations from, by their type."""

@@ -17,7 +17,7 @@ from mtl_perception.evaluation.report import write_metrics
 from mtl_perception.files import make_folder, write_file
 from mtl_perception.network.checkpoint import CheckpointInfo, read_info
 from mtl_perception.tasks import TASKS
-from mtl_perception.training.cli import CHECKPOINT_NAME
+from mtl_perception.training.cli import CHECKPOINT_NAME, RESUME_FILE
 from mtl_perception.training.curves import (
     CURVES_FILE,
     PANELS,
@@ -26,8 +26,8 @@ from mtl_perception.training.curves import (
     write_curves,
 )
 
-SETTINGS_FILE, TABLE_FILE, FIGURES_FILE = 'settings.json', 'ablation.md', 'ablation.json'
-RESUME_FILE = 'last.ckpt'
+SETTINGS_FILE, CONFIG_FILE = 'settings.json', 'config.yaml'
+TABLE_FILE, FIGURES_FILE = 'ablation.md', 'ablation.json'
 
 
 class Figure(NamedTuple):
@@ -145,10 +145,10 @@ def ablate(
     Every run is ``mtl train fit`` in a process of its own, with the same configuration but for the
     tasks and their weights: equal budgets, and for one seed the same samples in the same order and
     the same first weights of what the networks have in common. A run that was interrupted goes on
-    from its last checkpoint; one that another process has begun is left to it, so that several may
-    share the work, one on each GPU. After each run, ``ablation.md``, ``ablation.json`` and
-    ``curves.png`` are brought up to date. The figures are those of the final checkpoints on all
-    validation frames.
+    from its last checkpoint. One that another process works on is left to it, and looked at again
+    in the end, so that several may share the work, one on each GPU. After each run,
+    ``ablation.md``, ``ablation.json`` and ``curves.png`` are brought up to date. The figures are
+    those of the final checkpoints on all validation frames.
 
     Args:
         config: what ``mtl train`` takes.
@@ -163,22 +163,32 @@ def ablate(
     """
     make_folder(output)
     with _lock(output):
-        _keep_settings(output / SETTINGS_FILE, config, overrides)
+        _keep_settings(output, config, overrides)
+    command = _command(output / CONFIG_FILE, overrides)
     wanted = [(row, seed) for seed in seeds for row in rows]
     failed = []
-    for i, (row, seed) in enumerate(wanted, 1):
-        name, folder = f'{i} of {len(wanted)}: {row}, seed {seed}', _folder(output, row, seed)
+
+    def finish(i: int, *, waits: bool) -> bool:
+        """Train the ``i``-th run if it is not finished; return whether it is another process's."""
+        row, seed = wanted[i]
+        name, folder = f'{i + 1} of {len(wanted)}: {row}, seed {seed}', _folder(output, row, seed)
         make_folder(folder)
-        with _lock(folder, waits=False) as lock:
+        with _lock(folder, waits=waits) as lock:
             if lock is None:
                 print(f'{name}: in progress in another process', flush=True)
-            elif not _finished(folder):
+                return True
+            if not _finished(folder):
                 print(name, flush=True)
-                status = _train([*_command(config, overrides), *_options(row, seed, folder)], lock)
+                status = _train([*command, *_options(row, seed, folder)], lock)
                 if status or not _finished(folder):
                     failed.append(f'{row}, seed {seed} (status {status})')
                 else:
                     _write_comparison(output)
+        return False
+
+    elsewhere = [i for i in range(len(wanted)) if finish(i, waits=False)]
+    for i in elsewhere:
+        finish(i, waits=True)
     table = _write_comparison(output)
     if failed:
         msg = (
@@ -289,8 +299,12 @@ def _lock(folder: Path, *, waits: bool = True) -> Iterator[int | None]:
             yield file.fileno()
 
 
-def _keep_settings(path: Path, config: Path, overrides: Sequence[str]) -> None:
-    """Write the settings, or see that they are the same: budgets in a table must be equal."""
+def _keep_settings(output: Path, config: Path, overrides: Sequence[str]) -> None:
+    """Write the settings, or see that they are the same: budgets in a table must be equal.
+
+    The runs get a copy of ``config``, which may be edited while they go on.
+    """
+    path = output / SETTINGS_FILE
     try:
         values = yaml.safe_load(config.read_text())
     except yaml.YAMLError as err:
@@ -301,10 +315,11 @@ def _keep_settings(path: Path, config: Path, overrides: Sequence[str]) -> None:
         write_file(path, (json.dumps(settings, indent=2) + '\n').encode())
     elif json.loads(path.read_text()) != settings:
         msg = (
-            f'{path.parent}: was begun with another configuration or other options, which are in '
+            f'{output}: was begun with another configuration or other options, which are in '
             f'{path.name}; use those, or another --output'
         )
         raise AblationError(msg)
+    write_file(output / CONFIG_FILE, yaml.safe_dump(values, sort_keys=False).encode())
 
 
 def _folder(output: Path, row: str, seed: int) -> Path:

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import signal
 import subprocess
 import warnings
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Any
 import torch
 import yaml
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from mtl_perception.files import write_file
+from mtl_perception.inference.runtimes import multiplies_bfloat16
 from mtl_perception.memory import reuse_freed_memory
 from mtl_perception.network.checkpoint import (
     CheckpointError,
@@ -28,7 +30,7 @@ from mtl_perception.training.curves import CurvesPicture, ValidationPictures
 from mtl_perception.training.data import StreetData
 from mtl_perception.training.module import MultiTaskModule, TrainingError
 
-CHECKPOINT_NAME = 'model.safetensors'
+CHECKPOINT_NAME, RESUME_FILE = 'model.safetensors', 'last.ckpt'
 
 LOCAL = (
     ('trainer', 'default_root_dir'),
@@ -84,7 +86,7 @@ def training_cli(arguments: list[str], *, runs: bool = True) -> 'TrainingCLI':
         seed_everything_default=0,
         trainer_defaults={
             'default_root_dir': 'out/train',
-            'callbacks': [ValidationPictures(), CurvesPicture()],
+            'callbacks': [ValidationPictures(), CurvesPicture(), EndOfOthers()],
         },
         save_config_callback=ConfigBesideCheckpoint,
         save_config_kwargs={'save_to_log_dir': False},
@@ -130,6 +132,20 @@ class ResumableCheckpoint(ModelCheckpoint):
         self._last_global_step_saved = trainer.global_step
 
 
+class EndOfOthers(Callback):
+    """Ends the processes that Lightning started where this one fails; they would wait for it."""
+
+    def on_exception(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,  # noqa: ARG002
+        exception: BaseException,  # noqa: ARG002
+    ) -> None:
+        # Not SIGTERM: who waits for a GPU does not look at it.
+        if trainer.strategy.launcher is not None:
+            trainer.strategy.launcher.kill(signal.SIGKILL)
+
+
 class TrainingCLI(LightningCLI):
     """Keeps everything of a run in ``trainer.default_root_dir`` and ends with a checkpoint."""
 
@@ -163,6 +179,28 @@ class TrainingCLI(LightningCLI):
         plugins = plugins if isinstance(plugins, list) else [plugins]
         return super().instantiate_trainer(plugins=[*plugins, AtomicCheckpointIO()], **kwargs)
 
+    def before_fit(self) -> None:
+        """Refuse to replace another training, and warn of a precision that is slow here.
+
+        Raises:
+            TrainingError: the folder holds a training that is not to be resumed.
+        """
+        saved = Path(self.trainer.default_root_dir) / RESUME_FILE
+        if saved.is_file() and not self.config[self.subcommand].get('ckpt_path'):
+            msg = (
+                f'{saved}: is of another training, which would be lost; go on from it with '
+                f'--ckpt_path {saved}, or give this one a folder of its own with '
+                '--trainer.default_root_dir'
+            )
+            raise TrainingError(msg)
+        device = self.trainer.strategy.root_device
+        if str(self.trainer.precision).startswith('bf16') and not multiplies_bfloat16(device):
+            other = '16-mixed' if device.type == 'cuda' else '32-true'
+            rank_zero_warn(
+                f'this {device.type.upper()} has no instructions for bfloat16, which is slow then: '
+                f'--trainer.precision {other}'
+            )
+
     def after_fit(self) -> None:
         """Write the trained network, what it was trained on and how, beside Lightning's files.
 
@@ -171,7 +209,11 @@ class TrainingCLI(LightningCLI):
         path = Path(self.trainer.default_root_dir) / CHECKPOINT_NAME
         data = self.datamodule
         if self.trainer.is_global_zero:
-            recipe = {'steps': self.trainer.global_step, 'config': self._resolved()}
+            recipe = {
+                'steps': self.trainer.global_step,
+                'processes': self.trainer.world_size,
+                'config': self._resolved(),
+            }
             terms = [data.terms]
             if origin := self.model.origin:
                 recipe['initial'] = {'data': origin['data'], **origin['recipe']}

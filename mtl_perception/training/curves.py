@@ -158,7 +158,7 @@ class ValidationPictures(Callback):
             and trainer.state.fn == TrainerFn.FITTING
             and any(_loggers(trainer))
         ):
-            with torch.no_grad():
+            with torch.no_grad(), trainer.precision_plugin.val_step_context():
                 self._rows.append(_panels(batch, pl_module(batch['image'])))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002

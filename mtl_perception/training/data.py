@@ -11,7 +11,7 @@ import cv2
 import lightning as L
 import torch
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from mtl_perception.data.augmentation import Augmentation
@@ -121,6 +121,11 @@ class StreetData(L.LightningDataModule):
                 'processes; each needs one'
             )
             raise ValueError(msg)
+        if missing := self._tasks_without_truth(frames):
+            rank_zero_warn(
+                f'{self._names()}: no validation frame has ground truth for {", ".join(missing)}, '
+                'which will not be measured; is the dataset complete?'
+            )
         self._val = ValidationFrames(
             frames, self._reader(self.input_height), self.input_height, skips=self.skips
         )
@@ -167,16 +172,18 @@ class StreetData(L.LightningDataModule):
         )
 
     def _check_tasks(self, frames: Sequence[FramePaths]) -> None:
-        network = getattr(self.trainer and self.trainer.lightning_module, 'network', None)
-        counts = count_ground_truth(frames)
-        missing = [task for task in (network.config.tasks if network else ()) if not counts[task]]
-        if missing:
+        if missing := self._tasks_without_truth(frames):
             msg = (
                 f'{self._names()}: no training frame has ground truth for {", ".join(missing)}; '
                 'is the dataset complete? Semantic and instance need gtFine, depth needs '
                 'disparity and camera; model.network.tasks chooses what is trained'
             )
             raise ValueError(msg)
+
+    def _tasks_without_truth(self, frames: Sequence[FramePaths]) -> list[str]:
+        network = getattr(self.trainer and self.trainer.lightning_module, 'network', None)
+        counts = count_ground_truth(frames)
+        return [task for task in (network.config.tasks if network else ()) if not counts[task]]
 
     def _validation_frames(self, root: Path) -> list[FramePaths]:
         try:

@@ -44,10 +44,11 @@ def test_figures_are_printed_and_written(dataset, tiny_checkpoint, tmp_path, cap
 
 
 def test_what_is_no_task_of_the_network_is_not_measured(
-    streets, tiny_checkpoint, instanceless_checkpoint, tmp_path, capsys
+    streets, tiny_checkpoint, partial_checkpoint, tmp_path, capsys
 ):
     whole, part = tmp_path / 'whole', tmp_path / 'part'
-    for checkpoint, output in ((tiny_checkpoint, whole), (instanceless_checkpoint, part)):
+    networks = (tiny_checkpoint, whole), (partial_checkpoint('semantic', 'depth'), part)
+    for checkpoint, output in networks:
         assert run('--data', streets, '--checkpoint', checkpoint, '--output', output) == 0
     assert 'instance  not measured' in capsys.readouterr().out
     expected, found = (
@@ -55,11 +56,22 @@ def test_what_is_no_task_of_the_network_is_not_measured(
     )
     assert expected['instance'] is not None
     assert found['instance'] is None
+    assert expected['measured'] == {'semantic': 2, 'instance': 2, 'depth': 2}
+    assert found['measured'] == {'semantic': 2, 'instance': 0, 'depth': 2}
     assert found['semantic']['iou_class'] == pytest.approx(
         expected['semantic']['iou_class'], abs=0.01
     )
     assert found['depth']['abs_rel'] == pytest.approx(expected['depth']['abs_rel'], rel=0.01)
     assert (part / 'frames.png').is_file()
+
+
+def test_frames_without_ground_truth_do_not_pass_for_measured(
+    dataset, tiny_checkpoint, tmp_path, capsys
+):
+    next(dataset.glob('gtFine/val/aa/*labelIds.png')).unlink()
+    assert run('--data', dataset, '--checkpoint', tiny_checkpoint, '--output', tmp_path / 'o') == 0
+    printed = capsys.readouterr().out
+    assert 'frames    3, of which have ground truth: semantic 2, instance 0, depth 0' in printed
 
 
 @pytest.mark.parametrize(

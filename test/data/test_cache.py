@@ -112,3 +112,16 @@ def test_damaged_frames_are_not_kept(paths, tmp_path):
     with pytest.raises(DatasetError, match='cannot be decoded'):
         FrameCache(tmp_path / 'cache', 32).read(paths)
     assert not (tmp_path / 'cache').exists()
+
+
+def test_a_file_that_is_gone_is_named(paths, tmp_path):
+    paths.labels.unlink()
+    with pytest.raises(DatasetError, match=str(paths.labels)):
+        FrameCache(tmp_path / 'cache', 32).read(paths)
+
+
+def test_a_frame_that_cannot_be_kept_is_returned_with_a_warning(paths, tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.warns(UserWarning, match='not cached: .*cannot be made a folder'):
+        frame = FrameCache(tmp_path / 'file' / 'cache', 1024).read(paths)
+    assert_equal(frame, paths.read())

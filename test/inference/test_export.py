@@ -54,6 +54,16 @@ def test_the_metadata_say_what_the_checkpoint_says(kind, tiny_checkpoint, tmp_pa
     assert metadata['mtl_perception.data'] == 'nothing'
 
 
+def test_the_metadata_of_a_network_for_labels_alone_name_no_other_output(
+    partial_checkpoint, tmp_path
+):
+    model = onnx.load(export(partial_checkpoint('semantic'), tmp_path, 'onnx', (64, 64)))
+    assert [output.name for output in model.graph.output] == ['labels', 'confidence']
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    expected = 'at half the size: labels (IDs), confidence (255 is certain)'
+    assert metadata['mtl_perception.outputs'] == expected
+
+
 @pytest.mark.parametrize('kind', FORMATS)
 def test_a_file_that_computes_something_else_is_not_written(
     kind, tiny_checkpoint, tmp_path, monkeypatch

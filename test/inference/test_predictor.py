@@ -9,11 +9,9 @@ from mtl_perception.inference.runtimes import TorchRuntime
 from mtl_perception.labels import IS_EVALUATED, IS_THING
 from mtl_perception.network.checkpoint import (
     CheckpointError,
-    CheckpointInfo,
     load_checkpoint,
-    save_checkpoint,
 )
-from mtl_perception.network.multitask import MultiTaskNetwork, NetworkConfig, normalize
+from mtl_perception.network.multitask import normalize
 
 
 @pytest.fixture(scope='module')
@@ -113,28 +111,34 @@ def test_resized_maps_hold_only_values_that_there_were():
     assert prediction.resized(8, 12) is prediction
 
 
-@pytest.mark.parametrize('runtime', ['torch', 'openvino'])
-def test_a_network_without_instances_says_the_same_of_the_rest(
-    tiny_checkpoint, instanceless_checkpoint, image, runtime
+@pytest.mark.parametrize(
+    ('runtime', 'tasks', 'absent'),
+    [
+        ('torch', ('semantic', 'depth'), ('instances', 'offsets')),
+        ('openvino', ('semantic', 'instance'), ('depth', 'disparity')),
+    ],
+)
+def test_a_network_that_lacks_a_task_says_the_same_of_the_others(
+    tiny_checkpoint, partial_checkpoint, image, runtime, tasks, absent
 ):
-    predictor = Predictor(instanceless_checkpoint, device='cpu', runtime=runtime)
-    assert 'tasks semantic, depth' in predictor.description
+    predictor = Predictor(partial_checkpoint(*tasks), device='cpu', runtime=runtime)
+    assert f'tasks {", ".join(tasks)}' in predictor.description
     part = predictor.predict(image)
     whole = Predictor(tiny_checkpoint, device='cpu', runtime=runtime).predict(image)
-    assert part.instances is part.offsets is None
-    assert 'instance' not in part.milliseconds
     assert (part.labels == whole.labels).mean() > 0.99
-    np.testing.assert_allclose(part.disparity, whole.disparity, atol=0.05)
+    for name in ('instances', 'offsets', 'depth', 'disparity'):
+        assert (getattr(part, name) is None) == (name in absent)
+    for name in {'offsets', 'disparity'} - set(absent):
+        np.testing.assert_allclose(getattr(part, name), getattr(whole, name), atol=0.05)
+    missing = {'semantic', 'instance', 'depth'} - set(tasks)
+    assert missing.isdisjoint(part.milliseconds)
 
 
-def test_a_network_that_lacks_a_task_that_is_needed_is_refused(tmp_path, instanceless_checkpoint):
-    config = NetworkConfig(stride=16, head_width=8, tasks=('depth',))
-    path = tmp_path / 'depth.safetensors'
-    save_checkpoint(path, MultiTaskNetwork(config), CheckpointInfo(config))
-    with pytest.raises(CheckpointError, match=r'depth\.safetensors: .* without semantic; semantic'):
-        Predictor(path)
-    with pytest.raises(CheckpointError, match='without instance; semantic, instance are needed'):
-        Predictor(instanceless_checkpoint, needs=('instance',))
+def test_a_network_that_lacks_a_task_that_is_needed_is_refused(partial_checkpoint):
+    with pytest.raises(CheckpointError, match=r'partial\.safetensors: its network lacks semantic'):
+        Predictor(partial_checkpoint('depth'))
+    with pytest.raises(CheckpointError, match=r'lacks instance; .* semantic, instance must be'):
+        Predictor(partial_checkpoint('semantic', 'depth'), needs=('instance',))
 
 
 @pytest.mark.parametrize(

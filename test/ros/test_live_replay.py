@@ -11,7 +11,7 @@ from mtl_perception.commands import main
 from mtl_perception.data.cityscapes import find_frames
 from mtl_perception.ros.dataset_bag import write_dataset_bag
 
-TASKS = ('frames', 'semantic', 'instance', 'depth')
+TASKS = ('frames', 'measured', 'semantic', 'instance', 'depth')
 
 
 @pytest.fixture
@@ -96,3 +96,14 @@ def test_a_node_that_is_not_active_or_takes_other_images_is_one_line(
     assert replay(tmp_path / 'jpeg', checkpoint, tmp_path, '--live', '--node', '/other') == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert 'set its parameter image_transport to compressed' in error
+
+
+def test_a_node_whose_network_lacks_a_task_is_one_line(
+    ros, street_bag, checkpoint, partial_checkpoint, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr('mtl_perception.ros.live_replay.DISCOVERY_TIMEOUT', 10.0)
+    part = partial_checkpoint('semantic', 'depth')
+    ros.start('mtl_perception.ros.node', '--ros-args', '-p', f'checkpoint:={part}')
+    assert replay(street_bag, checkpoint, tmp_path, '--live') == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert 'does not publish /mtl_perception/instance/image;' in error

@@ -3,8 +3,11 @@
 import fcntl
 import json
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import yaml
 
 from mtl_perception.commands import main
 from mtl_perception.network.checkpoint import CheckpointInfo, read_info, save_checkpoint
@@ -57,12 +60,14 @@ def test_every_row_gets_its_tasks_and_weights_and_all_else_is_equal(config, tmp_
         weights = json.loads(options.pop('--model.fixed_weights'))
         found[row] = tasks, options.pop('--model.weighting'), weights
         assert options == {
-            '--config': str(config),
+            '--config': str(tmp_path / 'out' / 'config.yaml'),
             '--data.root': 'streets',
             '--seed_everything': '7',
             '--data.val_frames': 'null',
             '--trainer.limit_val_batches': '1.0',
         }
+    copy = yaml.safe_load((tmp_path / 'out' / 'config.yaml').read_text())
+    assert copy == {'trainer': {'max_steps': 3}}
     every = ['semantic', 'instance', 'depth']
     assert found['depth'] == (['depth'], 'fixed', {'depth': 1.0})
     assert found['unweighted'] == (every, 'fixed', dict.fromkeys(every, 1 / 3))
@@ -102,34 +107,43 @@ def test_a_configuration_that_is_no_yaml_is_named(tmp_path):
         ablate(config, tmp_path / 'out')
 
 
-def test_a_run_that_another_process_has_begun_is_left_to_it(config, tmp_path, trained, capsys):
-    rows = ('semantic', 'depth')
+def test_a_run_that_another_process_works_on_is_left_to_it(config, tmp_path, trained, capsys):
     folder = tmp_path / 'semantic' / 'seed_0'
     folder.mkdir(parents=True)
     with (folder / '.lock').open('w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        ablate(config, tmp_path, rows=rows)
+
+        def end_of_other():
+            while not trained:
+                time.sleep(0.01)
+            finish(folder, iou=0.5)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+        with ThreadPoolExecutor() as threads:
+            threads.submit(end_of_other)
+            text = ablate(config, tmp_path, rows=('semantic', 'depth'))
     assert '1 of 2: semantic, seed 0: in progress' in capsys.readouterr().out
     assert [json.loads(options['--model.network.tasks']) for options in trained] == [['depth']]
-    ablate(config, tmp_path, rows=rows)
-    assert len(trained) == 2
+    assert '| semantic only | 1 / 0 / 0 | 1 | 50.0 |' in text
 
 
-def test_what_a_training_left_behind_works_on_is_left_to_it(config, tmp_path, monkeypatch, capsys):
+def test_what_a_training_left_behind_works_on_is_left_to_it(config, tmp_path, monkeypatch):
     """The lock of a run is its process's too, and of what that has started."""
     ended = tmp_path / 'ended'
     script = (
         'import os, sys, time, pathlib; os.fork() and sys.exit(3)\n'
-        f'while not pathlib.Path({str(ended)!r}).exists(): time.sleep(0.02)'
+        'for _ in range(1000):\n'
+        f'    pathlib.Path({str(ended)!r}).exists() and sys.exit()\n'
+        '    time.sleep(0.02)'
     )
     monkeypatch.setattr(ablation, '_command', lambda *_: [sys.executable, '-c', script])
     with pytest.raises(AblationError, match='status 3'):
         ablate(config, tmp_path, rows=['depth'])
-    ablate(config, tmp_path, rows=['depth'])
-    assert 'depth, seed 0: in progress' in capsys.readouterr().out
-    ended.touch()
     with (tmp_path / 'depth' / 'seed_0' / '.lock').open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # waits for it
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        ended.touch()
+        fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def test_a_run_that_fails_does_not_keep_the_others_from_running(config, tmp_path, monkeypatch):

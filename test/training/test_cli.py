@@ -1,17 +1,21 @@
 """``mtl train``: the shipped configuration, the checkpoint it ends with, and resuming."""
 
 import shutil
+import signal
+import subprocess
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from mtl_perception.commands import main
 from mtl_perception.data.cityscapes import find_frames
 from mtl_perception.network.checkpoint import load_checkpoint, read_info, save_checkpoint
 from mtl_perception.share import checkpoint_path, share_file
-from mtl_perception.training.cli import training_cli
+from mtl_perception.training.cli import EndOfOthers, training_cli
 
 
 @pytest.fixture
@@ -35,6 +39,7 @@ def test_training_ends_with_a_checkpoint_that_says_what_it_is(arguments, tmp_pat
     assert info.input_height == 64
     assert info.data.startswith('synthetic streets')
     assert info.recipe['steps'] == 2
+    assert info.recipe['processes'] == 1
     assert info.recipe['config']['model']['weighting'] == 'uncertainty'
     assert info.metrics['val']['frames'] == 2
     assert 0 <= info.metrics['val']['iou'] <= 1
@@ -69,6 +74,7 @@ def test_the_end_names_a_command_that_measures_what_has_labels(
     command = f'mtl evaluate --data {streets} --checkpoint {tmp_path / "model.safetensors"}'
     assert command in caplog.text
     caplog.clear()
+    arguments += ['--trainer.default_root_dir', str(tmp_path / 'depth')]
     assert main([*arguments, '--model.network.tasks', '[depth]']) == 0
     assert 'written' in caplog.text
     assert 'mtl evaluate' not in caplog.text
@@ -80,9 +86,13 @@ def test_training_without_an_end_is_refused(arguments, capsys):
     assert 'set trainer.max_steps' in capsys.readouterr().err
 
 
-def test_an_interrupted_training_is_resumed(arguments, tmp_path):
+def test_an_interrupted_training_is_resumed_and_not_replaced(arguments, tmp_path, capsys):
     assert main([*arguments, '--trainer.max_steps', '2']) == 0
     first, _ = load_checkpoint(tmp_path / 'model.safetensors')
+    before = (tmp_path / 'config.yaml').read_bytes()
+    assert main([*arguments, '--trainer.max_steps', '3']) == 1
+    assert f'go on from it with --ckpt_path {tmp_path}/last.ckpt' in capsys.readouterr().err
+    assert (tmp_path / 'config.yaml').read_bytes() == before
     resume = ['--ckpt_path', str(tmp_path / 'last.ckpt')]
     assert main([*arguments, '--trainer.max_steps', '4', *resume]) == 0
     second, info = load_checkpoint(tmp_path / 'model.safetensors')
@@ -126,6 +136,23 @@ def test_an_unknown_word_is_refused_with_those_that_there_are(arguments, option,
         main([*arguments, option, 'guessed'])
     assert raised.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_precision_that_is_emulated_is_warned_of(arguments, monkeypatch):
+    monkeypatch.setattr('mtl_perception.training.cli.multiplies_bfloat16', lambda _device: False)
+    options = ['--trainer.precision', 'bf16-mixed', '--trainer.max_steps', '1']
+    with pytest.warns(UserWarning, match='slow then: --trainer.precision 32-true'):
+        assert main([*arguments, *options]) == 0
+
+
+def test_a_process_that_fails_ends_those_that_wait_for_it():
+    with subprocess.Popen(['sleep', '60']) as other:
+        strategy = SimpleNamespace(launcher=_SubprocessScriptLauncher(None, 2, 1))
+        strategy.launcher.procs = [other]
+        EndOfOthers().on_exception(SimpleNamespace(strategy=strategy), None, ValueError())
+        assert other.wait() == -signal.SIGKILL
+    strategy.launcher = None
+    EndOfOthers().on_exception(SimpleNamespace(strategy=strategy), None, ValueError())
 
 
 def test_what_lightning_refuses_is_said_in_one_line(arguments, capsys):
@@ -184,7 +211,7 @@ def test_the_recipes_for_cityscapes_are_the_papers(name, batch, steps, scale, cr
     with pytest.raises(SystemExit):
         main(['train', 'fit', *config, '--print_config'])
     values = yaml.safe_load(capsys.readouterr().out)
-    assert values['trainer']['max_steps'] == steps
+    assert (values['trainer']['max_steps'], values['trainer']['devices']) == (steps, 1)
     data, model = values['data'], values['model']
     assert (data['batch_size'], data['crop'], data['root']) == (batch, crop, '/data/cityscapes')
     assert (data['augmentation']['scale'], data['augmentation']['flip']) == (scale, 0.5)

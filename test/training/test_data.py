@@ -222,6 +222,12 @@ def test_a_task_without_any_ground_truth_is_refused(root):
     data_of(root, trainer=trainer_of(tasks=('semantic',)))
 
 
+def test_a_task_that_will_not_be_measured_is_warned_of(root):
+    shutil.rmtree(root / 'disparity' / 'val')
+    with pytest.warns(UserWarning, match='no validation frame has ground truth for depth'):
+        data_of(root, trainer=trainer_of())
+
+
 def test_too_few_frames_for_a_batch_are_refused(streets):
     with pytest.raises(ValueError, match='8 training frames make no batch of 16'):
         data_of(streets, trainer=trainer_of(accumulated=2), batch_size=8)
