@@ -3,16 +3,10 @@
 import sys
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
-from launch.actions import (
-    DeclareLaunchArgument,
-    ExecuteProcess,
-    OpaqueFunction,
-    SetEnvironmentVariable,
-)
+from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from mtl_perception.ros.transport import transport_environment
 from mtl_perception.share import share_file
 
 BOOLEAN = ('true', 'false')
@@ -75,9 +69,10 @@ ARGUMENTS = (
     ),
     DeclareLaunchArgument(
         'use_sim_time',
-        default_value='false',
-        choices=BOOLEAN,
-        description='take the time from /clock, as with a bag or a simulator',
+        default_value='',
+        choices=['', *BOOLEAN],
+        description='take the time from /clock, as with a bag or a simulator; empty: what '
+        'params_file says',
     ),
     DeclareLaunchArgument(
         'log_level', default_value='info', description='debug, info, warn, error or fatal'
@@ -98,11 +93,7 @@ def _entities(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     argument = {
         declared.name: LaunchConfiguration(declared.name).perform(context) for declared in ARGUMENTS
     }
-    entities: list[LaunchDescriptionEntity] = [
-        SetEnvironmentVariable(name, value)
-        for name, value in transport_environment(context.environment).items()
-    ]
-    entities.append(_perception(argument))
+    entities: list[LaunchDescriptionEntity] = [_perception(argument)]
     if argument['source']:
         entities.append(_camera(argument))
     if argument['rviz'] == 'true':
@@ -141,8 +132,7 @@ def _camera(argument: dict[str, str]) -> ExecuteProcess:
     }
     for option, value in options.items():
         command += [option, value]
-    if argument['image_transport'] == 'compressed':
-        command.append('--compressed')
+    command.append('--compressed')  # where the node subscribes to it, whatever told it to
     return ExecuteProcess(cmd=command, name='camera', output='screen')
 
 
@@ -155,7 +145,9 @@ def _rviz(argument: dict[str, str]) -> Node:
         executable='rviz2',
         name='mtl_rviz',
         arguments=['-d', str(share_file('config', 'mtl.rviz')), '-f', argument['frame_id']],
-        parameters=[{'use_sim_time': argument['use_sim_time'] == 'true'}],
+        parameters=[{'use_sim_time': argument['use_sim_time'] == 'true'}]
+        if argument['use_sim_time']
+        else None,
         remappings=[(name, _absolute(topic, argument)) for name, topic in moved.items()],
         ros_arguments=['--log-level', argument['log_level']],
     )

@@ -10,6 +10,7 @@ from launch.actions import (
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
+from mtl_perception.ros.transport import transport_environment
 from mtl_perception.share import share_file
 
 BOOLEAN = ('true', 'false')
@@ -84,10 +85,10 @@ def _entities(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         PythonLaunchDescriptionSource(str(share_file('launch', 'mtl.launch.py'))),
         launch_arguments={**passed_on, 'use_sim_time': 'true'}.items(),
     )
-    return [node, _player(argument)]
+    return [node, _player(argument, context)]
 
 
-def _player(argument: dict[str, str]) -> ExecuteProcess:
+def _player(argument: dict[str, str], context: LaunchContext) -> ExecuteProcess:
     image = argument['image']
     if argument['image_transport'] == 'compressed':
         image = f'{image}/compressed'
@@ -97,4 +98,9 @@ def _player(argument: dict[str, str]) -> ExecuteProcess:
     command += ['--delay', argument['delay'], '--topics', *topics]
     if argument['loop'] == 'true':
         command.append('--loop')
-    return ExecuteProcess(cmd=command, name='player', output='screen')
+    return ExecuteProcess(
+        cmd=command,
+        name='player',
+        output='screen',
+        additional_env=transport_environment(context.environment),
+    )

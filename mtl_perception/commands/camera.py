@@ -2,6 +2,10 @@
 
 SOURCE is a picture, a folder of pictures, a video file, a camera device (its number or /dev/videoN)
 or 'synthetic', a rendered street.
+
+Examples:
+  mtl camera synthetic --topic /camera/image_raw     where mtl.launch.py looks for it
+  mtl camera drive.mp4 --focal-length 1150 --topic /camera/image_raw
 """
 
 import argparse

@@ -2,7 +2,8 @@
 
 Without --source the camera films a synthetic street, so that the result can be compared with the
 truth; with it, the user's own pictures or video (and with their ground truth where they lie in the
-Cityscapes layout). Writes overview.png, metrics.json and bag/ (MCAP: input and outputs).
+Cityscapes layout). Writes overview.png, metrics.json, bag/ (MCAP: input and outputs), node.log and
+the street.
 
 Examples:
   mtl demo

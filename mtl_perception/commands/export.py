@@ -40,7 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run ``mtl export``."""
     from mtl_perception.inference.export import export
+    from mtl_perception.network.checkpoint import read_info
 
     path = export(args.checkpoint, args.output, args.format, args.size)
     print(f'written to {path}, equal to PyTorch in float32')
+    info = read_info(args.checkpoint)
+    print('; '.join(filter(None, (info.data and f'trained on {info.data}', info.terms))))
     return 0

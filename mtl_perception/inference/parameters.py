@@ -40,11 +40,13 @@ def read_parameters(path: Path) -> dict[str, Any]:
     if not sections:
         msg = f'{path}: has no parameters for a node mtl_perception'
         raise ValueError(msg)
-    names = [f'instance.{field.name}' for field in fields(GroupingParameters)]
-    known = {name: values[name] for name in ('max_depth', *names) if name in values}
+    types = {f'instance.{field.name}': type(field.default) for field in fields(GroupingParameters)}
+    types['max_depth'] = float
+    known = {name: values[name] for name in types if name in values}
     for name, value in known.items():
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            msg = f'{path}: {name} must be a number, got {value!r}'
+        if type(value) is not types[name]:  # as strict as the node is
+            wanted = 'a whole number' if types[name] is int else 'a number with a decimal point'
+            msg = f'{path}: {name} must be {wanted}, got {value!r}'
             raise ValueError(msg)
     result = {'max_depth': known.pop('max_depth')} if 'max_depth' in known else {}
     try:

@@ -108,6 +108,7 @@ class Tally:
         unreadable: how many could not be decoded.
         out_of_order: how many have a stamp that is not later than the one before.
         problem: what was wrong with the first unreadable one.
+        uncalibrated: how many frames are of a camera whose focal length is not known.
         truth: by task.
     """
 
@@ -116,6 +117,7 @@ class Tally:
     unreadable: int = 0
     out_of_order: int = 0
     problem: str = ''
+    uncalibrated: int = 0
     truth: dict[str, Matches] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
@@ -128,6 +130,11 @@ class Tally:
             yield f'{self.unreadable} images cannot be used, the first: {self.problem}'
         if self.out_of_order:
             yield f'{self.out_of_order} images have stamps that are not later than the one before'
+        if self.uncalibrated:
+            yield (
+                f'{self.uncalibrated} frames have no usable CameraInfo of their frame_id: their '
+                "depth is that of Cityscapes' field of view; --focal-length tells another"
+            )
         for task, found in self.truth.items():
             if found.images_without:
                 yield f'{task}: {found.images_without} frames have no ground truth of their stamp'
@@ -323,8 +330,9 @@ class BagFrames:
             try:
                 return info, intrinsics(info, width, height), True
             except MessageError:
-                pass  # as the node does, which then says so
+                pass  # as the node does
         focal = self._selection.focal_length or CITYSCAPES_FOCAL_RATIO * height
+        self.tally.uncalibrated += not self._selection.focal_length
         camera = Camera(focal, focal, (width - 1) / 2, (height - 1) / 2)
         return camera_info_message(camera, width, height, header), camera, False
 

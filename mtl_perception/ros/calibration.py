@@ -23,9 +23,13 @@ class Calibration:
     """The latest CameraInfo of each frame_id, and what stands in for it.
 
     What a user should know is logged when it begins to hold, not for every image.
+
+    Attributes:
+        focal_length: that of the latest image and where it is from, in words.
     """
 
     def __init__(self, logger: RcutilsLogger) -> None:
+        self.focal_length = ''
         self._logger = logger
         self._infos: dict[str, CameraInfo] = {}
         self._has_some = threading.Event()
@@ -97,8 +101,9 @@ class Calibration:
             self._warn(frame_id, 'shape', text)
 
     def _say_focal_length(self, frame_id: str, source: str, pixels: float) -> None:
+        self.focal_length = f'{pixels:.1f} px, {source}'
         if self._is_new(frame_id, 'focal length', source):
-            self._logger.info(f'focal length of frame {frame_id!r}: {pixels:.1f} px, {source}')
+            self._logger.info(f'focal length of frame {frame_id!r}: {self.focal_length}')
 
     def _warn(self, frame_id: str, subject: str, text: str) -> None:
         if self._is_new(frame_id, subject, text):

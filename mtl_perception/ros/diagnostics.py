@@ -12,6 +12,9 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from mtl_perception.memory import resident_memory
 
+PAUSE = 1.0
+"""Seconds between two stamps from which on the camera paused, and nothing was lost."""
+
 WINDOW = 10.0
 """Seconds that rates, means and losses are taken over."""
 
@@ -298,14 +301,16 @@ def _missing(stamps: list[float]) -> int:
     """Return how many stamps are missing, given that images are evenly spaced.
 
     The spacing is the mean of the gaps that are less than two of the shortest quarter's, which is
-    right with jitter and until three images in four are missing.
+    right with jitter and until three images in four are missing. A long gap is a pause of the
+    camera, or its clock that was set.
     """
     gaps = [later - earlier for earlier, later in itertools.pairwise(stamps)]
     if len(gaps) < 4:
         return 0
     short = statistics.quantiles(gaps, n=4)[0]
     spacing = statistics.fmean(gap for gap in gaps if gap < 1.75 * short)
-    return sum(max(0, round(gap / spacing) - 1) for gap in gaps)
+    longest = max(PAUSE, 3 * spacing)
+    return sum(max(0, round(gap / spacing) - 1) for gap in gaps if gap < longest)
 
 
 def _means(entries: list[Mapping[str, float]]) -> dict[str, float]:

@@ -143,10 +143,20 @@ def compressed_to_rgb(msg: 'CompressedImage') -> np.ndarray:
         bgr = cv2.imdecode(data, flags) if data.size else None
     except cv2.error:
         bgr = None
+    if bgr is not None and _is_cut_off(data.tobytes()):
+        text = f'{data.size} bytes of format {msg.format!r} are a JPEG picture without its end'
+        raise MessageError(text)
     if bgr is None:
         text = f'{data.size} bytes of format {msg.format!r} are not a picture that OpenCV reads'
         raise MessageError(text)
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def _is_cut_off(picture: bytes) -> bool:
+    """Return whether a JPEG lacks its end; OpenCV before 4.7 makes up what is missing."""
+    start, scan, end = b'\xff\xd8', b'\xff\xda', b'\xff\xd9'
+    # A thumbnail has an end too, but comes before the scan of the picture.
+    return picture.startswith(start) and picture.rfind(end) < picture.rfind(scan)
 
 
 def rgb_to_image(

@@ -286,7 +286,8 @@ class PerceptionNode(LifecycleNode):
             self.get_logger().error(f'cannot {transition}: {self._failure}')
 
     def _on_set_parameters(self, changes: Sequence[Parameter]) -> SetParametersResult:
-        fixed = parameters.not_live(changes)
+        changed = [change for change in changes if self._differs(change)]
+        fixed = parameters.not_live(changed)
         if fixed and self._phase != 'unconfigured':
             reason = (
                 f'{", ".join(fixed)} can only be changed while the node is unconfigured: send the '
@@ -300,6 +301,11 @@ class PerceptionNode(LifecycleNode):
         if self._pipeline is not None:
             self._pipeline.apply(self._values)
         return SetParametersResult(successful=True)
+
+    def _differs(self, change: Parameter) -> bool:
+        return not self.has_parameter(change.name) or (
+            self.get_parameter(change.name).value != change.value
+        )
 
     def _beat(self) -> None:
         while not self._ended.wait(DIAGNOSTICS_PERIOD) and self.context.ok():
@@ -342,6 +348,7 @@ class PerceptionNode(LifecycleNode):
                 'checkpoint': values.checkpoint,
                 'network': '' if pipeline is None else pipeline.predictor.description,
                 'device': values.device,
+                'focal length': '' if pipeline is None else pipeline.focal_length,
             },
         )
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from rclpy.clock import Clock
+from rclpy.clock import Clock, ClockType
 from rclpy.context import Context
 from rclpy.impl.rcutils_logger import RcutilsLogger
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -45,8 +45,12 @@ CAMERA_INFO_PATIENCE = 1.0
 MAX_ASPECT_RATIO = 16
 """Of an image, width over height; the network sees it whole, and at a fixed height."""
 
-THROTTLE = 5.0
-"""Seconds between two log lines about images that were left out."""
+THROTTLE: Mapping[str, Any] = {
+    'throttle_duration_sec': 5.0,
+    # The clock of the system may be set back, and all would be silent until that time comes again.
+    'throttle_time_source_type': Clock(clock_type=ClockType.STEADY_TIME),
+}
+"""How often images that were left out are logged."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,11 @@ class Pipeline:
     def outputs(self) -> list[Output]:
         """Return those that the network has the tasks for."""
         return [output for output in OUTPUTS if output.available(self.predictor.tasks)]
+
+    @property
+    def focal_length(self) -> str:
+        """That of the latest image and where it is from, in words."""
+        return self._calibration.focal_length
 
     def start(self) -> None:
         """Begin to work on images."""
@@ -265,13 +274,13 @@ class Pipeline:
             yield
         except MessageError as err:
             self.statistics.bad(str(err))
-            self._logger.warning(f'image left out: {err}', throttle_duration_sec=THROTTLE)
+            self._logger.warning(f'image left out: {err}', **THROTTLE)
         except Exception as err:
             if not self._context.ok():
                 return
             self.statistics.failed(f'{type(err).__name__}: {err}')
             text = f'image left out: {traceback.format_exc()}'
-            self._logger.error(text, throttle_duration_sec=THROTTLE)
+            self._logger.error(text, **THROTTLE)
 
 
 def _seconds(msg: Image | CompressedImage) -> float:

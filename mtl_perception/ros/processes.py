@@ -52,7 +52,10 @@ def isolate() -> None:
     """
     os.environ.update(transport_environment(os.environ))
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-    os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % MAX_DOMAIN)
+    domain = 1 + os.getpid() % MAX_DOMAIN
+    if str(domain) == os.environ.get('ROS_DOMAIN_ID'):
+        domain = 1 + domain % MAX_DOMAIN
+    os.environ['ROS_DOMAIN_ID'] = str(domain)
 
 
 class RecordedNode:

@@ -1,6 +1,8 @@
 """Which Fast DDS transports let camera images through, as environment variables; imports no ROS."""
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from mtl_perception.share import share_file
 
@@ -13,23 +15,28 @@ OLD_DISTRIBUTIONS = ('humble', 'iron', 'jazzy')
 USER_VARIABLES = (PROFILE_VARIABLE, OLD_PROFILE_VARIABLE, 'FASTDDS_BUILTIN_TRANSPORTS')
 """Each of these, once set, says that the user has chosen transports."""
 
+SHARED_MEMORY = Path('/dev/shm')  # noqa: S108 (Fast DDS's own place)
+
+SEGMENT = 2**26
+"""Bytes of shared memory that ``config/fastdds.xml`` has every process take."""
+
 
 def transport_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variable to add to ``environ`` so that large images arrive.
 
     By default Fast DDS loses almost every 720p frame between two processes. ``config/fastdds.xml``
     cures that in the process that sends; in one that only receives it helps little. Nothing is
-    returned where ``environ`` shows that the user has chosen transports; other middlewares ignore
-    the variable.
+    returned where ``environ`` shows that the user has chosen transports, or confined Humble to this
+    host, which a profile would undo; other middlewares ignore the variable.
 
     Raises:
         FileNotFoundError: the package was installed without its profile.
     """
     if any(environ.get(name) for name in USER_VARIABLES):
         return {}
-    old = environ.get('ROS_DISTRO') in OLD_DISTRIBUTIONS
-    name = OLD_PROFILE_VARIABLE if old else PROFILE_VARIABLE
-    return {name: str(share_file('config', 'fastdds.xml'))}
+    if environ.get('ROS_DISTRO') == 'humble' and environ.get('ROS_LOCALHOST_ONLY') == '1':
+        return {}
+    return _profile(environ)
 
 
 def loss_hint(environ: Mapping[str, str], middleware: str) -> str:
@@ -40,11 +47,30 @@ def loss_hint(environ: Mapping[str, str], middleware: str) -> str:
         middleware: identifier of the RMW implementation.
     """
     if 'fastrtps' not in middleware:
-        return f'tune {middleware} for messages of megabytes, or take compressed images'
-    ours = transport_environment({'ROS_DISTRO': environ.get('ROS_DISTRO', '')})
+        return (
+            f"raise net.core.rmem_max and {middleware}'s own receive buffer to megabytes, or take "
+            'compressed images'
+        )
+    if SHARED_MEMORY.is_dir() and _bytes(SHARED_MEMORY) < 2 * SEGMENT:
+        return (
+            f'{SHARED_MEMORY} is too small for {SEGMENT >> 20} MiB of each of camera and node: '
+            'docker run --shm-size=1g, or take compressed images'
+        )
+    ours = _profile(environ)
     chosen = {name: environ[name] for name in USER_VARIABLES if environ.get(name)}
     if chosen.items() <= ours.items():
         name, profile = next(iter(ours.items()))
         return f"set {name}={profile} for the camera's process, or take compressed images"
     texts = ', '.join(f'{name}={value}' for name, value in chosen.items())
     return f'{texts} may be the reason: Fast DDS needs what config/fastdds.xml has'
+
+
+def _profile(environ: Mapping[str, str]) -> dict[str, str]:
+    old = environ.get('ROS_DISTRO') in OLD_DISTRIBUTIONS
+    name = OLD_PROFILE_VARIABLE if old else PROFILE_VARIABLE
+    return {name: str(share_file('config', 'fastdds.xml'))}
+
+
+def _bytes(folder: Path) -> int:
+    state = os.statvfs(folder)
+    return state.f_blocks * state.f_frsize

@@ -98,7 +98,7 @@ class GroupingParameters:
     )
     min_pixels: int = _parameter(20, 1, 100000, 'clusters of fewer votes are dropped')
     max_distance: float = _parameter(
-        10.0, 0.0, 1000.0, 'farthest that a vote outside all clusters lies from the one it joins'
+        10.0, 0.0, 1000.0, 'farthest that a stray vote lies from the centre of the cluster it joins'
     )
 
     def __post_init__(self) -> None:

@@ -7,7 +7,9 @@ def test_export_writes_a_file_and_says_where(tiny_checkpoint, tmp_path, capsys):
     options = ('--format', 'onnx', '--checkpoint', tiny_checkpoint, '--output', tmp_path)
     assert main(['export', *map(str, options), '--size', '64x96']) == 0
     assert (tmp_path / 'tiny-64x96.onnx').is_file()
-    assert f'written to {tmp_path}/tiny-64x96.onnx' in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f'written to {tmp_path}/tiny-64x96.onnx' in printed
+    assert 'trained on nothing' in printed
 
 
 def test_a_size_that_does_not_fit_is_one_line(tiny_checkpoint, tmp_path, capsys):

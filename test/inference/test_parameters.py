@@ -33,7 +33,12 @@ def test_what_a_file_does_not_set_keeps_its_default(node, tmp_path):
         ('', 'not a file of ROS 2 parameters'),
         (
             '/**: {ros__parameters: {instance: {cut: high}}}',
-            'instance.cut must be a number',
+            'instance.cut must be a number with a decimal point',
+        ),
+        ('/**: {ros__parameters: {max_depth: 80}}', 'max_depth must be a number with a decimal'),
+        (
+            '/**: {ros__parameters: {instance: {min_samples: 10.0}}}',
+            'instance.min_samples must be a whole number',
         ),
         ('/**: {ros__parameters: {instance: {cut: 0.0}}}', 'instance.cut must be from 0.1 to 100'),
     ],

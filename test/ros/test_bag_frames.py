@@ -62,7 +62,8 @@ def test_truth_is_matched_by_stamp_wherever_it_lies_within_a_second(make_bag):
     for i, stamp in enumerate(stamps(6)):
         time = stamp + (SECOND - 1 if i % 2 else 1 - SECOND)
         entries.append(('/ground_truth/semantic/image', time, labels(stamp, 7 + i)))
-    found, tally = read(make_bag(sorted(entries, key=lambda entry: entry[1])))
+    path = make_bag(sorted(entries, key=lambda entry: entry[1]))
+    found, tally = read(path, Selection(focal_length=30.0))
     assert [frame.frame.labels[0, 0] for frame in found] == [7, 8, 9, 10, 11, 12]
     assert tally.truth['semantic'].matched == 6
     assert list(tally.notes()) == []
@@ -75,7 +76,8 @@ def test_stamps_match_within_the_tolerance_and_the_others_are_counted(make_bag):
         entries += [('/image', stamp, image(stamp)), ('/truth', stamp + 1, labels(off))]
     path = make_bag(entries)
     for tolerance, matched in ((0, 1), (0.02, 3), (0.04, 5)):
-        found, tally = read(path, Selection(tolerance=tolerance), truth={'semantic': '/truth'})
+        selection = Selection(tolerance=tolerance, focal_length=30.0)
+        found, tally = read(path, selection, truth={'semantic': '/truth'})
         counts = tally.truth['semantic']
         assert sum(frame.frame.labels is not None for frame in found) == matched
         assert (counts.matched, counts.images_without) == (matched, 5 - matched)
@@ -122,10 +124,12 @@ def test_a_camera_info_at_the_beginning_holds_for_a_later_start(make_bag):
 
 def test_without_camera_info_the_focal_length_is_the_given_or_that_of_cityscapes(make_bag):
     path = make_bag([('/image', SECOND, image(SECOND))])
-    (frame,), _ = read(path)
+    (frame,), tally = read(path)
     assert frame.frame.focal_length == CITYSCAPES_FOCAL_RATIO * HEIGHT
-    (frame,), _ = read(path, Selection(focal_length=33.0))
+    assert next(tally.notes()).startswith('1 frames have no usable CameraInfo')
+    (frame,), tally = read(path, Selection(focal_length=33.0))
     assert frame.frame.focal_length == 33
+    assert not list(tally.notes())
     assert not frame.is_calibrated
 
 

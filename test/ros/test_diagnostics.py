@@ -93,6 +93,17 @@ def test_a_bag_that_begins_anew_has_lost_nothing() -> None:
     assert statistics.snapshot().missing == 0
 
 
+@pytest.mark.parametrize('pause', [5.0, 3600.0])
+def test_a_camera_that_pauses_and_a_clock_that_is_set_have_lost_nothing(pause: float) -> None:
+    clock = Clock()
+    statistics = Statistics(clock)
+    feed(statistics, clock, [i / 30 for i in range(100)])
+    for i in range(100):
+        clock.now += 1 / 30
+        statistics.received(100 / 30 + pause + i / 30)
+    assert statistics.snapshot().missing == 0
+
+
 @pytest.mark.parametrize(
     ('situation', 'level', 'reason'),
     [

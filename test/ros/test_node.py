@@ -245,10 +245,11 @@ def test_grouping_parameters_are_those_of_the_instance_task(
 
 def test_what_needs_a_reload_is_refused_while_configured(perception: PerceptionNode) -> None:
     activate(perception)
-    for name, value in (('checkpoint', 'x'), ('device', 'cpu'), ('image_transport', 'raw')):
+    for name, value in (('checkpoint', 'x'), ('device', 'cpu'), ('image_transport', 'compressed')):
         accepted, reason = set_parameter(perception, name, value)
         assert not accepted
         assert f'{name} can only be changed while the node is unconfigured' in reason
+    assert set_parameter(perception, 'image_transport', 'raw') == (True, '')  # as it is
     perception.trigger_deactivate()
     perception.trigger_cleanup()
     assert set_parameter(perception, 'device', 'cpu') == (True, '')
