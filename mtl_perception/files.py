@@ -1,7 +1,8 @@
-"""Files that appear complete or not at all."""
+"""Pictures and other files, which are whole or not there at all."""
 
 import contextlib
 import os
+from array import array
 from pathlib import Path
 from uuid import uuid4
 
@@ -53,3 +54,23 @@ def write_picture(path: Path, picture: np.ndarray) -> None:
         picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     _, data = cv2.imencode(path.suffix, picture)
     write_file(path, data.tobytes())
+
+
+def decode_picture(data: 'bytes | array[int]', flags: int) -> np.ndarray | None:
+    """Return what ``cv2.imdecode`` makes of ``data`` with ``flags``, ``None`` if it is damaged.
+
+    A JPEG that was cut off is damaged too; OpenCV before 4.7 would make up what is missing.
+    """
+    values = np.frombuffer(data, np.uint8)
+    try:
+        picture = cv2.imdecode(values, flags) if values.size else None
+    except cv2.error:  # a header that claims more pixels than OpenCV accepts
+        return None
+    return None if _is_cut_off(values.tobytes()) else picture
+
+
+def _is_cut_off(picture: bytes) -> bool:
+    """Return whether a JPEG lacks its end."""
+    start, scan, end = b'\xff\xd8', b'\xff\xda', b'\xff\xd9'
+    # A thumbnail has an end too, but comes before the scan of the picture.
+    return picture.startswith(start) and picture.rfind(end) < picture.rfind(scan)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from mtl_perception.data.frame import resize_nearest
 from mtl_perception.labels import COLORS, INSTANCE_ID_BASE, LABELS
 
 if TYPE_CHECKING:
@@ -68,16 +69,15 @@ def color_instances(instances: np.ndarray) -> np.ndarray:
     return _take(_instance_palette(), instances)
 
 
-def color_depth(depth: np.ndarray, max_depth: float = MAX_DEPTH) -> np.ndarray:
+def color_depth(depth: np.ndarray) -> np.ndarray:
     """Return ``(H, W, 3)`` RGB on a logarithmic scale: yellow is near, dark blue far, black NaN.
 
     Args:
         depth: ``(H, W)`` metres; +Inf is far, NaN unknown.
-        max_depth: metres from which everything is far.
     """
     with np.errstate(over='ignore'):
         half = depth.astype(np.float16)
-    return _take(_depth_palette(max_depth), half.view(np.uint16))
+    return _take(_depth_palette(), half.view(np.uint16))
 
 
 def depth_legend(width: int) -> np.ndarray:
@@ -98,11 +98,11 @@ def draw_overlay(image: np.ndarray, prediction: 'Prediction') -> np.ndarray:
         prediction: of any size; it is stretched over the image.
     """
     height, width = image.shape[:2]
-    tint = _stretch(color_labels(prediction.labels), height, width)
+    tint = resize_nearest(color_labels(prediction.labels), height, width)
     overlay = cv2.addWeighted(image, 1 - TINT, tint, TINT, 0)
     if prediction.instances is None:
         return overlay
-    edge = np.flatnonzero(_outlines(_stretch(prediction.instances, height, width)))
+    edge = np.flatnonzero(_outlines(resize_nearest(prediction.instances, height, width)))
     overlay.reshape(-1, 3)[edge] = WHITE  # faster than a mask of pixels that are triples
     _put_captions(overlay, summarize_instances(prediction))
     return overlay
@@ -155,7 +155,9 @@ def map_row(
 ) -> list[np.ndarray]:
     """Return the three maps coloured, ``(height, width, 3)`` RGB; one that is ``None`` is grey."""
     panels = [
-        _empty_panel(height, width) if values is None else _stretch(color(values), height, width)
+        _empty_panel(height, width)
+        if values is None
+        else resize_nearest(color(values), height, width)
         for values, color in (
             (labels, color_labels),
             (instances, color_instances),
@@ -217,8 +219,8 @@ def _instance_palette() -> np.ndarray:
     return _packed(palette)
 
 
-@functools.lru_cache(maxsize=4)
-def _depth_palette(max_depth: float) -> np.ndarray:
+@functools.cache
+def _depth_palette() -> np.ndarray:
     """Return packed colours for the bits of every half-precision float.
 
     A half has three digits, more than 256 colours can show, and so few values that a table does the
@@ -226,8 +228,8 @@ def _depth_palette(max_depth: float) -> np.ndarray:
     """
     depth = np.arange(65536, dtype=np.uint16).view(np.float16).astype(np.float32)
     unknown = np.isnan(depth)
-    clipped = np.clip(np.where(unknown, max_depth, depth), max_depth / DEPTH_SPAN, max_depth)
-    nearness = np.log(max_depth / clipped) / np.log(DEPTH_SPAN)
+    clipped = np.clip(np.where(unknown, MAX_DEPTH, depth), MAX_DEPTH / DEPTH_SPAN, MAX_DEPTH)
+    nearness = np.log(MAX_DEPTH / clipped) / np.log(DEPTH_SPAN)
     colors = cv2.applyColorMap(np.rint(nearness * 255).astype(np.uint8), cv2.COLORMAP_PLASMA)
     palette = colors[:, 0, ::-1].copy()
     palette[unknown] = BLACK
@@ -242,12 +244,6 @@ def _packed(palette: np.ndarray) -> np.ndarray:
 def _take(packed_palette: np.ndarray, values: np.ndarray) -> np.ndarray:
     colors = packed_palette[values].view(np.uint8).reshape(*values.shape, 4)
     return cv2.cvtColor(colors, cv2.COLOR_RGBA2RGB)
-
-
-def _stretch(values: np.ndarray, height: int, width: int) -> np.ndarray:
-    if values.shape[:2] == (height, width):
-        return values
-    return cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def _outlines(instances: np.ndarray) -> np.ndarray:

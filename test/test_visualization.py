@@ -72,12 +72,6 @@ def test_depth_goes_from_bright_near_to_dark_far_and_black_unknown():
     assert not colors[6].any()
 
 
-def test_max_depth_moves_the_far_end_of_the_colours():
-    depth = np.float32([[10, 20]])
-    assert np.array_equal(*color_depth(depth, max_depth=10)[0])
-    assert not np.array_equal(*color_depth(depth)[0])
-
-
 def test_the_legend_runs_from_near_to_far():
     bar = depth_legend(300)
     assert np.array_equal(bar[0, 0], color_depth(np.float32([[2]]))[0, 0])

@@ -1,4 +1,4 @@
-"""How fast the network is: runtimes, eager PyTorch, single-task networks, and the floor."""
+"""How fast the network is: runtimes, eager PyTorch, single-task networks, and the roofline."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,9 +19,9 @@ from mtl_perception.memory import MEBIBYTE, resident_memory
 from mtl_perception.network.checkpoint import load_checkpoint
 from mtl_perception.network.multitask import (
     OUTPUT_STRIDE,
-    SIZE_MULTIPLE,
     MultiTaskNetwork,
     NetworkOutput,
+    checked_size,
     normalize,
 )
 from mtl_perception.tasks import semantic
@@ -66,10 +66,11 @@ def benchmark_network(
 ) -> dict[str, Any]:
     """Time the way of one image from its pixels to its maps, both in the computer's memory.
 
-    The floor is what the multiplications of the network take at the rate at which PyTorch
-    multiplies large matrices of the same type, or, if that is longer, what its weights, the image
-    and the maps take at the rate at which memory is copied. Both rates are measured in turns with
-    everything else.
+    The roofline (Williams et al., CACM 2009) is what the multiplications of the network take at the
+    rate at which PyTorch multiplies large matrices of the same type, or, if that is longer, what
+    its weights, the image and the maps take at the rate at which memory is copied. Both rates are
+    measured in turns with everything else; a runtime whose kernels are better than PyTorch's can
+    take less.
 
     Args:
         checkpoint: a ``.safetensors`` file of this package.
@@ -86,10 +87,7 @@ def benchmark_network(
         ValueError: a size, device or runtime that cannot be used.
     """
     network, info = load_checkpoint(checkpoint)
-    height, width = size or (info.input_height, 2 * info.input_height)
-    if height % SIZE_MULTIPLE or width % SIZE_MULTIPLE:
-        msg = f'the size {height}x{width} is not in multiples of {SIZE_MULTIPLE}'
-        raise ValueError(msg)
+    height, width = checked_size(size, info.input_height)
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     chosen = _with_runtime(runtime, [network], device, image)
     target = resolve_device('cpu' if chosen.name == 'openvino' else device)
@@ -121,7 +119,7 @@ def benchmark_network(
         moved = height * width * (3 + MAP_BYTES / OUTPUT_STRIDE**2) + dtype.itemsize * sum(
             weight.numel() for network in alternative.networks for weight in network.parameters()
         )
-        floor = max(macs / rates[dtype], moved / bandwidth)
+        roofline = max(macs / rates[dtype], moved / bandwidth)
         median = times[alternative.name].median
         rows.append(
             {
@@ -130,8 +128,8 @@ def benchmark_network(
                 **asdict(times[alternative.name]),
                 'mib': alternative.mib,
                 'gmac': macs / 1e9,
-                'floor': floor,
-                'over_floor': median / floor,
+                'roofline': roofline,
+                'over_roofline': median / roofline,
                 'ratio': median / times[chosen.name].median,
             }
         )
@@ -172,14 +170,14 @@ def _table_lines(figures: Mapping[str, Any]) -> Iterator[str]:
     yield ''
     yield (
         f'{"":<32}{"type":>10}{"median":>12}{"p99":>12}{"spread":>12}{"memory":>12}'
-        f'{"floor":>12}{"÷ floor":>9}{"ratio":>8}'
+        f'{"roofline":>12}{"÷":>9}{"ratio":>8}'
     )
     for row in figures['rows']:
         memory = '–' if row['mib'] is None else f'{row["mib"]:,.0f} MiB'
         yield (
             f'{row["name"]:<32}{row["type"]:>10}{milliseconds_columns(row)}'
-            f'{row["spread"]:>9,.1f} ms{memory:>12}{row["floor"]:>9,.1f} ms'
-            f'{row["over_floor"]:>9.2f}{row["ratio"]:>8.2f}'
+            f'{row["spread"]:>9,.1f} ms{memory:>12}{row["roofline"]:>9,.1f} ms'
+            f'{row["over_roofline"]:>9.2f}{row["ratio"]:>8.2f}'
         )
 
 

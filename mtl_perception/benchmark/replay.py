@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
+
 from mtl_perception.benchmark.measuring import machine, milliseconds_columns, times_of
 from mtl_perception.data.frame import Frame
 from mtl_perception.inference.predictor import Predictor
@@ -28,6 +30,7 @@ def benchmark_replay(
         ``rows`` with milliseconds a frame and the rate as a share of the predictor's, the median
         over the rounds.
     """
+    cv2.setNumThreads(1)  # as mtl replay does
     per_frame: dict[str, list[float]] = {ALONE: [], MEASURED: [], WRITTEN: []}
     with tempfile.TemporaryDirectory(prefix='mtl_benchmark_') as folder:
         source = Path(folder, 'source')

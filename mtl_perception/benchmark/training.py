@@ -104,7 +104,7 @@ class Turns(Callback):
     Args:
         rounds: how often each takes its turn.
         steps: of a turn.
-        skips: steps of the training that do not count, at the begin of its turn.
+        skips: steps of the training that do not count, at the start of each turn.
         others: what else is timed, ``ALONE`` or ``EAGER``.
 
     Attributes:

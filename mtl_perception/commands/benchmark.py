@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl_perception.commands import options
-from mtl_perception.commands.synthesize import SPLITS
+from mtl_perception.commands.synthesize import split_seed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -150,7 +150,7 @@ def _run_instances(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     )
     print(predictor.description)
     limit = args.limit or 50
-    unseen = len(SPLITS) * args.seed + SPLITS.index('test')
+    unseen = split_seed(args.seed, 'test')
     frames = (synthetic_frame(unseen, index) for index in range(limit))
     scenes = scenes_of(predictor, frames, limit)
     predictor.close()

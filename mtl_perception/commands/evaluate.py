@@ -70,7 +70,6 @@ def main(args: argparse.Namespace) -> int:
         )
         raise ValueError(msg)
     predictor = options.make_predictor(args)
-    print(predictor.description)
     metrics = evaluate(predictor, frames, args.output, args.groups)
     print(metrics_table(metrics))
     if args.json is not None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mtl_perception.inference.predictor import Predictor
 
 SMALLEST = 32
-"""Rows and columns of the smallest picture that is rendered."""
+"""Rows and columns of the smallest picture that is rendered, and of the smallest network input."""
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +45,7 @@ def add_params_file(parser: argparse.ArgumentParser) -> None:
 
 
 def make_predictor(args: argparse.Namespace, needs: Collection[str] = ()) -> 'Predictor':
-    """Return what ``--checkpoint``, ``--device``, ``--runtime`` and ``--params-file`` ask for.
+    """Return, and print, what ``--checkpoint``, ``--device`` and the like ask for.
 
     Raises:
         ValueError: it cannot be used, or lacks a task that the command needs.
@@ -54,9 +54,11 @@ def make_predictor(args: argparse.Namespace, needs: Collection[str] = ()) -> 'Pr
     from mtl_perception.inference.predictor import Predictor
 
     tuned = read_parameters(args.params_file) if args.params_file else {}
-    return Predictor(
+    predictor = Predictor(
         args.checkpoint, device=args.device, runtime=args.runtime, needs=needs, **tuned
     )
+    print(predictor.description)
+    return predictor
 
 
 def add_checkpoint_file(parser: argparse.ArgumentParser) -> None:
@@ -152,6 +154,15 @@ def size(text: str) -> tuple[int, int]:
         msg = f'{text!r} is not HEIGHTxWIDTH of at least {SMALLEST}x{SMALLEST}, such as 256x512'
         raise argparse.ArgumentTypeError(msg)
     return int(match[1]), int(match[2])
+
+
+def picture_file(text: str) -> Path:
+    """Parse the name of a picture to write, as an argparse ``type``."""
+    path = Path(text)
+    if path.suffix.lower() not in ('.png', '.jpg', '.jpeg'):
+        msg = f'{text!r} does not end in .png or .jpg'
+        raise argparse.ArgumentTypeError(msg)
+    return path
 
 
 def positive_int(text: str) -> int:

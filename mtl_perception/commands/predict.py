@@ -81,7 +81,6 @@ def main(args: argparse.Namespace) -> int:
     source = open_source(args.source)
     make_folder(args.output)
     predictor = options.make_predictor(args, ('instance',) if args.explain else ())
-    print(predictor.description)
     seconds: list[float] = []
     names: set[str] = set()
     images = itertools.islice(source, args.limit)

@@ -23,6 +23,7 @@ import argparse
 import contextlib
 import math
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,7 @@ from mtl_perception.commands import options
 from mtl_perception.tasks import TASKS
 
 if TYPE_CHECKING:
-    from mtl_perception.inference.predictor import Predictor
-    from mtl_perception.ros.bag_frames import BagFrames
+    from mtl_perception.ros.bag_frames import BagFrames, Selection
     from mtl_perception.ros.live_replay import Fates
     from mtl_perception.ros.replay import Replayed
 
@@ -105,20 +105,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run ``mtl replay``."""
+    import cv2
+
     from mtl_perception.files import make_folder
 
     if args.rate is not None and not args.live:
         msg = '--rate is the speed at which --live sends; offline the network sets the pace'
         raise ValueError(msg)
     make_folder(args.output)
-    # A node's results are complete when all its topics have come.
-    predictor = options.make_predictor(args, TASKS if args.live else ())
-    print(predictor.description)
-    (_live if args.live else _offline)(args, predictor)
+    cv2.setNumThreads(1)  # the other cores are the network's
+    (_live if args.live else _offline)(args)
     return 0
 
 
-def _offline(args: argparse.Namespace, predictor: 'Predictor') -> None:
+def _offline(args: argparse.Namespace) -> None:
     from mtl_perception.ros.bag_frames import BagFrames
     from mtl_perception.ros.bag_reader import BagReader
     from mtl_perception.ros.bag_topics import find_topics
@@ -126,12 +126,13 @@ def _offline(args: argparse.Namespace, predictor: 'Predictor') -> None:
 
     with BagReader(args.path) as bag:
         frames = BagFrames(bag, find_topics(bag, **_topics(args)), _selection(args))
+        predictor = options.make_predictor(args)
         target = args.output / 'bag' if args.bag else None
         replayed = replay(frames, predictor, args.output, bag=target)
         _report(args, frames, replayed, [*bag.notes, *frames.tally.notes()])
 
 
-def _live(args: argparse.Namespace, predictor: 'Predictor') -> None:
+def _live(args: argparse.Namespace) -> None:
     from mtl_perception.ros.bag_frames import BagFrames
     from mtl_perception.ros.bag_reader import BagReader
     from mtl_perception.ros.bag_topics import find_topics
@@ -144,7 +145,10 @@ def _live(args: argparse.Namespace, predictor: 'Predictor') -> None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='mtl_replay_')))
         bag = stack.enter_context(BagReader(args.path))
         topics = find_topics(bag, **_topics(args))
-        sent = BagFrames(bag, topics, _selection(args))
+        selection = _selection(args)
+        sent = BagFrames(bag, topics, selection)
+        # A node's results are complete when all its topics have come.
+        predictor = options.make_predictor(args, TASKS)
         fates = replay_live(sent, args.node, folder / 'bag', rate=args.rate)
         notes = [*bag.notes, *sent.tally.notes()]
         recorded = stack.enter_context(BagReader(folder / 'bag'))
@@ -155,7 +159,8 @@ def _live(args: argparse.Namespace, predictor: 'Predictor') -> None:
             truth={task: name for task, name in topics.truth.items() if name in recorded.topics},
             published=published_topics(args.node),
         )
-        frames = BagFrames(recorded, published, _selection(args, part=False))
+        every_one = replace(selection, start=0.0, duration=None, every=1, limit=None)
+        frames = BagFrames(recorded, published, every_one)
         replayed = replay(frames, predictor, args.output)
         _report(args, sent, replayed, notes, fates)
 
@@ -201,13 +206,14 @@ def _topics(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _selection(args: argparse.Namespace, *, part: bool = True) -> Any:
+def _selection(args: argparse.Namespace) -> 'Selection':
     from mtl_perception.ros.bag_frames import Selection
 
-    which = {'start': args.start, 'duration': args.duration, 'every': args.every}
-    limit = {'limit': args.limit}
     return Selection(
-        **({**which, **limit} if part else {}),
+        start=args.start,
+        duration=args.duration,
+        every=args.every,
+        limit=args.limit,
         tolerance=args.tolerance,
         focal_length=args.focal_length,
     )

@@ -1,8 +1,8 @@
 """Render synthetic streets with exact ground truth, as a dataset in the Cityscapes folder layout.
 
-Every frame follows from the seed, the split and its number alone, so a run that was interrupted
-goes on where it stopped, and more frames of the same set are had by asking for more. The splits
-never share a street: train, val and test draw from three different sets for every seed.
+Every frame follows from the seed, the split, its number and the size alone, so a run that was
+interrupted goes on where it stopped, and more frames of the same set are had by asking for more.
+The splits never share a street: train, val and test draw from three different sets for every seed.
 
 For example:
 
@@ -13,7 +13,13 @@ For example:
 import argparse
 from pathlib import Path
 
-from mtl_perception.commands.options import add_output, add_seed, positive_int, size
+from mtl_perception.commands.options import (
+    add_output,
+    add_seed,
+    picture_file,
+    positive_int,
+    size,
+)
 
 SPLITS = ('train', 'val', 'test')
 
@@ -49,8 +55,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='processes that render (default: %(default)s)',
     )
     parser.add_argument(
-        '--preview', type=Path, metavar='FILE', help='also write a sheet of the first frames'
+        '--preview',
+        type=picture_file,
+        metavar='FILE',
+        help='also write a sheet of the first frames, .png or .jpg',
     )
+
+
+def split_seed(seed: int, split: str) -> int:
+    """Return the seed of the streets that ``split`` has for ``--seed``, its own for each split."""
+    return len(SPLITS) * seed + SPLITS.index(split)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -59,16 +73,23 @@ def main(args: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
+    from mtl_perception.data.cityscapes import image_path
+    from mtl_perception.data.synthetic import frame_name
     from mtl_perception.files import make_folder
 
-    seed = len(SPLITS) * args.seed + SPLITS.index(args.split)
+    seed = split_seed(args.seed, args.split)
     height, width = args.size
     make_folder(args.output)
-    images = args.output / 'leftImg8bit' / args.split / 'synthetic'
+    images = [
+        image_path(args.output, args.split, frame_name(seed, index)) for index in range(args.frames)
+    ]
+    there = [image.is_file() for image in images]
+    if any(there):
+        _check_size(images[there.index(True)], height, width)
     jobs = [
         (args.output, args.split, seed, index, height, width)
         for index in range(args.frames)
-        if not (images / f'synthetic_{seed:06d}_{index:06d}_leftImg8bit.png').is_file()
+        if not there[index]
     ]
     context = multiprocessing.get_context('spawn')
     if jobs:
@@ -80,8 +101,8 @@ def main(args: argparse.Namespace) -> int:
             for _ in pool.imap_unordered(_render, jobs[1:], chunksize=4):
                 bar.update()
     if args.preview:
-        _write_preview(args.preview, seed, min(args.frames, PREVIEW_FRAMES), height, width)
-    print(f'{args.frames} frames in {images}')
+        _write_preview(args.preview, images[:PREVIEW_FRAMES])
+    print(f'{args.frames} frames in {images[0].parent}')
     return 0
 
 
@@ -99,18 +120,29 @@ def _render(job: tuple[Path, str, int, int, int, int]) -> None:
     write_frame(root, split, synthetic_frame(seed, index, height=height, width=width))
 
 
-def _write_preview(path: Path, seed: int, frames: int, height: int, width: int) -> None:
+def _check_size(image: Path, height: int, width: int) -> None:
+    """Refuse to add frames of one size to frames of another."""
+    from mtl_perception.data.cityscapes import pair
+
+    there = pair(image).read_image().shape[:2]
+    if there != (height, width):
+        msg = (
+            f'{image} is {there[0]}x{there[1]}, not {height}x{width}; '
+            'give that --size, or another --output'
+        )
+        raise ValueError(msg)
+
+
+def _write_preview(path: Path, images: list[Path]) -> None:
     """Write pictures and their labels' colours side by side, two frames a row."""
     import numpy as np
 
-    from mtl_perception.data.synthetic import synthetic_frame
+    from mtl_perception.data.cityscapes import pair
     from mtl_perception.files import write_picture
     from mtl_perception.labels import COLORS
 
-    tiles = []
-    for index in range(frames):
-        frame = synthetic_frame(seed, index, height=height, width=width)
-        tiles.append(np.hstack([frame.image, COLORS[frame.labels]]))
+    frames = (pair(image).read() for image in images)
+    tiles = [np.hstack([frame.image, COLORS[frame.labels]]) for frame in frames]
     if len(tiles) % 2:
         tiles.append(np.zeros_like(tiles[0]))
     rows = [np.hstack(tiles[i : i + 2]) for i in range(0, len(tiles), 2)]

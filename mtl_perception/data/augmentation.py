@@ -168,9 +168,7 @@ def _camera(frame: Frame) -> Camera:
     """Return the frame's camera; from now on it must not depend on the image's height."""
     if frame.camera is not None:
         return frame.camera
-    height, width = frame.image.shape[:2]
-    focal_length = frame.focal_length
-    return Camera(focal_length, focal_length, (width - 1) / 2, (height - 1) / 2)
+    return Camera.centred(frame.focal_length, *frame.image.shape[:2])
 
 
 def _random_class_pixel(
@@ -207,7 +205,7 @@ def _change_colors(image: np.ndarray, strength: float, rng: np.random.Generator)
     """Change exposure, contrast, colour cast and saturation, and sometimes blur or add noise."""
     values = image.astype(np.float32) / 255
     if rng.random() < 0.8:
-        values = values ** np.exp(rng.normal(0, 0.25 * strength))
+        values = values ** np.float32(np.exp(rng.normal(0, 0.25 * strength)))
     mean = values.mean((0, 1), keepdims=True)
     grey = values.mean(2, keepdims=True)
     cast = np.exp(rng.normal(0, 0.08 * strength, 3)).astype(np.float32)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from mtl_perception.data.frame import Camera, Frame
-from mtl_perception.files import write_file, write_picture
+from mtl_perception.files import decode_picture, write_file, write_picture
 from mtl_perception.tasks import TASKS
 
 IMAGE_SUFFIXES = ('_leftImg8bit.png', '_leftImg8bit.jpg', '_leftImg8bit.jpeg')
@@ -160,10 +160,9 @@ def write_frame(root: Path, split: str, frame: Frame) -> None:
         ValueError: the frame has a depth and no camera to express it in.
         OSError: the folder cannot be written.
     """
-    city = frame.name.partition('_')[0]
 
     def path(kind: str, suffix: str) -> Path:
-        return root / kind / split / city / f'{frame.name}{suffix}'
+        return _path(root, kind, split, frame.name, suffix)
 
     if frame.labels is not None:
         write_picture(path(*LABELS_FILE), frame.labels)
@@ -177,7 +176,16 @@ def write_frame(root: Path, split: str, frame: Frame) -> None:
             msg = f'{frame.name}: depth without a camera cannot be written as a disparity'
             raise ValueError(msg)
         write_picture(path(*DISPARITY_FILE), _disparity_code(frame.depth, frame.camera))
-    write_picture(path('leftImg8bit', IMAGE_SUFFIXES[0]), frame.image)
+    write_picture(image_path(root, split, frame.name), frame.image)
+
+
+def image_path(root: Path, split: str, name: str) -> Path:
+    """Return where ``write_frame`` puts the image of the frame ``name``."""
+    return _path(root, 'leftImg8bit', split, name, IMAGE_SUFFIXES[0])
+
+
+def _path(root: Path, kind: str, split: str, name: str, suffix: str) -> Path:
+    return root / kind / split / name.partition('_')[0] / f'{name}{suffix}'
 
 
 def count_ground_truth(frames: Sequence[FramePaths]) -> dict[str, int]:
@@ -190,14 +198,10 @@ def count_ground_truth(frames: Sequence[FramePaths]) -> dict[str, int]:
 
 def _read_picture(path: Path, flags: int) -> np.ndarray:
     try:
-        data = np.fromfile(path, np.uint8)
+        picture = decode_picture(path.read_bytes(), flags)
     except OSError as err:
         msg = f'{path}: cannot be read ({err.strerror})'
         raise DatasetError(msg) from err
-    try:
-        picture = cv2.imdecode(data, flags) if data.size else None
-    except cv2.error:  # a header that claims more pixels than OpenCV accepts
-        picture = None
     if picture is None:
         msg = f'{path}: cannot be decoded as a picture; it is damaged or of another format'
         raise DatasetError(msg)

@@ -29,6 +29,11 @@ class Camera:
     height: float = 1.22
     pitch: float = 0.0
 
+    @classmethod
+    def centred(cls, focal_length: float, height: int, width: int) -> 'Camera':
+        """Return the camera of ``height`` × ``width`` pixels whose axis goes through the middle."""
+        return cls(focal_length, focal_length, (width - 1) / 2, (height - 1) / 2)
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -70,10 +75,14 @@ def resize_nearest(
 ) -> np.ndarray:
     """Return a map at another size, every value being one that it had before.
 
+    The map itself is returned if it has that size already.
+
     Args:
         values: ``(H, W)`` or ``(H, W, channels)``.
         height: of the result.
         width: of the result.
         out: array of the result's shape and type to write it to.
     """
+    if out is None and values.shape[:2] == (height, width):
+        return values
     return cv2.resize(values, (width, height), dst=out, interpolation=cv2.INTER_NEAREST_EXACT)

@@ -14,7 +14,7 @@ from mtl_perception.inference.runtimes import INPUT, to_openvino
 from mtl_perception.labels import LABELS
 from mtl_perception.network.checkpoint import load_checkpoint, metadata_of
 from mtl_perception.network.fused import FusedNetwork
-from mtl_perception.network.multitask import SIZE_MULTIPLE
+from mtl_perception.network.multitask import checked_size
 
 ONNX_OPSET = 17
 """Of 2022: TensorRT 8.6 and everything since reads it."""
@@ -67,10 +67,7 @@ def export(checkpoint: Path, output: Path, kind: str, size: tuple[int, int] | No
     """
     network, info = load_checkpoint(checkpoint)
     fused = FusedNetwork(network)
-    height, width = size or (info.input_height, 2 * info.input_height)
-    if height % SIZE_MULTIPLE or width % SIZE_MULTIPLE:
-        msg = f'the size {height}x{width} is not in multiples of {SIZE_MULTIPLE}'
-        raise ValueError(msg)
+    height, width = checked_size(size, info.input_height)
     metadata = metadata_of(info) | {
         'label_names': json.dumps([label.name for label in LABELS]),
         'input': 'image: (1, H, W, 3) uint8 RGB; normalisation is inside',

@@ -45,7 +45,10 @@ class Prediction:
     milliseconds: dict[str, float] = field(default_factory=dict)
 
     def resized(self, height: int, width: int) -> 'Prediction':
-        """Return the maps, without offsets and disparity, resized by nearest neighbour."""
+        """Return the maps resized by nearest neighbour, without offsets and disparity.
+
+        At their own size they are returned as they are, with both.
+        """
         if self.labels.shape == (height, width):
             return self
 

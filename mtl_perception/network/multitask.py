@@ -134,3 +134,16 @@ def input_size(height: int, width: int, input_height: int) -> tuple[int, int]:
     """
     columns = round(width * input_height / height / SIZE_MULTIPLE) * SIZE_MULTIPLE
     return input_height, max(SIZE_MULTIPLE, columns)
+
+
+def checked_size(size: tuple[int, int] | None, input_height: int) -> tuple[int, int]:
+    """Return the (height, width) that was asked for, by default twice as wide as ``input_height``.
+
+    Raises:
+        ValueError: the network does not take it.
+    """
+    height, width = size or (input_height, 2 * input_height)
+    if height % SIZE_MULTIPLE or width % SIZE_MULTIPLE:
+        msg = f'the size {height}x{width} is not in multiples of {SIZE_MULTIPLE}'
+        raise ValueError(msg)
+    return height, width

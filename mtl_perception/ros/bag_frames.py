@@ -15,19 +15,20 @@ from mtl_perception.ros.bag_messages import (
     CAMERA_INFO,
     COMPRESSED_IMAGE,
     IMAGE,
-    SECOND,
     camera_info_message,
     deserialize,
 )
 from mtl_perception.ros.bag_reader import BagReader, Message
 from mtl_perception.ros.bag_topics import Topics
 from mtl_perception.ros.messages import (
+    SECOND,
     MessageError,
     compressed_to_rgb,
     header_stamp,
     image_to_map,
     image_to_rgb,
     intrinsics,
+    nanoseconds,
 )
 
 DECODERS = {IMAGE: image_to_rgb, COMPRESSED_IMAGE: compressed_to_rgb}
@@ -325,7 +326,7 @@ class BagFrames:
         height, width = rgb.shape[:2]
         infos = self._calibrations.get(header.frame_id)
         if infos:
-            stamp = header.stamp.sec * SECOND + header.stamp.nanosec
+            stamp = nanoseconds(header)
             info = min(infos, key=lambda entry: abs(entry[0] - stamp))[2]
             try:
                 return info, intrinsics(info, width, height), True
@@ -333,7 +334,7 @@ class BagFrames:
                 pass  # as the node does
         focal = self._selection.focal_length or CITYSCAPES_FOCAL_RATIO * height
         self.tally.uncalibrated += not self._selection.focal_length
-        camera = Camera(focal, focal, (width - 1) / 2, (height - 1) / 2)
+        camera = Camera.centred(focal, height, width)
         return camera_info_message(camera, width, height, header), camera, False
 
     def _truth(
@@ -354,12 +355,13 @@ class BagFrames:
         return message, values
 
     def _published(self, partners: Mapping[str, Message | None]) -> dict[str, np.ndarray]:
-        messages = {task: partners[topic] for task, topic in self.topics.published.items()}
-        return {
-            task: image_to_map(deserialize(message.data, message.type))
-            for task, message in messages.items()
-            if message is not None
-        }
+        maps = {}
+        for task, topic in self.topics.published.items():
+            message = partners[topic]
+            if message is None:
+                return {}
+            maps[task] = image_to_map(deserialize(message.data, message.type))
+        return maps
 
 
 @dataclass(frozen=True)

@@ -29,14 +29,13 @@ from rosbags.typesys.stores.ros2_humble import (
 from mtl_perception.data.frame import Camera
 from mtl_perception.ros.messages import (
     MAP_ENCODINGS,
+    SECOND,
     MessageError,
     calibration_fields,
     compressed,
     compressed_format,
     image_fields,
 )
-
-SECOND = 1_000_000_000
 
 TYPESTORE = get_typestore(Stores.ROS2_HUMBLE)
 """Of its messages those that are used here are the same from Humble to Kilted."""

@@ -78,7 +78,7 @@ class Calibration:
                 'differs, so do all depths; publish camera_info or set the parameter focal_length'
             )
         self._say_focal_length(frame_id, source, focal_length)
-        camera = Camera(focal_length, focal_length, (width - 1) / 2, (height - 1) / 2)
+        camera = Camera.centred(focal_length, height, width)
         return camera_info(camera, width, height, header)
 
     def _warn_of_distortion(self, info: CameraInfo) -> None:

@@ -51,7 +51,6 @@ class CameraNode(Node):
         count: frames after which to end; ``None``: all.
         wait_for_subscriber: whether to wait for a subscriber before the first frame.
         on_published: called with name and header after each frame.
-        node_name: of the node.
         options: passed on to ``rclpy.node.Node``.
 
     Raises:
@@ -72,10 +71,9 @@ class CameraNode(Node):
         count: int | None = None,
         wait_for_subscriber: bool = False,
         on_published: Callable[[SourceImage, Header], None] | None = None,
-        node_name: str = 'camera',
         **options: Any,
     ) -> None:
-        super().__init__(node_name, **options)
+        super().__init__('camera', **options)
         if not rate > 0:
             msg = f'rate must be positive, got {rate}'
             raise ValueError(msg)
@@ -134,7 +132,7 @@ class CameraNode(Node):
         if not self.published:
             msg = 'the source has no image that can be read'
             raise ValueError(msg)
-        # Who ends his process now would take images with him that are still on their way.
+        # Exiting now would drop images that are still on their way.
         for publisher in filter(None, (self._camera_info, self._image, self._compressed)):
             publisher.wait_for_all_acked(DELIVERY_TIMEOUT)
 
@@ -180,8 +178,7 @@ class CameraNode(Node):
     def _assumed_camera(self, source: SourceImage) -> Camera | None:
         if not self._focal_length:
             return None
-        height, width = source.image.shape[:2]
-        return Camera(self._focal_length, self._focal_length, (width - 1) / 2, (height - 1) / 2)
+        return Camera.centred(self._focal_length, *source.image.shape[:2])
 
     def _note_delay(self, seconds: float) -> None:
         said = self._behind > SLOW

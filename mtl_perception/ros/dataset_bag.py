@@ -8,7 +8,6 @@ import numpy as np
 from mtl_perception.data.frame import Frame
 from mtl_perception.ros.bag import BagWriter
 from mtl_perception.ros.bag_messages import (
-    SECOND,
     camera_info_message,
     compressed_message,
     header,
@@ -16,6 +15,7 @@ from mtl_perception.ros.bag_messages import (
     rgb_message,
 )
 from mtl_perception.ros.bag_topics import TRUTH_TOPICS
+from mtl_perception.ros.messages import SECOND
 
 IMAGE_TOPIC = '/camera/image_raw'
 

@@ -22,7 +22,7 @@ from mtl_perception.evaluation.report import Metrics, metrics_table, write_metri
 from mtl_perception.files import make_folder, write_picture
 from mtl_perception.inference.predictor import Prediction, Predictor
 from mtl_perception.ros.bag import BagWriter
-from mtl_perception.ros.messages import camera_info, image_to_map, rgb_to_image
+from mtl_perception.ros.messages import SECOND, camera_info, image_to_map, rgb_to_image
 from mtl_perception.ros.node import NODE_NAME
 from mtl_perception.ros.processes import (
     CameraProcess,
@@ -257,7 +257,7 @@ def _spread(n: int, count: int) -> list[int]:
 def _write_to_bag(bag: BagWriter, stamp: int, frame: Frame, recorded: RecordedFrame) -> None:
     """Write the image and what came of it, all at the time of the image's stamp."""
     header = Header(frame_id=FRAME_ID)
-    header.stamp.sec, header.stamp.nanosec = divmod(stamp, 1_000_000_000)
+    header.stamp.sec, header.stamp.nanosec = divmod(stamp, SECOND)
     messages = [(CAMERA_TOPIC, rgb_to_image(frame.image, header))]
     if frame.camera is not None:
         height, width = frame.image.shape[:2]

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from mtl_perception.data.frame import Camera, resize_nearest
+from mtl_perception.files import decode_picture
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
@@ -107,6 +108,12 @@ MAP_ENCODINGS = {'uint8': 'mono8', 'uint16': 'mono16', 'float32': '32FC1'}
 MAP_DTYPES = {encoding: np.dtype(name).type for name, encoding in MAP_ENCODINGS.items()}
 
 
+JPEG_QUALITY = 95
+
+SECOND = 1_000_000_000
+"""Nanoseconds."""
+
+
 def image_to_rgb(msg: 'Image') -> np.ndarray:
     """Return the image as ``(height, width, 3)`` uint8 RGB; it may share the message's memory.
 
@@ -136,27 +143,12 @@ def compressed_to_rgb(msg: 'CompressedImage') -> np.ndarray:
     Raises:
         MessageError: the data is not a picture that OpenCV reads.
     """
-    data = np.frombuffer(msg.data, np.uint8)
     # A camera's pixels are where its CameraInfo says; an EXIF orientation must not turn them.
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        bgr = cv2.imdecode(data, flags) if data.size else None
-    except cv2.error:
-        bgr = None
-    if bgr is not None and _is_cut_off(data.tobytes()):
-        text = f'{data.size} bytes of format {msg.format!r} are a JPEG picture without its end'
-        raise MessageError(text)
+    bgr = decode_picture(msg.data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if bgr is None:
-        text = f'{data.size} bytes of format {msg.format!r} are not a picture that OpenCV reads'
+        text = f'{len(msg.data)} bytes of format {msg.format!r} are not a whole picture'
         raise MessageError(text)
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
-
-
-def _is_cut_off(picture: bytes) -> bool:
-    """Return whether a JPEG lacks its end; OpenCV before 4.7 makes up what is missing."""
-    start, scan, end = b'\xff\xd8', b'\xff\xda', b'\xff\xd9'
-    # A thumbnail has an end too, but comes before the scan of the picture.
-    return picture.startswith(start) and picture.rfind(end) < picture.rfind(scan)
 
 
 def rgb_to_image(
@@ -176,7 +168,7 @@ def rgb_to_image(
     return _image(rgb, 'rgb8', header, size, memory)
 
 
-def rgb_to_compressed(rgb: np.ndarray, header: 'Header', quality: int = 95) -> 'CompressedImage':
+def rgb_to_compressed(rgb: np.ndarray, header: 'Header') -> 'CompressedImage':
     """Return a JPEG message of ``(H, W, 3)`` uint8 RGB.
 
     Raises:
@@ -184,18 +176,18 @@ def rgb_to_compressed(rgb: np.ndarray, header: 'Header', quality: int = 95) -> '
     """
     from sensor_msgs.msg import CompressedImage
 
-    data = compressed(rgb, 'jpeg', quality)
+    data = compressed(rgb, 'jpeg')
     return CompressedImage(header=header, format=compressed_format('jpeg'), data=_buffer(data))
 
 
-def compressed(rgb: np.ndarray, codec: str, quality: int = 95) -> np.ndarray:
-    """Return the bytes of ``(H, W, 3)`` uint8 RGB as ``jpeg`` of that quality or as ``png``.
+def compressed(rgb: np.ndarray, codec: str) -> np.ndarray:
+    """Return the bytes of ``(H, W, 3)`` uint8 RGB as ``jpeg`` or as ``png``.
 
     Raises:
         MessageError: OpenCV could not encode it.
     """
     bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if codec == 'jpeg' else []
+    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if codec == 'jpeg' else []
     encoded, data = cv2.imencode(f'.{codec}', bgr, options)
     if not encoded:
         text = f'OpenCV could not encode an image of shape {rgb.shape} as {codec}'
@@ -372,6 +364,11 @@ def point_cloud(
     )
 
 
+def nanoseconds(header: 'Header') -> int:
+    """Return the header's stamp."""
+    return header.stamp.sec * SECOND + header.stamp.nanosec
+
+
 def header_stamp(data: bytes) -> int:
     """Return the stamp, in nanoseconds, of a serialized message that begins with a header.
 
@@ -386,7 +383,7 @@ def header_stamp(data: bytes) -> int:
         raise MessageError(text)
     order = '<' if data[1] & 1 else '>'
     seconds, nanoseconds = struct.unpack_from(f'{order}iI', data, 4)
-    return seconds * 1_000_000_000 + nanoseconds
+    return seconds * SECOND + nanoseconds
 
 
 def _pixels(msg: 'Image', encoding: Encoding) -> np.ndarray:

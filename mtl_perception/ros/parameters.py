@@ -12,6 +12,7 @@ from rclpy.parameter import Parameter
 from mtl_perception.inference.runtimes import RUNTIMES
 from mtl_perception.labels import LABELS
 from mtl_perception.share import EMBEDDED_CHECKPOINTS
+from mtl_perception.tasks.depth import MAX_DEPTH_RANGE
 from mtl_perception.tasks.instance import GroupingParameters
 
 
@@ -80,8 +81,8 @@ SETTINGS = (
         'max_depth',
         100.0,
         'metres beyond which depth is +Inf',
-        minimum=1.0,
-        maximum=10000.0,
+        minimum=MAX_DEPTH_RANGE[0],
+        maximum=MAX_DEPTH_RANGE[1],
         live=True,
     ),
     *(

@@ -146,7 +146,7 @@ class Pipeline:
         """Run every stage once: some build tables or compile code at their first call."""
         height, width = WARM_UP_SIZE
         header = Header()
-        camera = Camera(width, width, width / 2, height / 2)
+        camera = Camera.centred(width, height, width)
         info = camera_info(camera, width, height, header)
         image = np.zeros((height, width, 3), np.uint8)
         prediction = self.predictor.predict(image)

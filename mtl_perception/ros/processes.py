@@ -22,6 +22,7 @@ from std_msgs.msg import Header
 
 from mtl_perception.data.sources import SourceImage
 from mtl_perception.ros.camera import CameraNode
+from mtl_perception.ros.messages import nanoseconds
 from mtl_perception.ros.node import NODE_NAME
 from mtl_perception.ros.recorder import QUEUE_DEPTH, Recorder
 from mtl_perception.ros.transport import transport_environment
@@ -258,7 +259,7 @@ def _publish(images: Iterable[SourceImage], options: Mapping[str, Any], pipe: Co
     sent: list[Sent] = []
 
     def on_published(image: SourceImage, header: Header) -> None:
-        sent.append(Sent(image.name, _nanoseconds(header)))
+        sent.append(Sent(image.name, nanoseconds(header)))
         if pipe.poll():
             camera.stop()
 
@@ -269,7 +270,3 @@ def _publish(images: Iterable[SourceImage], options: Mapping[str, Any], pipe: Co
     camera.run()
     pipe.send(sent)
     rclpy.try_shutdown()
-
-
-def _nanoseconds(header: Header) -> int:
-    return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec

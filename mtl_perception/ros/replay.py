@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -152,7 +151,6 @@ def replay(
         BagError: there is no frame that can be used.
         OSError: ``output`` cannot be written, or ``bag`` from the beginning.
     """
-    cv2.setNumThreads(1)  # the other cores are the network's
     with (
         _ResultBag(bag) as result,
         _Judging(bool(frames.topics.truth)) as judging,

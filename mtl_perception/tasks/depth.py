@@ -16,6 +16,10 @@ from mtl_perception.tasks.loss import LossSum
 CHANNELS = 1
 
 
+MAX_DEPTH_RANGE = (1.0, 10000.0)
+"""Metres that can be asked for as the distance beyond which depth is +Inf."""
+
+
 def target(depth: np.ndarray, labels: np.ndarray | None, focal_length: float) -> np.ndarray:
     """Return the disparity to learn, ``(H, W)`` float32 pixels, NaN where it is unknown.
 
@@ -32,7 +36,10 @@ def target(depth: np.ndarray, labels: np.ndarray | None, focal_length: float) ->
 
 
 def disparity_from_depth(depth: np.ndarray, focal_length: float) -> np.ndarray:
-    """Return the reference rig's disparity in pixels, float32, for ``depth`` in metres."""
+    """Return the reference rig's disparity in pixels, float32, for ``depth`` in metres.
+
+    Infinite depth becomes 0; where depth is NaN, the disparity is.
+    """
     with np.errstate(divide='ignore'):
         return np.float32(CITYSCAPES_BASELINE * focal_length) / depth.astype(np.float32)
 

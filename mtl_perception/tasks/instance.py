@@ -352,7 +352,7 @@ def _instance_ids(cells: Cells, clusters: np.ndarray) -> np.ndarray:
 def _instances(
     labels: np.ndarray, confidence: np.ndarray, cells: Cells, ids_of_cells: np.ndarray
 ) -> Instances:
-    ids = labels.astype(np.uint16)
+    ids = labels.astype(np.uint16, order='C')
     of_pixel = ids_of_cells[cells.of_pixel]
     ids.ravel()[cells.pixels] = of_pixel
     sums = np.bincount(of_pixel, confidence.ravel()[cells.pixels])

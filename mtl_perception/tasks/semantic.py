@@ -26,7 +26,7 @@ _IDS = {LABELS[i].name: i for i in EVALUATED_IDS}
 def target(labels: np.ndarray, groups: str | None = None) -> np.ndarray:
     """Return what the network should say of ``labels``, ``(H, W)`` uint8.
 
-    Void labels become ``IGNORE``.
+    Labels that are not evaluated become ``IGNORE``.
 
     Args:
         labels: ``(H, W)`` uint8 label IDs.
@@ -48,8 +48,8 @@ def loss(logits: Tensor, target: Tensor, weights: Tensor | None = None) -> LossS
     Args:
         logits: ``(N, 34, H, W)``.
         target: ``(N, H, W)`` uint8 or int64 as ``target`` returns it.
-        weights: ``(34,)``, as how many pixels one of each label counts, one of a set as the least
-            of its labels; ``None``: as one.
+        weights: ``(34,)``, of the pixels of each label; a set has the smallest of its labels.
+            ``None``: all are 1.
     """
     ids, valid = target.long(), target != IGNORE
     log_probabilities = F.log_softmax(logits.float(), 1)

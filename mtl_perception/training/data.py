@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -140,7 +141,8 @@ class StreetData(L.LightningDataModule):
                 _report(root, 'train', part)
                 # Frames with the same ground truth make a group, so that every batch has its share
                 # of those that have what others lack.
-                for _, group in groupby(sorted(part, key=_tasks_of), key=_tasks_of):
+                tasks = attrgetter('tasks')
+                for _, group in groupby(sorted(part, key=tasks), key=tasks):
                     alike = list(group)
                     frames += alike
                     self._sizes.append(len(alike))
@@ -306,10 +308,6 @@ def _parts(
         return
     for city, weight in share.items():
         yield frames_of_cities(frames, [city]), weight
-
-
-def _tasks_of(frame: FramePaths) -> tuple[str, ...]:
-    return frame.tasks
 
 
 def _report(root: Path, split: str, frames: Sequence[FramePaths]) -> None:

@@ -35,10 +35,10 @@ class TrainingError(ValueError):
 REGRESSION_LOSSES = {'instance': instance.loss, 'depth': depth.loss}
 
 TRAINED = 'mtl_perception'
-"""Under what a checkpoint to resume from says what is trained."""
+"""Key of what is trained, in a checkpoint to resume from."""
 
 ORIGIN = 'mtl_perception_origin'
-"""Under what it says as what checkpoint the training began."""
+"""Key of the data, terms and recipe of the checkpoint that the training began as."""
 
 
 class MultiTaskModule(L.LightningModule):
@@ -56,8 +56,8 @@ class MultiTaskModule(L.LightningModule):
             from its weights.
         weighting: ``uncertainty`` learns the tasks' weights, ``fixed`` takes ``fixed_weights``.
         fixed_weights: weight of each task's loss, used with ``fixed``.
-        label_weights: as how many pixels one of a label counts in the cross-entropy, by the label's
-            name; one, where it is not named. In a short training, rare labels are not learned else.
+        label_weights: weight in the cross-entropy of each label, by its name; 1 where it is not
+            named. A short training does not learn rare labels without.
         optimizer: ``sgd`` with Nesterov momentum 0.9, or ``adamw``.
         learning_rate: at the start; it falls as (1 − i/max)^0.9.
         uncertainty_learning_rate: that of the learned uncertainties; ``None``: the same. AdamW's

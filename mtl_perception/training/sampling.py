@@ -8,7 +8,7 @@ from torch.utils.data import DistributedSampler
 
 
 class Draw(NamedTuple):
-    """One sample to be made: of which frame, and as the how manieth of the whole run."""
+    """One sample to be made: of which frame, and its index in the whole run."""
 
     frame: int
     position: int

@@ -1,4 +1,4 @@
-"""The benchmark of the network: what it compares, and the operations that the floor is made of."""
+"""The benchmark of the network: what it compares, and the operations of the roofline."""
 
 from dataclasses import replace
 
@@ -10,8 +10,8 @@ from mtl_perception.network.multitask import MultiTaskNetwork, NetworkConfig
 
 
 @pytest.fixture
-def small_floor(monkeypatch):
-    """Measure the rates of the floor with little work."""
+def small_roofline(monkeypatch):
+    """Measure the rates of the roofline with little work."""
     monkeypatch.setitem(benchmarking.MATRIX, 'cpu', 64)
     monkeypatch.setattr(benchmarking, 'COPIED_MIB', 1)
 
@@ -34,16 +34,16 @@ def test_multiplications_are_those_of_the_convolutions():
     assert two - one == head
 
 
-@pytest.mark.usefixtures('small_floor')
-def test_all_ways_are_compared_with_their_floor(tiny_checkpoint):
+@pytest.mark.usefixtures('small_roofline')
+def test_all_ways_are_compared_with_their_roofline(tiny_checkpoint):
     figures = measure(tiny_checkpoint, compare=True)
     rows = {row['name']: row for row in figures['rows']}
     assert next(iter(rows)) == 'torch'
     assert {'eager float32', 'eager bfloat16', 'torch, single-task networks'} <= set(rows)
     for row in rows.values():
         assert row['calls'] == 4
-        assert row['floor'] > 0
-        assert row['over_floor'] == pytest.approx(row['median'] / row['floor'])
+        assert row['roofline'] > 0
+        assert row['over_roofline'] == pytest.approx(row['median'] / row['roofline'])
         assert row['ratio'] == pytest.approx(row['median'] / rows['torch']['median'])
     gmac = {name: row['gmac'] for name, row in rows.items()}
     assert gmac['torch'] == gmac['eager float32'] < gmac['torch, single-task networks']
@@ -52,7 +52,7 @@ def test_all_ways_are_compared_with_their_floor(tiny_checkpoint):
     assert all(name in text for name in rows)
 
 
-@pytest.mark.usefixtures('small_floor')
+@pytest.mark.usefixtures('small_roofline')
 def test_without_comparison_there_is_one_row(tiny_checkpoint):
     figures = measure(tiny_checkpoint, compare=False)
     assert [row['name'] for row in figures['rows']] == ['torch']

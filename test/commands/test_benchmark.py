@@ -34,5 +34,5 @@ def test_the_network_is_measured_and_written_as_json(tiny_checkpoint, tmp_path, 
     figures = json.loads(path.read_text())
     assert figures['subject'] == 'network'
     (row,) = figures['rows']
-    assert {'median', 'p99', 'spread', 'mib', 'floor', 'over_floor'} <= set(row)
+    assert {'median', 'p99', 'spread', 'mib', 'roofline', 'over_roofline'} <= set(row)
     assert row['name'] in capsys.readouterr().out

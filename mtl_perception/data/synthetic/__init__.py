@@ -26,6 +26,11 @@ CLEARANCE = 1.5
 EGO_VEHICLE_ID = 1
 
 
+def frame_name(seed: int, index: int) -> str:
+    """Return the name of street ``index`` of the set ``seed``, in Cityscapes' form."""
+    return f'synthetic_{seed:06d}_{index:06d}'
+
+
 def synthetic_frame(seed: int, index: int, *, height: int = 256, width: int = 512) -> Frame:
     """Return street ``index`` of the endless set ``seed``; equal arguments give equal bytes.
 
@@ -76,8 +81,7 @@ class _Shot:
             labels[bonnet] = instances[bonnet] = EGO_VEHICLE_ID
             depth[bonnet] = np.nan
         image = self.lens.picture(picture.light, bonnet, np.random.default_rng([seed, index]))
-        name = f'synthetic_{seed:06d}_{index:06d}'
-        return Frame(name, image, labels, instances, depth, self.camera)
+        return Frame(frame_name(seed, index), image, labels, instances, depth, self.camera)
 
     def _view(self, time: float) -> View:
         x, z, heading = self.street.road.at(self.street.cruise * time, self.right)
