@@ -66,11 +66,14 @@ def decode_picture(data: 'bytes | array[int]', flags: int) -> np.ndarray | None:
         picture = cv2.imdecode(values, flags) if values.size else None
     except cv2.error:  # a header that claims more pixels than OpenCV accepts
         return None
-    return None if _is_cut_off(values.tobytes()) else picture
+    return None if _is_cut_off(values) else picture
 
 
-def _is_cut_off(picture: bytes) -> bool:
-    """Return whether a JPEG lacks its end."""
+def _is_cut_off(values: np.ndarray) -> bool:
+    """Return whether these bytes are a JPEG that lacks its end."""
     start, scan, end = b'\xff\xd8', b'\xff\xda', b'\xff\xd9'
+    if values[:2].tobytes() != start:
+        return False
     # A thumbnail has an end too, but comes before the scan of the picture.
-    return picture.startswith(start) and picture.rfind(end) < picture.rfind(scan)
+    data = values.tobytes()
+    return data.rfind(end) < data.rfind(scan)

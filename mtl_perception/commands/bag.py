@@ -36,19 +36,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=options.positive_float,
         default=10.0,
         metavar='HZ',
-        help='of the stamps (default: %(default)s)',
+        help='images a second, by their stamps (default: %(default)s)',
     )
     parser.add_argument(
         '--encoding',
         choices=('raw', 'jpeg', 'png'),
         default='raw',
-        help='of the images: raw, or compressed on <topic>/compressed; jpeg loses detail '
+        help='how images are stored: raw, or compressed on <topic>/compressed; jpeg loses detail '
         '(default: %(default)s)',
     )
     parser.add_argument(
         '--topic',
         default='/camera/image_raw',
-        help='of the images; camera_info lies beside it (default: %(default)s)',
+        help='topic of the images; camera_info lies beside it (default: %(default)s)',
     )
     parser.add_argument(
         '--frame-id', default='camera', metavar='NAME', help='optical frame (default: %(default)s)'

@@ -189,7 +189,7 @@ to the recorder, milliseconds of each stage, what the node holds at start and en
         type=options.positive_float,
         default=30.0,
         metavar='HZ',
-        help='of the camera (default: %(default)s)',
+        help='images a second (default: %(default)s)',
     )
     parser.add_argument(
         '--seconds',

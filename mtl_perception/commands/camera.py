@@ -14,7 +14,13 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from mtl_perception.commands.options import add_seed, positive_float, positive_int, size
+from mtl_perception.commands.options import (
+    add_camera_focal_length,
+    add_seed,
+    positive_float,
+    positive_int,
+    size,
+)
 
 if TYPE_CHECKING:
     from mtl_perception.data.sources import SourceImage
@@ -24,27 +30,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``mtl camera``."""
     parser.add_argument('source', metavar='SOURCE', help='what to publish, see above')
     parser.add_argument(
-        '--rate', type=positive_float, default=30.0, metavar='HZ', help='(default: %(default)s)'
+        '--rate',
+        type=positive_float,
+        default=30.0,
+        metavar='HZ',
+        help='images a second (default: %(default)s)',
     )
     parser.add_argument(
         '--frame-id', default='camera', metavar='NAME', help='optical frame (default: %(default)s)'
     )
     parser.add_argument(
-        '--namespace', default='', metavar='NAME', help='of node and topics (default: none)'
+        '--namespace',
+        default='',
+        metavar='NAME',
+        help='namespace of node and topics (default: none)',
     )
     parser.add_argument(
-        '--topic', default='image', help='of the image (default: %(default)s in the namespace)'
+        '--topic',
+        default='image',
+        help='topic of the images (default: %(default)s in the namespace); that of mtl.launch.py '
+        'is /camera/image_raw',
     )
     parser.add_argument(
-        '--camera-info-topic', default='', metavar='TOPIC', help='(default: beside the image)'
+        '--camera-info-topic',
+        default='',
+        metavar='TOPIC',
+        help='topic of their CameraInfo (default: camera_info beside the images)',
     )
-    parser.add_argument(
-        '--focal-length',
-        type=positive_float,
-        default=0.0,
-        metavar='PIXELS',
-        help='of a source that does not state its own; without it there is no camera_info',
-    )
+    add_camera_focal_length(parser)
     parser.add_argument(
         '--compressed', action='store_true', help='publish JPEG images too, where subscribed to'
     )

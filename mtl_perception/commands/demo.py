@@ -7,13 +7,14 @@ the street.
 
 Examples:
   mtl demo
-  mtl demo --source ~/pictures/street --output out/my_street
+  mtl demo --source ~/pictures/street --focal-length 1150 --output out/my_street
   mtl demo --source drive.mp4 --checkpoint my.safetensors --device cuda
 """
 
 import argparse
 
 from mtl_perception.commands.options import (
+    add_camera_focal_length,
     add_checkpoint,
     add_output,
     add_seed,
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--source', metavar='PATH', help='picture, folder of pictures or video, instead of a street'
     )
+    add_camera_focal_length(parser)
     parser.add_argument(
         '--frames',
         type=positive_int,
@@ -39,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive_float,
         default=30.0,
         metavar='HZ',
-        help='of the camera (default: %(default)s)',
+        help='images a second of the camera (default: %(default)s)',
     )
     add_checkpoint(parser)
     add_output(parser, 'out/demo')
@@ -52,6 +54,7 @@ def main(args: argparse.Namespace) -> int:
 
     run_demo(
         source=args.source,
+        focal_length=args.focal_length,
         frames=args.frames,
         rate=args.rate,
         checkpoint=args.checkpoint,

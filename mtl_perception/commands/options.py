@@ -11,6 +11,11 @@ from mtl_perception.share import EMBEDDED_CHECKPOINTS, checkpoint_path
 if TYPE_CHECKING:
     from mtl_perception.inference.predictor import Predictor
 
+ASSUMED_FOCAL_LENGTH = (
+    "note      focal length unknown: depth is right for Cityscapes' field of view only; "
+    'give --focal-length'
+)
+
 SMALLEST = 32
 """Rows and columns of the smallest picture that is rendered, and of the smallest network input."""
 
@@ -138,6 +143,18 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
 def add_overrides(parser: argparse.ArgumentParser) -> None:
     """Let options of ``mtl train fit`` follow, which are collected as ``overrides``."""
     parser.set_defaults(overrides=[])
+
+
+def add_camera_focal_length(parser: argparse.ArgumentParser) -> None:
+    """Add ``--focal-length``, 0 where it is unknown: of a camera's images."""
+    parser.add_argument(
+        '--focal-length',
+        type=positive_float,
+        default=0.0,
+        metavar='PIXELS',
+        help='of a source that does not state its own; without it there is no camera_info, and '
+        "depth is right for Cityscapes' field of view only",
+    )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -83,6 +83,7 @@ def main(args: argparse.Namespace) -> int:
     predictor = options.make_predictor(args, ('instance',) if args.explain else ())
     seconds: list[float] = []
     names: set[str] = set()
+    is_assumed = False
     images = itertools.islice(source, args.limit)
     for image in tqdm(images, total=_total(source, args.limit), unit='image', disable=None):
         start = time.perf_counter()
@@ -100,6 +101,7 @@ def main(args: argparse.Namespace) -> int:
             )
             picture = draw_explanation(image.image, grouping)
             write_picture(args.output / f'{name}_explained.png', picture)
+        is_assumed |= args.focal_length is None and image.camera is None
     unreadable = getattr(source, 'unreadable', 0)
     if not seconds:
         msg = f'{args.source}: none of its images could be read'
@@ -108,6 +110,8 @@ def main(args: argparse.Namespace) -> int:
         f'{len(seconds)} images in {args.output}, {1 / statistics.median(seconds):.1f} frames/s'
         + (f'; {unreadable} could not be read' if unreadable else '')
     )
+    if is_assumed and 'depth' in predictor.tasks:
+        print(options.ASSUMED_FOCAL_LENGTH)
     return 0
 
 

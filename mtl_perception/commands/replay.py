@@ -51,14 +51,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     topics = parser.add_argument_group('topics')
     topics.add_argument(
-        '--image-topic', metavar='TOPIC', help='raw or compressed (default: the only one)'
+        '--image-topic',
+        metavar='TOPIC',
+        help='of the images, raw or compressed (default: the only one)',
     )
-    topics.add_argument('--camera-info-topic', metavar='TOPIC', help='(default: beside the image)')
+    topics.add_argument(
+        '--camera-info-topic',
+        metavar='TOPIC',
+        help='of their CameraInfo (default: camera_info beside the images)',
+    )
     for task in TASKS:
         topics.add_argument(
             f'--{task}-truth-topic',
             metavar='TOPIC',
-            help=f'(default: /ground_truth/{task}/image, if it is there)',
+            help=f'of the ground truth (default: /ground_truth/{task}/image, if it is there)',
         )
     topics.add_argument(
         '--tolerance',
@@ -77,10 +83,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     part = parser.add_argument_group('part of the bag')
     part.add_argument(
-        '--start', type=_seconds, default=0.0, metavar='S', help='seconds to leave out'
+        '--start', type=_seconds, default=0.0, metavar='S', help='skip the first S seconds'
     )
     part.add_argument(
-        '--duration', type=options.positive_float, metavar='S', help='seconds to replay'
+        '--duration', type=options.positive_float, metavar='S', help='replay S seconds'
     )
     part.add_argument(
         '--every', type=options.positive_int, default=1, metavar='N', help='every Nth image only'

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive_int,
         default=1000,
         metavar='N',
-        help='frames that the split shall have (default: %(default)s)',
+        help='total number of frames in the split (default: %(default)s)',
     )
     add_seed(parser)
     parser.add_argument(

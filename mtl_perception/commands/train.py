@@ -5,13 +5,13 @@ overridden on the command line.
 
 Examples:
   mtl train fit --config config/train_synthetic.yaml --data.root out/synthetic
-  mtl train fit --config config/train_synthetic.yaml --trainer.max_steps 1000
-  mtl train fit --config config/train_synthetic.yaml --ckpt_path out/train_synthetic/last.ckpt
   mtl train fit --config config/train_cityscapes.yaml --data.root /data/cityscapes
+  mtl train fit --config config/train_synthetic.yaml --trainer.max_steps 1000
+
+Resume an interrupted training, show the resulting configuration, list all options:
+  mtl train fit --config config/train_synthetic.yaml --ckpt_path out/train_synthetic/last.ckpt
   mtl train fit --config config/train_cityscapes.yaml --print_config
   mtl train fit --help
-
-The third resumes an interrupted training, the last but one shows what holds, the last all options.
 """
 
 

@@ -1,12 +1,16 @@
 """The node's parameter file, for commands that run the network without the node."""
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from mtl_perception.share import share_file
+from mtl_perception.tasks.depth import MAX_DEPTH_RANGE
 from mtl_perception.tasks.instance import GroupingParameters
 
 NODES = ('**', '*', 'mtl_perception')
@@ -42,6 +46,10 @@ def read_parameters(path: Path) -> dict[str, Any]:
         raise ValueError(msg)
     types = {f'instance.{field.name}': type(field.default) for field in fields(GroupingParameters)}
     types['max_depth'] = float
+    for name in values:
+        if name not in _names() and (close := get_close_matches(name, _names(), 1, 0.8)):
+            msg = f'{path}: unknown parameter {name}; did you mean {close[0]}?'
+            raise ValueError(msg)
     known = {name: values[name] for name in types if name in values}
     for name, value in known.items():
         if type(value) is not types[name]:  # as strict as the node is
@@ -49,12 +57,23 @@ def read_parameters(path: Path) -> dict[str, Any]:
             msg = f'{path}: {name} must be {wanted}, got {value!r}'
             raise ValueError(msg)
     result = {'max_depth': known.pop('max_depth')} if 'max_depth' in known else {}
+    lowest, highest = MAX_DEPTH_RANGE
+    if not lowest <= result.get('max_depth', lowest) <= highest:
+        msg = f'{path}: max_depth must be from {lowest:g} to {highest:g} metres'
+        raise ValueError(msg)
     try:
         grouping = {name.removeprefix('instance.'): value for name, value in known.items()}
         return {**result, 'grouping': GroupingParameters(**grouping)}
     except ValueError as err:
         msg = f'{path}: instance.{err}'
         raise ValueError(msg) from err
+
+
+@functools.cache
+def _names() -> list[str]:
+    """Return the names of all parameters of the node."""
+    sections = yaml.safe_load(share_file('config', 'node.yaml').read_text())
+    return [name for name, _ in _flat(sections['/**']['ros__parameters'])]
 
 
 def _flat(section: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:

@@ -12,6 +12,7 @@ from safetensors.torch import save
 from mtl_perception.files import write_file
 from mtl_perception.labels import NUM_LABELS
 from mtl_perception.network.multitask import SIZE_MULTIPLE, MultiTaskNetwork, NetworkConfig
+from mtl_perception.share import EMBEDDED_CHECKPOINTS
 
 FORMAT = 'mtl_perception/1'
 """The first metadata entry; the number changes when older packages could not read the file."""
@@ -114,7 +115,8 @@ def metadata_of(info: CheckpointInfo) -> dict[str, str]:
 
 def _read(path: Path, *, weights: bool) -> tuple[CheckpointInfo, dict[str, torch.Tensor]]:
     if not path.is_file():
-        msg = f'{path}: no such checkpoint'
+        embedded = ' and '.join(EMBEDDED_CHECKPOINTS)
+        msg = f'{path.absolute()}: no such checkpoint; the embedded ones are {embedded}'
         raise FileNotFoundError(msg)
     try:
         with safe_open(path, 'pt') as file:

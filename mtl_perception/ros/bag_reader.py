@@ -283,4 +283,6 @@ def _merged(topics: Iterator[Topic]) -> dict[str, Topic]:
 
 
 def _reason(err: Exception) -> str:
+    if isinstance(err, ModuleNotFoundError):
+        return f'needs the package {err.name}; pip install {err.name}'
     return ' '.join(str(err).split()) or type(err).__name__

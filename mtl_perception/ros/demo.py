@@ -72,6 +72,7 @@ PANEL_WIDTH = 320
 def run_demo(
     *,
     source: str | None,
+    focal_length: float,
     frames: int,
     rate: float,
     checkpoint: Path,
@@ -84,6 +85,7 @@ def run_demo(
 
     Args:
         source: what the camera publishes; ``None``: a synthetic street.
+        focal_length: of a source that does not state its own, pixels; 0: unknown.
         frames: published results after which to end.
         rate: of the camera, Hz.
         checkpoint: of the node.
@@ -116,7 +118,9 @@ def run_demo(
         log=output / 'node.log',
     ) as node:
         node.wait_until_active()
-        with camera_process(images, rate, topic=CAMERA_TOPIC, frame_id=FRAME_ID) as camera:
+        with camera_process(
+            images, rate, topic=CAMERA_TOPIC, frame_id=FRAME_ID, focal_length=focal_length
+        ) as camera:
             _record(node, camera, frames)
             sent = camera.stop()
         node.wait_until_idle()

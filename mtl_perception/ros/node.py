@@ -13,7 +13,7 @@ from typing import Any
 
 import cv2
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import NameValidationException, ParameterException
@@ -47,6 +47,9 @@ NODE_NAME = 'mtl_perception'
 DIAGNOSTICS_PERIOD = 1.0
 """Seconds from one status to the next."""
 
+PATIENCE = 5
+"""Statuses in a row that tell of a problem before it is logged too."""
+
 SPIN_TIMEOUT = 1.0
 """Seconds after which the node looks at the latest whether it shall end."""
 
@@ -69,6 +72,7 @@ class PerceptionNode(LifecycleNode):
         super().__init__(NODE_NAME, **options)
         self._phase = 'unconfigured'
         self._failure = ''
+        self._problems = 0
         self._pipeline: Pipeline | None = None
         self._image_input: Subscription | None = None
         self._camera_info_input: Subscription | None = None
@@ -114,6 +118,7 @@ class PerceptionNode(LifecycleNode):
             super().on_deactivate(state)
             return FAILURE
         self._phase = 'active'
+        self.get_logger().info(f'active: takes images from {self._image_topic()}')
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -330,6 +335,10 @@ class PerceptionNode(LifecycleNode):
         )
         array.status.append(status)
         self._diagnostics.publish(array)
+        is_problem = situation.phase == 'active' and status.level != DiagnosticStatus.OK
+        self._problems = self._problems + 1 if is_problem else 0
+        if self._problems == PATIENCE:
+            self.get_logger().warning(status.message)
 
     def _situation(self) -> Situation:
         values, pipeline = self._values, self._pipeline
@@ -370,19 +379,29 @@ class PerceptionNode(LifecycleNode):
             elif compatible == QoSCompatibility.ERROR:
                 wrong.append(f'{who} has an incompatible QoS: {reason.rstrip("; ")}')
         if not offers:
-            wrong = self._other_transport()
+            wrong = self._elsewhere()
         return len(offers) - len(wrong) if offers else 0, tuple(wrong)
 
-    def _other_transport(self) -> list[str]:
-        raw = self.resolve_topic_name('~/image')
-        topic, other = f'{raw}/compressed', 'compressed'
-        if self._values.image_transport == 'compressed':
-            topic, other = raw, 'raw'
-        if not self.count_publishers(topic):
-            return []
-        return [
-            f'no publisher on {self._image_topic()}; {topic} has one: set image_transport: {other}'
+    def _elsewhere(self) -> list[str]:
+        """Return where images are published instead, and what to set so that they are taken."""
+        absent = f'no publisher on {self._image_topic()}'
+        is_compressed = self._values.image_transport == 'compressed'
+        image = self.resolve_topic_name('~/image')
+        other = image if is_compressed else f'{image}/compressed'
+        if self.count_publishers(other):
+            transport = 'raw' if is_compressed else 'compressed'
+            return [f'{absent}; {other} has one: set image_transport: {transport}']
+        wanted = f'sensor_msgs/msg/{"CompressedImage" if is_compressed else "Image"}'
+        own = f'{self.get_fully_qualified_name()}/'
+        topics = [
+            topic
+            for topic, types in self.get_topic_names_and_types()
+            if wanted in types and not topic.startswith(own) and self.count_publishers(topic)
         ]
+        if not topics:
+            return []
+        remedy = 'remap ~/image, or give mtl.launch.py image:='
+        return [f'{absent}; images are published on {", ".join(topics)}: {remedy}']
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

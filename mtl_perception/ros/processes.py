@@ -218,7 +218,12 @@ class CameraProcess:
 
 @contextlib.contextmanager
 def camera_process(
-    images: Iterable[SourceImage], rate: float, *, topic: str, frame_id: str
+    images: Iterable[SourceImage],
+    rate: float,
+    *,
+    topic: str,
+    frame_id: str,
+    focal_length: float = 0.0,
 ) -> Iterator[CameraProcess]:
     """Start a camera that publishes ``images`` again and again, from the first subscriber on.
 
@@ -227,8 +232,14 @@ def camera_process(
         rate: Hz.
         topic: of the image; camera_info lies beside it.
         frame_id: of the optical frame.
+        focal_length: of images that do not state their own, pixels; 0: unknown.
     """
-    options = {'rate': rate, 'topic': topic, 'frame_id': frame_id}
+    options = {
+        'rate': rate,
+        'topic': topic,
+        'frame_id': frame_id,
+        'focal_length': focal_length,
+    }
     with piped_process(_publish, images, options) as (process, pipe):
         yield CameraProcess(process, pipe)
 

@@ -41,6 +41,8 @@ LOCAL = (
 )
 """Values that say where things lie, not how to train; they stay out of the checkpoint."""
 
+FIT_USAGE = 'mtl train fit --config FILE [--SECTION.OPTION VALUE ...]'
+
 
 def run(arguments: list[str]) -> None:
     """Run LightningCLI with ``arguments``, ``fit --config …`` for example.
@@ -82,7 +84,8 @@ def training_cli(arguments: list[str], *, runs: bool = True) -> 'TrainingCLI':
         StreetData,
         args=arguments,
         run=runs,
-        parser_kwargs={'prog': 'mtl train'},
+        # Each subcommand's own would be a hundred lines of options before the error.
+        parser_kwargs={'prog': 'mtl train', **({'fit': {'usage': FIT_USAGE}} if runs else {})},
         seed_everything_default=0,
         trainer_defaults={
             'default_root_dir': 'out/train',

@@ -38,8 +38,10 @@ def test_a_folder_becomes_overviews_and_maps_and_a_broken_picture_is_named(
     done = subprocess.run([*command, *options], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert 'broken.jpg' in done.stderr
-    assert done.stdout.splitlines()[-1].startswith(f'2 images in {output}, ')
-    assert done.stdout.rstrip().endswith('1 could not be read')
+    *_, summary, note = done.stdout.splitlines()
+    assert summary.startswith(f'2 images in {output}, ')
+    assert summary.endswith('1 could not be read')
+    assert note.endswith('give --focal-length')
     assert sorted(path.name for path in output.glob('*.png')) == ['street.png', 'street_2.png']
     for name in ('street', 'street_2'):
         labels = cv2.imread(str(output / 'raw' / f'{name}_labels.png'), cv2.IMREAD_UNCHANGED)
@@ -57,6 +59,8 @@ def test_raw_maps_can_be_left_out_and_images_limited(pictures, tiny_checkpoint, 
     assert run(pictures / 'a' / 'street.png', *options) == 0
     assert [path.name for path in output.iterdir()] == ['street.png']
     assert 'frames/s' in capsys.readouterr().out
+    assert run(pictures / 'a' / 'street.png', *options, '--focal-length', 100) == 0
+    assert 'focal length unknown' not in capsys.readouterr().out
 
 
 def test_an_explanation_is_drawn_beside_the_overview(pictures, tiny_checkpoint, tmp_path):

@@ -20,6 +20,7 @@ def test_what_a_file_does_not_set_keeps_its_default(node, tmp_path):
     file.write_text(
         f'/camera:\n  ros__parameters: {{max_depth: 1.0}}\n'
         f'{node}:\n  ros__parameters:\n    instance.cut: 2.5\n    instance: {{min_pixels: 7}}\n'
+        '    use_sim_time: true\n    exposure_of_another_node: 5\n'
     )
     assert read_parameters(file) == {'grouping': GroupingParameters(cut=2.5, min_pixels=7)}
 
@@ -36,6 +37,15 @@ def test_what_a_file_does_not_set_keeps_its_default(node, tmp_path):
             'instance.cut must be a number with a decimal point',
         ),
         ('/**: {ros__parameters: {max_depth: 80}}', 'max_depth must be a number with a decimal'),
+        ('/**: {ros__parameters: {max_depth: -5.0}}', 'max_depth must be from 1 to 10000 metres'),
+        (
+            '/**: {ros__parameters: {max_dpth: 5.0}}',
+            r'unknown parameter max_dpth; did you mean max_depth\?',
+        ),
+        (
+            '/**: {ros__parameters: {instance: {cutt: 5.0}}}',
+            r'unknown parameter instance\.cutt; did you mean instance\.cut\?',
+        ),
         (
             '/**: {ros__parameters: {instance: {min_samples: 10.0}}}',
             'instance.min_samples must be a whole number',

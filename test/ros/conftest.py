@@ -57,6 +57,7 @@ class Ros:
         while not condition():
             assert time.monotonic() < deadline, f'not within {timeout} s; {self.logs()}'
             self.executor.spin_once(timeout_sec=0.05)
+            time.sleep(0.001)  # else, while there is always a callback, no other thread runs
 
     def start(self, *arguments: str) -> subprocess.Popen:
         """Run ``python -m`` with these arguments in this test's domain."""

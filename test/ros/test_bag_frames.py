@@ -10,7 +10,6 @@ from mtl_perception.data.frame import CITYSCAPES_FOCAL_RATIO, Camera
 from mtl_perception.ros.bag_frames import BagFrame, BagFrames, Selection
 from mtl_perception.ros.bag_messages import (
     IMAGE,
-    SECOND,
     TYPESTORE,
     camera_info_message,
     compressed_message,
@@ -21,6 +20,7 @@ from mtl_perception.ros.bag_messages import (
 )
 from mtl_perception.ros.bag_reader import BagReader
 from mtl_perception.ros.bag_topics import find_topics
+from mtl_perception.ros.messages import SECOND
 
 HEIGHT, WIDTH = 16, 24
 PERIOD = SECOND // 10
@@ -184,3 +184,18 @@ def test_types_that_nobody_knows_do_not_matter(tmp_path):
 def test_only_the_chosen_one_of_several_image_topics_makes_frames(make_bag):
     path = make_bag([('/left', 1, image(1)), ('/right', 2, image(2)), ('/right', 3, image(3))])
     assert [frame.stamp for frame in read(path, image='/right')[0]] == [2, 3]
+
+
+def test_what_a_node_published_counts_where_all_of_it_is_there(make_bag):
+    published = {task: f'/node/{task}/image' for task in ('semantic', 'instance', 'depth')}
+    whole, part = stamps(2)
+    entries = [('/image', stamp, image(stamp)) for stamp in (whole, part)]
+    for topic, value in zip(
+        published.values(), (np.uint8(7), np.uint16(7), np.float32(7)), strict=True
+    ):
+        values = np.full((HEIGHT, WIDTH), value)
+        entries.append((topic, whole, map_message(values, header(whole, 'front'))))
+    entries.append((published['semantic'], part, labels(part)))
+    path = make_bag(sorted(entries, key=lambda entry: entry[1]))
+    found, _ = read(path, image='/image', published=published)
+    assert [set(frame.published) for frame in found] == [set(published), set()]

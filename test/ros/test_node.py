@@ -1,13 +1,16 @@
 import dataclasses
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from rclpy.exceptions import InvalidParameterValueException, ParameterException
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 pytest.importorskip('sensor_msgs', reason='sensor_msgs is not installed')
 
@@ -17,6 +20,7 @@ from std_msgs.msg import Header
 
 from mtl_perception import share
 from mtl_perception.labels import LABELS
+from mtl_perception.ros import node as perception_node
 from mtl_perception.ros.messages import rgb_to_compressed, rgb_to_image
 from mtl_perception.ros.node import PerceptionNode, main
 from mtl_perception.ros.outputs import OUTPUTS
@@ -26,6 +30,14 @@ from mtl_perception.tasks.instance import GroupingParameters
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
 PICTURE = np.random.default_rng(0).integers(0, 256, (72, 128, 3), np.uint8)
+
+
+class LabelInfo:
+    """Stands in for the message of vision_msgs, which is in no package registry."""
+
+    def __init__(self) -> None:
+        self.header = Header()
+        self.class_map: list[Any] = []
 
 
 @pytest.fixture
@@ -442,8 +454,62 @@ def test_diagnostics_tell_why_there_are_no_images(ros, perception: PerceptionNod
     compressed = ros.node.create_publisher(CompressedImage, '/mtl_perception/image/compressed', 1)
     status(ros, collected, 'has one: set image_transport: compressed')
     ros.node.destroy_publisher(compressed)
+    elsewhere = ros.node.create_publisher(Image, '/front/image_raw', 1)
+    status(ros, collected, 'images are published on /front/image_raw: remap ~/image')
+    ros.node.destroy_publisher(elsewhere)
     ros.node.create_publisher(Image, '/mtl_perception/image', 1)
     status(ros, collected, 'though it has a publisher')
+
+
+def test_the_log_has_a_problem_that_lasts_once(
+    ros,
+    perception: PerceptionNode,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture,
+) -> None:
+    monkeypatch.setattr(perception_node, 'DIAGNOSTICS_PERIOD', 0.05)
+    collected = ros.collect(DiagnosticArray, '/diagnostics')
+    activate(perception)
+    status(ros, collected, 'no publisher')
+    count = len(collected)
+    ros.spin_until(lambda: len(collected) > count + 2 * perception_node.PATIENCE)
+    log = capfd.readouterr().err
+    assert log.count('active: takes images from /mtl_perception/image\n') == 1
+    assert log.count('no publisher on /mtl_perception/image') == 1
+
+
+def test_label_names_are_published_latched_where_vision_msgs_is_installed(
+    perception: PerceptionNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Sent(list):
+        def publish(self, msg: Any) -> None:
+            self.append(msg)
+
+    sent, topics = Sent(), []
+
+    def create_publisher(message_type: type, topic: str, qos: QoSProfile, **options: Any) -> Any:
+        if message_type is not LabelInfo:
+            return create(message_type, topic, qos, **options)
+        topics.append((topic, qos.durability))
+        return sent
+
+    create, destroy = perception.create_lifecycle_publisher, perception.destroy_lifecycle_publisher
+    messages = SimpleNamespace(LabelInfo=LabelInfo, VisionClass=SimpleNamespace)
+    monkeypatch.setitem(sys.modules, 'vision_msgs', SimpleNamespace(msg=messages))
+    monkeypatch.setitem(sys.modules, 'vision_msgs.msg', messages)
+    monkeypatch.setattr(perception, 'create_lifecycle_publisher', create_publisher)
+    monkeypatch.setattr(
+        perception,
+        'destroy_lifecycle_publisher',
+        lambda publisher: publisher is sent or destroy(publisher),
+    )
+    activate(perception)
+    assert topics == [('~/semantic/label_info', DurabilityPolicy.TRANSIENT_LOCAL)]
+    ((message,),) = (sent,)
+    assert message.header.stamp.sec > 0
+    assert [(entry.class_id, entry.class_name) for entry in message.class_map] == [
+        (label.id, label.name) for label in LABELS
+    ]
 
 
 def test_diagnostics_name_the_publisher_whose_qos_does_not_suit(

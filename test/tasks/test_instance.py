@@ -315,3 +315,15 @@ def test_without_numba_the_grouping_is_the_same_after_a_warning(monkeypatch):
         slow = group_instances(labels, certain(labels), offsets)
     np.testing.assert_array_equal(slow.ids, fast.ids)
     assert slow.scores == fast.scores
+
+
+def test_the_order_of_the_maps_in_memory_does_not_matter():
+    instances, labels = two_cars()
+    offsets = np.nan_to_num(instance.target(instances))
+    confidence = np.full_like(labels, 255)
+    expected = group_instances(labels, confidence, offsets, GroupingParameters())
+    found = group_instances(
+        np.asfortranarray(labels), np.asfortranarray(confidence), offsets, GroupingParameters()
+    )
+    assert len(expected.scores) > 1
+    np.testing.assert_array_equal(found.ids, expected.ids)
