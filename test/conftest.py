@@ -17,7 +17,10 @@ def _caches_of_this_run() -> Iterator[None]:
 
 @pytest.fixture(scope='session')
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a checkpoint of a small network with random weights, for inputs of 64 rows."""
+    """Return a checkpoint of a small network for inputs of 64 rows.
+
+    Its weights are random, its biases such that it sees a few cars, and everything metres away.
+    """
     import torch
 
     from mtl_perception.network.checkpoint import CheckpointInfo, save_checkpoint
@@ -25,6 +28,10 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.manual_seed(0)
     network = MultiTaskNetwork(NetworkConfig(encoder='resnet18', stride=16, head_width=16))
+    with torch.no_grad():
+        network.heads['semantic'][-1].bias[26] += 0.55
+        network.heads['instance'][-1].bias.copy_(torch.tensor([-24.0, 0.0]))
+        network.heads['depth'][-1].bias.fill_(1.0)
     path = tmp_path_factory.mktemp('checkpoint') / 'tiny.safetensors'
     save_checkpoint(path, network, CheckpointInfo(network.config, input_height=64, data='nothing'))
     return path

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import adjusted_rand_score
 
 from mtl_perception.benchmark import instances as benchmark
 from mtl_perception.benchmark.instances import Maps, Peaks, Scene, compare_groupings
 from mtl_perception.tasks import instance
+from mtl_perception.tasks.optics import clusters_at, optics
 
 
 @pytest.fixture
@@ -40,9 +42,10 @@ def test_a_peak_is_the_highest_within_the_kernel():
 
 def test_votes_in_cells_make_the_clusters_of_all_votes():
     points = benchmark.random_votes(3, 3000)
-    weighted = benchmark.weighted_clusters(points)
-    assert 5 <= weighted.max() + 1 <= 12
-    assert (weighted >= 0).mean() > 0.8
+    every = optics(points, min_samples=benchmark.MIN_SAMPLES, max_eps=benchmark.MAX_EPS)
+    expected = clusters_at(every, benchmark.CUT)
+    assert expected.max() + 1 >= 5
+    assert adjusted_rand_score(benchmark.weighted_clusters(points), expected) > 0.9
 
 
 def test_a_seed_gives_the_same_maps():

@@ -84,18 +84,6 @@ class Ros:
 
 
 @pytest.fixture(scope='session')
-def checkpoint(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the tiny network, made to see everything some metres away."""
-    from mtl_perception.network.checkpoint import load_checkpoint, save_checkpoint
-
-    network, info = load_checkpoint(tiny_checkpoint)
-    network.heads['depth'][-1].bias.data.fill_(1.0)
-    path = tmp_path_factory.mktemp('checkpoint') / 'near.safetensors'
-    save_checkpoint(path, network, info)
-    return path
-
-
-@pytest.fixture(scope='session')
 def street_bag(streets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a bag of the 8 training frames of ``streets``, at 10 Hz, with ground truth."""
     from mtl_perception.data.cityscapes import find_frames

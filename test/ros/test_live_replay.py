@@ -15,9 +15,9 @@ TASKS = ('frames', 'measured', 'semantic', 'instance', 'depth')
 
 
 @pytest.fixture
-def node(ros, checkpoint) -> subprocess.Popen:
+def node(ros, tiny_checkpoint) -> subprocess.Popen:
     """Start a node that takes raw images."""
-    parameters = {'checkpoint': checkpoint, 'device': 'cpu'}
+    parameters = {'checkpoint': tiny_checkpoint, 'device': 'cpu'}
     words = [word for name, value in parameters.items() for word in ('-p', f'{name}:={value}')]
     return ros.start('mtl_perception.ros.node', '--ros-args', *words)
 
@@ -32,11 +32,11 @@ def metrics_of(folder: Path) -> dict:
 
 
 def test_lockstep_loses_nothing_and_says_what_the_offline_replay_says(
-    node, ros, street_bag, checkpoint, tmp_path
+    node, ros, street_bag, tiny_checkpoint, tmp_path
 ):
-    assert replay(street_bag, checkpoint, tmp_path / 'live', '--live') == 0, ros.logs()
+    assert replay(street_bag, tiny_checkpoint, tmp_path / 'live', '--live') == 0, ros.logs()
     assert node.poll() is None
-    assert replay(street_bag, checkpoint, tmp_path / 'offline') == 0
+    assert replay(street_bag, tiny_checkpoint, tmp_path / 'offline') == 0
     live, offline = metrics_of(tmp_path / 'live'), metrics_of(tmp_path / 'offline')
     assert live['live']['sent'] == live['live']['published'] == live['live']['identical'] == 8
     assert live['live']['lost'] == live['live']['overtaken'] == 0
@@ -50,12 +50,12 @@ def test_lockstep_loses_nothing_and_says_what_the_offline_replay_says(
 
 
 def test_in_real_time_every_image_is_published_overtaken_or_lost(
-    node, ros, streets, checkpoint, tmp_path
+    node, ros, streets, tiny_checkpoint, tmp_path
 ):
     frames = [paths.read() for paths in find_frames(streets, 'train')] * 5
     write_dataset_bag(frames, tmp_path / 'bag', rate=30)
     output = tmp_path / 'out'
-    status = replay(tmp_path / 'bag', checkpoint, output, '--live', '--rate', '10', '--no-bag')
+    status = replay(tmp_path / 'bag', tiny_checkpoint, output, '--live', '--rate', '10', '--no-bag')
     assert status == 0, ros.logs()
     assert node.poll() is None
     fates = metrics_of(output)['live']
@@ -69,19 +69,19 @@ def test_in_real_time_every_image_is_published_overtaken_or_lost(
 
 @pytest.mark.usefixtures('ros')
 def test_a_node_that_is_not_there_is_one_line(
-    street_bag, checkpoint, tmp_path, monkeypatch, capsys
+    street_bag, tiny_checkpoint, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr('mtl_perception.ros.live_replay.DISCOVERY_TIMEOUT', 1.0)
-    assert replay(street_bag, checkpoint, tmp_path, '--live', '--node', '/absent') == 1
+    assert replay(street_bag, tiny_checkpoint, tmp_path, '--live', '--node', '/absent') == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith('mtl replay: no node /absent is running in this ROS domain')
 
 
 def test_a_node_that_is_not_active_or_takes_other_images_is_one_line(
-    ros, streets, street_bag, checkpoint, tmp_path, capsys
+    ros, streets, street_bag, tiny_checkpoint, tmp_path, capsys
 ):
     ros.start('mtl_perception.ros.node', '--ros-args', '-p', 'autostart:=false')
-    assert replay(street_bag, checkpoint, tmp_path, '--live') == 1
+    assert replay(street_bag, tiny_checkpoint, tmp_path, '--live') == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert '/mtl_perception is not active: not configured' in error
     ros.processes[0].terminate()
@@ -89,21 +89,21 @@ def test_a_node_that_is_not_active_or_takes_other_images_is_one_line(
 
     ros.start(
         *('mtl_perception.ros.node', '--ros-args', '-r', '__node:=other'),
-        *('-p', f'checkpoint:={checkpoint}', '-p', 'device:=cpu'),
+        *('-p', f'checkpoint:={tiny_checkpoint}', '-p', 'device:=cpu'),
     )
     frames = (paths.read() for paths in find_frames(streets, 'val'))
     write_dataset_bag(frames, tmp_path / 'jpeg', codec='jpeg')
-    assert replay(tmp_path / 'jpeg', checkpoint, tmp_path, '--live', '--node', '/other') == 1
+    assert replay(tmp_path / 'jpeg', tiny_checkpoint, tmp_path, '--live', '--node', '/other') == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert 'set its parameter image_transport to compressed' in error
 
 
 def test_a_node_whose_network_lacks_a_task_is_one_line(
-    ros, street_bag, checkpoint, partial_checkpoint, tmp_path, monkeypatch, capsys
+    ros, street_bag, tiny_checkpoint, partial_checkpoint, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr('mtl_perception.ros.live_replay.DISCOVERY_TIMEOUT', 10.0)
     part = partial_checkpoint('semantic', 'depth')
     ros.start('mtl_perception.ros.node', '--ros-args', '-p', f'checkpoint:={part}')
-    assert replay(street_bag, checkpoint, tmp_path, '--live') == 1
+    assert replay(street_bag, tiny_checkpoint, tmp_path, '--live') == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert 'does not publish /mtl_perception/instance/image;' in error

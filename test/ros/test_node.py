@@ -41,11 +41,11 @@ class LabelInfo:
 
 
 @pytest.fixture
-def create(ros, checkpoint: Path) -> Callable[..., PerceptionNode]:
+def create(ros, tiny_checkpoint: Path) -> Callable[..., PerceptionNode]:
     """Return a function that creates a node of this process with the tiny network."""
 
     def create_node(**parameters) -> PerceptionNode:
-        parameters = {'autostart': False, 'checkpoint': str(checkpoint), **parameters}
+        parameters = {'autostart': False, 'checkpoint': str(tiny_checkpoint), **parameters}
         overrides = [Parameter(name, value=value) for name, value in parameters.items()]
         node = PerceptionNode(context=ros.context, parameter_overrides=overrides)
         return ros.add(node)
@@ -140,13 +140,13 @@ def test_an_embedded_checkpoint_that_is_not_there_fails_the_transition(
 
 
 def test_after_a_failure_the_node_can_be_configured_with_better_parameters(
-    create: Callable[..., PerceptionNode], checkpoint: Path, tmp_path: Path
+    create: Callable[..., PerceptionNode], tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     garbage = tmp_path / 'garbage.safetensors'
     garbage.write_bytes(b'no checkpoint')
     node = create(checkpoint=str(garbage))
     assert node.trigger_configure() == FAILURE
-    assert set_parameter(node, 'checkpoint', str(checkpoint)) == (True, '')
+    assert set_parameter(node, 'checkpoint', str(tiny_checkpoint)) == (True, '')
     activate(node)
 
 
@@ -421,10 +421,10 @@ def test_a_changed_image_size_needs_no_new_configuration(ros, perception: Percep
     assert [(msg.height, msg.width) for msg in results] == sizes
 
 
-def test_compressed_images_are_taken_below_the_remapped_topic(ros, checkpoint: Path) -> None:
+def test_compressed_images_are_taken_below_the_remapped_topic(ros, tiny_checkpoint: Path) -> None:
     overrides = [
         Parameter('autostart', value=False),
-        Parameter('checkpoint', value=str(checkpoint)),
+        Parameter('checkpoint', value=str(tiny_checkpoint)),
         Parameter('image_transport', value='compressed'),
     ]
     node = ros.add(

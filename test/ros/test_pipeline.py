@@ -2,7 +2,6 @@
 
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
@@ -18,6 +17,7 @@ from std_msgs.msg import Header
 from mtl_perception.data.frame import Camera
 from mtl_perception.inference.predictor import NetworkMaps, Prediction
 from mtl_perception.ros import pipeline
+from mtl_perception.ros.calibration import Calibration
 from mtl_perception.ros.messages import camera_info, rgb_to_image
 from mtl_perception.ros.outputs import OUTPUTS
 from mtl_perception.ros.pipeline import Pipeline
@@ -294,11 +294,21 @@ def test_an_image_that_nobody_wants_is_counted_and_not_computed(world: World) ->
     assert world.counts() == {'unwanted': 1}
 
 
-def test_the_first_image_waits_for_a_camera_info_that_somebody_publishes(world: World) -> None:
+def test_the_first_image_waits_for_a_camera_info_that_somebody_publishes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = threading.Event()
+    wait = Calibration.wait_for_camera_info
+
+    def begin_to_wait(calibration: Calibration, seconds: float) -> None:
+        waits.set()
+        wait(calibration, seconds)
+
+    monkeypatch.setattr(Calibration, 'wait_for_camera_info', begin_to_wait)
     world.expects_camera_info = True
     world.send(1)
-    world.publisher.asked.get(timeout=TIMEOUT)
-    time.sleep(0.1)  # in which it would be inferred, did it not wait
+    assert waits.wait(TIMEOUT)
+    assert not world.predictor.focal_ratios
     camera = Camera(7.0, 7.0, 3.0, 2.0)
     world.pipeline.on_camera_info(camera_info(camera, 6, 4, Header()))
     world.let_everything_pass()

@@ -60,7 +60,7 @@ def complete_frame(found: dict[str, list]) -> dict | None:
 
 
 def test_every_output_of_a_720p_camera_arrives_with_the_images_header(
-    ros, checkpoint: Path, tmp_path: Path
+    ros, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / 'pictures'
     folder.mkdir()
@@ -76,7 +76,7 @@ def test_every_output_of_a_720p_camera_arrives_with_the_images_header(
     diagnostics = ros.collect(DiagnosticArray, '/diagnostics')
     node = ros.start(
         'mtl_perception.ros.node',
-        *('--ros-args', '-p', f'checkpoint:={checkpoint}'),
+        *('--ros-args', '-p', f'checkpoint:={tiny_checkpoint}'),
         *('-r', '~/image:=/camera/image_raw', '-r', '~/camera_info:=/camera/camera_info'),
     )
     ros.start(
@@ -129,12 +129,12 @@ def check_geometry(info: CameraInfo, cloud: PointCloud2, depth: np.ndarray) -> N
     np.testing.assert_allclose(depth[row, column], z, rtol=1e-6)
 
 
-def test_a_busy_node_survives_transitions(ros, checkpoint: Path, tmp_path: Path) -> None:
+def test_a_busy_node_survives_transitions(ros, tiny_checkpoint: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / 'picture.png'), np.zeros((72, 128, 3), np.uint8))
     results = ros.collect(Image, '/mtl_perception/semantic/image')
     node = ros.start(
         'mtl_perception.ros.node',
-        *('--ros-args', '-p', f'checkpoint:={checkpoint}', '-r', '~/image:=/image'),
+        *('--ros-args', '-p', f'checkpoint:={tiny_checkpoint}', '-r', '~/image:=/image'),
     )
     ros.start('mtl_perception', 'camera', str(tmp_path / 'picture.png'))
     ros.spin_until(lambda: results, timeout=90)
