@@ -62,8 +62,9 @@ def _add_network(subjects: Any) -> None:
         'network',
         _run_network,
         'how fast the network is',
-        """One image at a time, from its pixels to its maps, and how far that is from the floor: the
-operations of the network at the rate at which PyTorch multiplies large matrices of the same type.
+        """One image at a time, from its pixels to its maps, beside the roofline: the operations of
+the network at the rate at which PyTorch multiplies large matrices of the same type, which better
+kernels can undercut.
 The spread is that of the middle half of the times; the ratio is to the first row.""",
     )
     options.add_checkpoint(parser)
@@ -102,7 +103,7 @@ def _add_instances(subjects: Any) -> None:
         subjects,
         'instances',
         _run_instances,
-        'how votes are grouped',
+        'speed and AP of the grouping of votes',
         """OPTICS beside scikit-learn's, exact and on merged votes; the slowest maps that a search
 finds; and, on what the network says of synthetic streets that it was never trained on, official AP
 and time of this package's grouping, of OPTICS on every vote and of peaks of the vote histogram.""",
