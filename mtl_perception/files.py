@@ -70,10 +70,19 @@ def decode_picture(data: 'bytes | array[int]', flags: int) -> np.ndarray | None:
 
 
 def _is_cut_off(values: np.ndarray) -> bool:
-    """Return whether these bytes are a JPEG that lacks its end."""
+    """Return whether these bytes are a JPEG that lacks its end; more may follow a whole one."""
     start, scan, end = b'\xff\xd8', b'\xff\xda', b'\xff\xd9'
     if values[:2].tobytes() != start:
         return False
-    # A thumbnail has an end too, but comes before the scan of the picture.
     data = values.tobytes()
-    return data.rfind(end) < data.rfind(scan)
+    segment = len(start)
+    # A thumbnail lies in a segment, so its end is none.
+    while (marker := data[segment : segment + 2]) != scan:
+        if len(marker) < 2:
+            return True
+        if marker[0] != 0xFF:
+            return False  # not as the standard says; what it is, is up to OpenCV
+        is_padding = marker[1] == 0xFF
+        length = int.from_bytes(data[segment + 2 : segment + 4], 'big')
+        segment += 1 if is_padding else 2 + length
+    return end not in data[segment:]

@@ -48,7 +48,12 @@ def test_a_picture_that_cannot_be_saved_names_the_folder(tmp_path):
 def test_a_jpeg_without_its_end_is_damaged_even_where_opencv_makes_one_up(monkeypatch):
     picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
     whole = cv2.imencode('.jpg', picture)[1].tobytes()
+    thumbnail = b'\xff\xe1' + (2 + len(whole)).to_bytes(2, 'big') + whole
+    with_thumbnail = whole[:2] + thumbnail + whole[2:]
     monkeypatch.setattr(cv2, 'imdecode', lambda *_: picture)
-    for data in (whole, whole + bytes(64)):
-        assert decode_picture(data, cv2.IMREAD_COLOR) is picture
-    assert decode_picture(whole[: len(whole) * 9 // 10], cv2.IMREAD_COLOR) is None
+    for data in (whole, with_thumbnail, b'\xff\xd8\xff' + whole[2:]):
+        for trailer in (b'', bytes(64), b'film \xff\xda film'):
+            assert decode_picture(data + trailer, cv2.IMREAD_COLOR) is picture
+        for share in (0.9, 0.6, 0.1):
+            cut_off = data[: int(len(data) * share)]
+            assert decode_picture(cut_off, cv2.IMREAD_COLOR) is None

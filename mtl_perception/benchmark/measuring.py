@@ -32,8 +32,8 @@ class Times:
     spread: float
 
 
-def machine() -> dict[str, Any]:
-    """Return what the figures were measured on."""
+def machine(gpu: torch.device | None = None) -> dict[str, Any]:
+    """Return what the figures were measured on: of GPUs ``gpu``, else the first."""
     cpu = platform.processor() or platform.machine()
     for line in _lines(Path('/proc/cpuinfo')):
         name, _, value = line.partition(':')
@@ -45,7 +45,7 @@ def machine() -> dict[str, Any]:
         'cores': os.cpu_count(),
         'python': platform.python_version(),
         'torch': torch.__version__,
-        'gpu': torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        'gpu': torch.cuda.get_device_name(gpu) if torch.cuda.is_available() else None,
     }
 
 

@@ -152,12 +152,19 @@ class Turns(Callback):
 
     def _others(self, name: str, trainer: L.Trainer, module: Any, batch: Batch) -> list[float]:
         (optimizer,) = trainer.optimizers
+        scaler = getattr(trainer.precision_plugin, 'scaler', None)  # with 16-mixed
         milliseconds = []
         for _ in range(1 + self._steps):  # the first warms up
             start = _now(module)
             optimizer.zero_grad()
-            _total(name, trainer, module, batch).backward()
-            optimizer.step()
+            total = _total(name, trainer, module, batch)
+            if scaler is None or name == EAGER:
+                total.backward()
+                optimizer.step()
+            else:
+                scaler.scale(total).backward()
+                scaler.step(optimizer)
+                scaler.update()
             milliseconds.append((_now(module) - start) * 1e3)
         optimizer.zero_grad()
         return milliseconds[1:]

@@ -74,9 +74,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _expected() -> tuple[type[Exception], ...]:
-    """Return what is said in one line; rclpy's names are no ``ValueError``, and it is optional."""
-    rclpy = sys.modules.get('rclpy.exceptions')
-    return OSError, ValueError, ImportError, *([rclpy.NameValidationException] if rclpy else [])
+    """Return what is said in one line; what was not imported cannot have raised anything."""
+    expected = [OSError, ValueError, ImportError]
+    if rclpy := sys.modules.get('rclpy.exceptions'):
+        expected.append(rclpy.NameValidationException)
+    if torch := sys.modules.get('torch'):
+        expected.append(torch.cuda.OutOfMemoryError)
+    return tuple(expected)
 
 
 def _parser(name: str) -> argparse.ArgumentParser:
@@ -87,6 +91,7 @@ def _parser(name: str) -> argparse.ArgumentParser:
         'mtl --debug COMMAND shows where an error came from.',
     )
     parser.add_argument('--version', action='version', version=f'mtl_perception {__version__}')
+    parser.set_defaults(refuse=parser.error)
     subparsers = parser.add_subparsers(dest='command', metavar='COMMAND')
     for command, summary in COMMANDS.items():
         if command != name:

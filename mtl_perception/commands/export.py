@@ -9,8 +9,8 @@ PyTorch's, before it is written.
 An image is to be resized to the height that the checkpoint was trained for, 256, and to the width
 that keeps its aspect ratio, rounded to a multiple of 32: 640x480, say, to 352x256.
 
-For TensorRT, go on from the ONNX file on the machine that is to run it (with --fp16 on GPUs older
-than Ampere):
+For TensorRT, go on from the ONNX file on the machine that is to run it (with --fp16 before TensorRT
+10, and on GPUs older than Ampere):
 
   trtexec --onnx=out/export/street-256x352.onnx --bf16 --saveEngine=street-256x352.engine
 

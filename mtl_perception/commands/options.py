@@ -11,11 +11,6 @@ from mtl_perception.share import EMBEDDED_CHECKPOINTS, checkpoint_path
 if TYPE_CHECKING:
     from mtl_perception.inference.predictor import Predictor
 
-ASSUMED_FOCAL_LENGTH = (
-    "note      focal length unknown: depth is right for Cityscapes' field of view only; "
-    'give --focal-length'
-)
-
 SMALLEST = 32
 """Rows and columns of the smallest picture that is rendered, and of the smallest network input."""
 
@@ -152,8 +147,8 @@ def add_camera_focal_length(parser: argparse.ArgumentParser) -> None:
         type=positive_float,
         default=0.0,
         metavar='PIXELS',
-        help='of a source that does not state its own; without it there is no camera_info, and '
-        "depth is right for Cityscapes' field of view only",
+        help='vertical focal length in pixels, for a source that states none; without it there is '
+        "no camera_info, and depth is right for Cityscapes' field of view only",
     )
 
 

@@ -65,6 +65,7 @@ def main(args: argparse.Namespace) -> int:
     """Run ``mtl predict``."""
     from tqdm import tqdm
 
+    from mtl_perception.data.frame import ASSUMED_FOCAL_LENGTH
     from mtl_perception.data.sources import open_source
     from mtl_perception.files import make_folder, write_picture
     from mtl_perception.raw_maps import write_raw_maps
@@ -111,7 +112,7 @@ def main(args: argparse.Namespace) -> int:
         + (f'; {unreadable} could not be read' if unreadable else '')
     )
     if is_assumed and 'depth' in predictor.tasks:
-        print(options.ASSUMED_FOCAL_LENGTH)
+        print(ASSUMED_FOCAL_LENGTH)
     return 0
 
 

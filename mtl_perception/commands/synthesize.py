@@ -11,6 +11,7 @@ For example:
 """
 
 import argparse
+import itertools
 from pathlib import Path
 
 from mtl_perception.commands.options import (
@@ -84,8 +85,8 @@ def main(args: argparse.Namespace) -> int:
         image_path(args.output, args.split, frame_name(seed, index)) for index in range(args.frames)
     ]
     there = [image.is_file() for image in images]
-    if any(there):
-        _check_size(images[there.index(True)], height, width)
+    for image in itertools.islice(images[0].parent.glob('*'), 1):
+        _check_size(image, height, width)
     jobs = [
         (args.output, args.split, seed, index, height, width)
         for index in range(args.frames)

@@ -11,6 +11,11 @@ CITYSCAPES_BASELINE = 0.2093
 CITYSCAPES_FOCAL_RATIO = 2262.52 / 1024
 """Focal length of Cityscapes' camera over its image height, assumed where none is stated."""
 
+ASSUMED_FOCAL_LENGTH = (
+    "focal length unknown: depth is right for Cityscapes' field of view only; give --focal-length"
+)
+"""What is said then."""
+
 
 @dataclass(frozen=True)
 class Camera:

@@ -47,7 +47,7 @@ def read_parameters(path: Path) -> dict[str, Any]:
     types = {f'instance.{field.name}': type(field.default) for field in fields(GroupingParameters)}
     types['max_depth'] = float
     for name in values:
-        if name not in _names() and (close := get_close_matches(name, _names(), 1, 0.8)):
+        if name not in _names() and (close := get_close_matches(name, _names(), 1, 0.9)):
             msg = f'{path}: unknown parameter {name}; did you mean {close[0]}?'
             raise ValueError(msg)
     known = {name: values[name] for name in types if name in values}

@@ -137,13 +137,13 @@ class Predictor:
 
     @property
     def description(self) -> str:
-        """One line that says what runs: network, runtime, training data and their terms."""
+        """One line that says what runs: network, runtime, device, training data and their terms."""
         network = self.info.network
         parts = (
             f'{network.encoder}, stride {network.stride}',
             network.context != 'none' and f'context {network.context}',
             set(self.tasks) != set(TASKS) and f'tasks {", ".join(self.tasks)}',
-            f'runtime {self._runtime.name}',
+            f'runtime {self._runtime.name} on {self._runtime.device}',
             self.info.data and f'trained on {self.info.data}',
             self.info.terms,
         )

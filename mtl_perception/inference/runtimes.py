@@ -42,10 +42,12 @@ class Runtime(Protocol):
 
     Attributes:
         name: as in ``RUNTIMES``.
+        device: where it runs.
         dtype: what it multiplies.
     """
 
     name: str
+    device: torch.device
     dtype: torch.dtype
 
     def configure(self, height: int, width: int) -> None:
@@ -73,7 +75,7 @@ class TorchRuntime:
 
     def __init__(self, network: MultiTaskNetwork, device: torch.device, input_height: int) -> None:
         self.dtype = torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
-        self._device = device
+        self.device = device
         self._input_height = input_height
         self._network = _on_device(FusedNetwork(network, self.dtype), device)
 
@@ -89,13 +91,13 @@ class TorchRuntime:
     @torch.inference_mode()
     def run(self) -> tuple[np.ndarray, ...]:
         """See ``Runtime.run``."""
-        maps = self._network(torch.from_numpy(self._input).to(self._device)[None])
+        maps = self._network(torch.from_numpy(self._input).to(self.device)[None])
         return tuple(values[0].cpu().numpy() for values in maps)
 
     def close(self) -> None:
         """See ``Runtime.close``."""
         del self._network
-        if self._device.type == 'cuda':
+        if self.device.type == 'cuda':
             torch.cuda.empty_cache()
 
 
@@ -113,23 +115,26 @@ class CudaGraphRuntime:
             msg = f'the runtime cuda_graph needs a CUDA device, got {str(device)!r}'
             raise ValueError(msg)
         self.dtype = torch.bfloat16 if multiplies_bfloat16(device) else torch.float16
-        self._device = device
+        self.device = device
         self._input_height = input_height
         self._network = _on_device(FusedNetwork(network, self.dtype), device)
-        self._stream = torch.cuda.Stream(device)
 
     @torch.inference_mode()
     def configure(self, height: int, width: int) -> None:
         """See ``Runtime.configure``."""
+        # Not after the capture, nor with its stream: the end of a graph frees cuBLAS' memory of the
+        # stream that it was captured on, which a new graph on the same stream would go on using.
+        self.__dict__.pop('_capture', None)
+        self._stream = torch.cuda.Stream(self.device)
         rows, columns = input_size(height, width, self._input_height)
-        resize = AreaResize(height, width, rows, columns).to(self._device)
+        resize = AreaResize(height, width, rows, columns).to(self.device)
         host_image = torch.zeros((height, width, 3), dtype=torch.uint8, pin_memory=True)
-        image = host_image.to(self._device)
+        image = host_image.to(self.device)
         graph = torch.cuda.CUDAGraph()
         # Other threads of the process may go on using the GPU during the capture.
         capture = torch.cuda.graph(graph, stream=self._stream, capture_error_mode='thread_local')
         with (
-            torch.cuda.device(self._device),
+            torch.cuda.device(self.device),
             torch.backends.cudnn.flags(enabled=True, benchmark=True),
         ):
             self._stream.wait_stream(torch.cuda.current_stream())
@@ -150,7 +155,7 @@ class CudaGraphRuntime:
     def run(self) -> tuple[np.ndarray, ...]:
         """See ``Runtime.run``."""
         capture = self._capture
-        with torch.cuda.stream(self._stream):
+        with torch.cuda.device(self.device), torch.cuda.stream(self._stream):
             capture.image.copy_(capture.host_image, non_blocking=True)
             capture.graph.replay()
             for host, maps in zip(capture.host_maps, capture.maps, strict=True):
@@ -161,8 +166,7 @@ class CudaGraphRuntime:
     def close(self) -> None:
         """See ``Runtime.close``."""
         del self._network
-        if hasattr(self, '_capture'):  # it was configured
-            del self._capture
+        self.__dict__.pop('_capture', None)  # it may not have been configured
         torch.cuda.empty_cache()
 
 
@@ -187,6 +191,7 @@ class OpenVinoRuntime:
             raise ValueError(msg)
         import openvino
 
+        self.device = device
         self._core = openvino.Core()
         capabilities = self._core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
         self.dtype = torch.bfloat16 if 'BF16' in capabilities else torch.float32
@@ -276,7 +281,8 @@ def resolve_device(name: str) -> torch.device:
         ValueError: not a device, or not one of this machine.
     """
     if name == 'auto':
-        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+        usable = torch.cuda.is_available() and _has_kernels(torch.device('cuda'))
+        return torch.device('cuda' if usable else 'cpu')
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -287,7 +293,26 @@ def resolve_device(name: str) -> torch.device:
     if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
         msg = f'no device {name!r}: PyTorch sees {torch.cuda.device_count()} CUDA devices here'
         raise ValueError(msg)
+    if device.type == 'cuda' and not _has_kernels(device):
+        msg = (
+            f'{torch.cuda.get_device_name(device)}: PyTorch {torch.__version__} was built for '
+            f'{", ".join(torch.cuda.get_arch_list())} only; install one for this GPU, or use cpu'
+        )
+        raise ValueError(msg)
     return device
+
+
+def _has_kernels(device: torch.device) -> bool:
+    """Return whether this build of PyTorch runs on that GPU: no wheel is for all there are."""
+    major, minor = torch.cuda.get_device_capability(device)
+    architectures = [name.partition('_') for name in torch.cuda.get_arch_list()]
+    if not all(kind in ('sm', 'compute') for kind, _, _ in architectures):
+        return True  # ROCm's have other names
+    # sm_86 runs on 8.6 to 8.9; compute_90 is compiled on the spot for 9.0 and all that came later.
+    return any(
+        divmod(version, 10) <= (major, minor) and (kind == 'compute' or version // 10 == major)
+        for kind, version in ((kind, int(number.rstrip('af'))) for kind, _, number in architectures)
+    )
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:

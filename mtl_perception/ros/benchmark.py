@@ -232,7 +232,7 @@ def _time_predictor(
 
 
 def _measure_relay(images: Sequence[SourceImage], rate: float, seconds: float) -> dict[str, Any]:
-    """Measure a process that publishes every image again and does nothing else: the floor."""
+    """Measure a process that publishes every image again and does nothing else."""
     with (
         recording({RELAYED: Image}, NODE, keep_data=False) as recorder,
         piped_process(_relay) as (_, pipe),

@@ -1,7 +1,7 @@
 """The demo: a camera and the node in processes of their own, and a recorder that judges them."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from std_msgs.msg import Header
 from tqdm import tqdm
 
 from mtl_perception.data.cityscapes import write_frame
-from mtl_perception.data.frame import Frame
+from mtl_perception.data.frame import ASSUMED_FOCAL_LENGTH, Camera, Frame
 from mtl_perception.data.sources import ImageSource, Pictures, open_source
 from mtl_perception.data.synthetic import synthetic_drive
 from mtl_perception.evaluation.evaluate import METRICS_FILE, Evaluation
@@ -126,7 +126,7 @@ def run_demo(
         node.wait_until_idle()
     result = _Result(sent, node.recorder)
     result.check_headers()
-    scores = _judge(result, images, predictor, evaluation, output)
+    scores = _judge(result, images, focal_length, predictor, evaluation, output)
     write_metrics(output / METRICS_FILE, {**result.figures(), **scores})
     print(result.table())
     print(metrics_table(scores))
@@ -212,6 +212,7 @@ class _Result:
 def _judge(
     result: _Result,
     images: ImageSource,
+    focal_length: float,
     predictor: Predictor,
     evaluation: Evaluation,
     output: Path,
@@ -219,7 +220,12 @@ def _judge(
     """Write bag and overview; return the published maps' metrics where there is truth."""
     rows = []
     shown = {result.stamps[i] for i in _spread(len(result.stamps), OVERVIEW_ROWS)}
-    frames = _frames(images, {result.names[stamp] for stamp in result.stamps})
+    frames = {
+        frame.name: _calibrated(frame, focal_length)
+        for frame in _frames(images, {result.names[stamp] for stamp in result.stamps})
+    }
+    if any(frame.camera is None for frame in frames.values()):
+        print(ASSUMED_FOCAL_LENGTH)
     with_truth = any(frame.has_truth for frame in frames.values())
     with BagWriter(output / 'bag') as bag:
         for stamp in tqdm(result.stamps, 'comparing', unit='frame', leave=False):
@@ -242,15 +248,21 @@ def _judge(
     return evaluation.compute()
 
 
-def _frames(images: ImageSource, names: set[str]) -> dict[str, Frame]:
-    """Return the frames that were sent, with what ground truth they have."""
+def _frames(images: ImageSource, names: set[str]) -> Iterator[Frame]:
+    """Yield the frames that were sent, with what ground truth they have."""
     if isinstance(images, Pictures):
-        return {paths.name: paths.read() for paths in images.frames if paths.name in names}
-    return {
-        image.name: Frame(image.name, image.image, camera=image.camera)
-        for image in images
-        if image.name in names
-    }
+        yield from (paths.read() for paths in images.frames if paths.name in names)
+        return
+    for image in images:
+        if image.name in names:
+            yield Frame(image.name, image.image, camera=image.camera)
+
+
+def _calibrated(frame: Frame, focal_length: float) -> Frame:
+    """Return the frame with the camera that was published with it."""
+    if frame.camera is not None or not focal_length:
+        return frame
+    return replace(frame, camera=Camera.centred(focal_length, *frame.image.shape[:2]))
 
 
 def _spread(n: int, count: int) -> list[int]:

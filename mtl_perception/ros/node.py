@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -49,6 +49,12 @@ DIAGNOSTICS_PERIOD = 1.0
 
 PATIENCE = 5
 """Statuses in a row that tell of a problem before it is logged too."""
+
+REPEATED: Mapping[str, Any] = {
+    'throttle_duration_sec': 60.0,
+    'throttle_time_source_type': Clock(clock_type=ClockType.STEADY_TIME),
+}
+"""How often it is logged while it lasts."""
 
 SPIN_TIMEOUT = 1.0
 """Seconds after which the node looks at the latest whether it shall end."""
@@ -117,6 +123,7 @@ class PerceptionNode(LifecycleNode):
             self._deactivate()
             super().on_deactivate(state)
             return FAILURE
+        self._problems = 0
         self._phase = 'active'
         self.get_logger().info(f'active: takes images from {self._image_topic()}')
         return result
@@ -337,8 +344,8 @@ class PerceptionNode(LifecycleNode):
         self._diagnostics.publish(array)
         is_problem = situation.phase == 'active' and status.level != DiagnosticStatus.OK
         self._problems = self._problems + 1 if is_problem else 0
-        if self._problems == PATIENCE:
-            self.get_logger().warning(status.message)
+        if self._problems >= PATIENCE:
+            self.get_logger().warning(status.message, **REPEATED)
 
     def _situation(self) -> Situation:
         values, pipeline = self._values, self._pipeline
@@ -392,11 +399,15 @@ class PerceptionNode(LifecycleNode):
             transport = 'raw' if is_compressed else 'compressed'
             return [f'{absent}; {other} has one: set image_transport: {transport}']
         wanted = f'sensor_msgs/msg/{"CompressedImage" if is_compressed else "Image"}'
-        own = f'{self.get_fully_qualified_name()}/'
+        suffix = '/compressed' if is_compressed else ''
+        own = {publisher.topic_name for publisher in self.publishers}
         topics = [
-            topic
+            topic.removesuffix(suffix)  # as they are to be remapped
             for topic, types in self.get_topic_names_and_types()
-            if wanted in types and not topic.startswith(own) and self.count_publishers(topic)
+            if wanted in types
+            and topic.endswith(suffix)
+            and topic not in own
+            and self.count_publishers(topic)
         ]
         if not topics:
             return []

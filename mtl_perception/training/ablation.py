@@ -42,8 +42,8 @@ FIGURES = {
     'iou': Figure('IoU %', 100, 1),
     'offset_px': Figure('instance mean px', 1, 2),
     'offset_rms_px': Figure('instance RMS px', 1, 2),
-    'disparity_px': Figure('inverse depth mean px', 1, 3),
-    'disparity_rms_px': Figure('inverse depth RMS px', 1, 3),
+    'disparity_px': Figure('disparity mean px', 1, 3),
+    'disparity_rms_px': Figure('disparity RMS px', 1, 3),
 }
 """What is compared, by the name it has in a checkpoint's metadata; pixels of the output map."""
 

@@ -1,9 +1,12 @@
 """``mtl train``: LightningCLI over the module and its data, which ends with a checkpoint to use."""
 
 import io
+import os
 import pickle
 import signal
 import subprocess
+import sys
+import traceback
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,9 +16,11 @@ import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from torch import distributed
 
 from mtl_perception.files import write_file
 from mtl_perception.inference.runtimes import multiplies_bfloat16
@@ -54,7 +59,7 @@ def run(arguments: list[str]) -> None:
     """
     try:
         training_cli(arguments)
-    except torch.OutOfMemoryError as err:
+    except torch.cuda.OutOfMemoryError as err:
         msg = (
             'the GPU has not enough memory: lower data.batch_size, and raise '
             'trainer.accumulate_grad_batches by as much, or lower data.crop'
@@ -142,11 +147,25 @@ class EndOfOthers(Callback):
         self,
         trainer: Trainer,
         pl_module: LightningModule,  # noqa: ARG002
-        exception: BaseException,  # noqa: ARG002
+        exception: BaseException,
     ) -> None:
         # Not SIGTERM: who waits for a GPU does not look at it.
         if trainer.strategy.launcher is not None:
             trainer.strategy.launcher.kill(signal.SIGKILL)
+        if not distributed.is_available() or not distributed.is_initialized():
+            return
+        if distributed.get_backend() == distributed.Backend.NCCL:
+            # Leaving Python in order would have NCCL wait for the others, which wait for this one.
+            traceback.print_exception(exception)
+            sys.stderr.flush()
+            os._exit(1)
+
+
+def _started_processes() -> int:
+    """Return how many processes torchrun, Lightning or SLURM started for this training."""
+    if 'WORLD_SIZE' in os.environ:
+        return int(os.environ['WORLD_SIZE'])
+    return int(os.environ['SLURM_NTASKS']) if SLURMEnvironment.detect() else 1
 
 
 class TrainingCLI(LightningCLI):
@@ -183,11 +202,24 @@ class TrainingCLI(LightningCLI):
         return super().instantiate_trainer(plugins=[*plugins, AtomicCheckpointIO()], **kwargs)
 
     def before_fit(self) -> None:
-        """Refuse to replace another training, and warn of a precision that is slow here.
+        """Refuse what would go wrong later, and warn of a precision that is slow here.
 
         Raises:
-            TrainingError: the folder holds a training that is not to be resumed.
+            TrainingError: the folder holds a training that is not to be resumed, more processes
+                were started than take part, or the precision is none that the network takes.
         """
+        started, processes = _started_processes(), self.trainer.world_size
+        if started not in (1, processes):
+            msg = (
+                f'{started} processes were started, but trainer.devices and trainer.num_nodes are '
+                f'for {processes}, so each would train by itself: set --trainer.devices to the '
+                'processes of a machine'
+            )
+            raise TrainingError(msg)
+        precision = str(self.trainer.precision)
+        if precision.endswith('-true') and precision != '32-true':
+            msg = f'trainer.precision {precision}: choose 32-true, bf16-mixed or 16-mixed'
+            raise TrainingError(msg)
         saved = Path(self.trainer.default_root_dir) / RESUME_FILE
         if saved.is_file() and not self.config[self.subcommand].get('ckpt_path'):
             msg = (
@@ -197,7 +229,7 @@ class TrainingCLI(LightningCLI):
             )
             raise TrainingError(msg)
         device = self.trainer.strategy.root_device
-        if str(self.trainer.precision).startswith('bf16') and not multiplies_bfloat16(device):
+        if precision.startswith('bf16') and not multiplies_bfloat16(device):
             other = '16-mixed' if device.type == 'cuda' else '32-true'
             rank_zero_warn(
                 f'this {device.type.upper()} has no instructions for bfloat16, which is slow then: '

@@ -258,6 +258,7 @@ class StreetData(L.LightningDataModule):
         return self._loader(self._val, share, 1)
 
     def _loader(self, frames: Dataset, order: torch.utils.data.Sampler, batch: int) -> DataLoader:
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == 'cuda'
         return DataLoader(
             frames,
             batch,
@@ -266,7 +267,7 @@ class StreetData(L.LightningDataModule):
             persistent_workers=self.workers > 0,
             worker_init_fn=_single_threaded,
             collate_fn=_collate,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=on_gpu,
         )
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002

@@ -76,6 +76,16 @@ def test_an_output_folder_that_cannot_be_written_is_named_before_the_work(
     assert error.count('\n') == 1
 
 
+@pytest.mark.parametrize(
+    'words', [['--guessed'], ['--guessed', 'predict'], ['predict', 'x', '--guessed']]
+)
+def test_an_unknown_option_is_wrong_usage(words, capsys):
+    with pytest.raises(SystemExit) as raised:
+        main(words)
+    assert raised.value.code == 2
+    assert 'unrecognized arguments: --guessed' in capsys.readouterr().err
+
+
 def test_debug_shows_where_an_error_came_from(tmp_path):
     result = subprocess.run(
         [

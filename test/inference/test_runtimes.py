@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -125,6 +126,62 @@ def test_area_resize_is_opencvs(image, network):
     # OpenCV enlarges in fixed point.
     assert np.abs(found - expected).max() <= 1
     assert (found == expected).mean() > 0.85
+
+
+@needs_cuda
+def test_a_graph_of_another_size_uses_no_memory_of_the_one_before(tiny):
+    pixels = np.random.default_rng(0).integers(0, 256, (96, 160, 3), np.uint8)
+    expected = run(create_runtime('cuda_graph', tiny, 'cuda', 64), pixels)
+    runtime = create_runtime('cuda_graph', tiny, 'cuda', 64)
+    runtime.configure(64, 64)
+    runtime.configure(*pixels.shape[:2])
+    torch.cuda.empty_cache()
+    filler = torch.full((2**28,), torch.nan, device='cuda')
+    runtime.load(pixels)
+    for _ in range(2):
+        for values, wanted in zip(runtime.run(), expected, strict=True):
+            np.testing.assert_array_equal(values, wanted)
+    assert filler.isnan().all()
+
+
+@needs_cuda
+def test_a_graph_runs_in_another_thread_than_it_was_captured_in(tiny):
+    runtime = create_runtime('cuda_graph', tiny, 'cuda', 64)
+    pixels = np.random.default_rng(0).integers(0, 256, (96, 160, 3), np.uint8)
+    expected = run(runtime, pixels)
+    with ThreadPoolExecutor(1) as thread:
+        found = thread.submit(runtime.run).result()
+    for values, wanted in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(values, wanted)
+
+
+@pytest.mark.parametrize(
+    ('capability', 'architectures', 'usable'),
+    [
+        ((8, 6), ['sm_75', 'sm_86'], True),
+        ((8, 7), ['sm_80', 'sm_90a'], True),
+        ((6, 1), ['sm_75', 'sm_80', 'compute_90'], False),
+        ((7, 5), ['sm_70'], True),
+        ((7, 0), ['sm_75'], False),
+        ((12, 0), ['sm_90', 'compute_90'], True),
+        ((12, 0), ['sm_90'], False),
+        ((9, 4), ['gfx90a', 'gfx942'], True),
+    ],
+)
+def test_a_gpu_that_pytorch_was_not_built_for_is_not_used(
+    capability, architectures, usable, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
+    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda _device: 'Some GPU')
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda _device: capability)
+    monkeypatch.setattr(torch.cuda, 'get_arch_list', lambda: architectures)
+    assert runtimes.resolve_device('auto').type == ('cuda' if usable else 'cpu')
+    if usable:
+        assert runtimes.resolve_device('cuda:0') == torch.device('cuda:0')
+    else:
+        with pytest.raises(ValueError, match=r'Some GPU: PyTorch .* was built for sm_'):
+            runtimes.resolve_device('cuda')
 
 
 @needs_openvino

@@ -10,6 +10,8 @@ from rosbags.highlevel import AnyReader
 
 from mtl_perception.commands import main
 from mtl_perception.data.cityscapes import find_frames
+from mtl_perception.data.frame import Camera, Frame
+from mtl_perception.ros.demo import _calibrated
 
 FRAMES = 6
 
@@ -84,3 +86,13 @@ def test_a_checkpoint_that_is_missing_ends_with_one_line(tmp_path, capsys):
     missing = tmp_path / 'absent.safetensors'
     assert main(['demo', '--checkpoint', str(missing), '--output', str(tmp_path)]) == 1
     assert capsys.readouterr().err.startswith(f'mtl demo: {missing}: no such checkpoint')
+
+
+def test_the_focal_length_that_is_given_is_that_of_images_without_one():
+    image = np.zeros((48, 64, 3), np.uint8)
+    own = Camera(50.0, 50.0, 30.0, 20.0)
+    assert _calibrated(Frame('own', image, camera=own), 100.0).camera == own
+    found = _calibrated(Frame('none', image), 100.0)
+    assert (found.camera.fx, found.camera.cx, found.camera.cy) == (100.0, 31.5, 23.5)
+    assert found.focal_length == 100.0
+    assert _calibrated(Frame('none', image), 0.0).camera is None

@@ -457,8 +457,20 @@ def test_diagnostics_tell_why_there_are_no_images(ros, perception: PerceptionNod
     elsewhere = ros.node.create_publisher(Image, '/front/image_raw', 1)
     status(ros, collected, 'images are published on /front/image_raw: remap ~/image')
     ros.node.destroy_publisher(elsewhere)
+    status(ros, collected, 'no publisher on /mtl_perception/image')
     ros.node.create_publisher(Image, '/mtl_perception/image', 1)
     status(ros, collected, 'though it has a publisher')
+
+
+def test_compressed_topics_are_named_as_they_are_to_be_remapped(
+    ros, create: Callable[..., PerceptionNode]
+) -> None:
+    activate(create(image_transport='compressed'))
+    collected = ros.collect(DiagnosticArray, '/diagnostics')
+    ros.node.create_publisher(CompressedImage, '/front/image_raw/compressed', 1)
+    ros.node.create_publisher(CompressedImage, '/front/depth/compressedDepth', 1)
+    found = status(ros, collected, 'images are published')
+    assert 'published on /front/image_raw: remap' in found.message
 
 
 def test_the_log_has_a_problem_that_lasts_once(
@@ -505,7 +517,7 @@ def test_label_names_are_published_latched_where_vision_msgs_is_installed(
     )
     activate(perception)
     assert topics == [('~/semantic/label_info', DurabilityPolicy.TRANSIENT_LOCAL)]
-    ((message,),) = (sent,)
+    (message,) = sent
     assert message.header.stamp.sec > 0
     assert [(entry.class_id, entry.class_name) for entry in message.class_map] == [
         (label.id, label.name) for label in LABELS

@@ -141,8 +141,43 @@ def test_an_unknown_word_is_refused_with_those_that_there_are(arguments, option,
 def test_a_precision_that_is_emulated_is_warned_of(arguments, monkeypatch):
     monkeypatch.setattr('mtl_perception.training.cli.multiplies_bfloat16', lambda _device: False)
     options = ['--trainer.precision', 'bf16-mixed', '--trainer.max_steps', '1']
+    options += ['--trainer.accelerator', 'cpu']
     with pytest.warns(UserWarning, match='slow then: --trainer.precision 32-true'):
         assert main([*arguments, *options]) == 0
+
+
+def test_a_precision_that_the_network_does_not_take_is_refused(arguments, capsys):
+    assert main([*arguments, '--trainer.precision', 'bf16-true']) == 1
+    assert 'bf16-true: choose 32-true, bf16-mixed or 16-mixed' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('launcher', ['torchrun', 'slurm'])
+def test_processes_that_would_each_train_by_themselves_are_refused(
+    launcher, arguments, tmp_path, monkeypatch, capsys
+):
+    variables = {
+        'torchrun': {
+            'WORLD_SIZE': '2',
+            'RANK': '1',
+            'LOCAL_RANK': '1',
+            'GROUP_RANK': '0',
+            'LOCAL_WORLD_SIZE': '2',
+            'TORCHELASTIC_RUN_ID': '1',
+        },
+        'slurm': {
+            'SLURM_NTASKS': '2',
+            'SLURM_NTASKS_PER_NODE': '2',
+            'SLURM_JOB_NAME': 'train',
+            'SLURM_PROCID': '1',
+            'SLURM_LOCALID': '1',
+            'SLURM_NODEID': '0',
+        },
+    }
+    for name, value in variables[launcher].items():
+        monkeypatch.setenv(name, value)
+    assert main(arguments) == 1
+    assert '2 processes were started, but' in capsys.readouterr().err
+    assert not (tmp_path / 'last.ckpt').exists()
 
 
 def test_a_process_that_fails_ends_those_that_wait_for_it():

@@ -37,6 +37,7 @@ def trainer_of(*, step=0, accumulated=1, tasks=('semantic', 'instance', 'depth')
         accumulate_grad_batches=accumulated,
         world_size=1,
         global_rank=0,
+        strategy=SimpleNamespace(root_device=torch.device('cpu')),
         lightning_module=SimpleNamespace(
             network=SimpleNamespace(config=NetworkConfig(tasks=tasks))
         ),
