@@ -197,6 +197,7 @@ def _single_task(network: MultiTaskNetwork, task: str) -> MultiTaskNetwork:
 def _with_runtime(
     name: str, networks: Sequence[MultiTaskNetwork], device: str, image: np.ndarray
 ) -> Alternative:
+    torch.cuda.empty_cache()  # what is only kept would hide what is needed
     before = _memory(device)
     runtimes = [create_runtime(name, network, device, len(image)) for network in networks]
     for runtime in runtimes:
@@ -215,6 +216,7 @@ def _eager(
     network: MultiTaskNetwork, dtype: torch.dtype, device: torch.device, image: np.ndarray
 ) -> Alternative:
     """Return what one would write without this package's runtimes."""
+    torch.cuda.empty_cache()
     before = _memory(str(device))
     copy = MultiTaskNetwork(network.config).eval()
     copy.load_state_dict(network.state_dict())
@@ -241,8 +243,10 @@ def _multiplication(dtype: torch.dtype, device: torch.device) -> Callable[[], ob
         # As convolutions do, whose rate this is compared with; others must not notice.
         settings, before = torch.backends.cuda.matmul, torch.backends.cuda.matmul.allow_tf32
         settings.allow_tf32 = torch.backends.cudnn.allow_tf32
-        _finish(torch.mm(matrix, matrix), device)
-        settings.allow_tf32 = before
+        try:
+            _finish(torch.mm(matrix, matrix), device)
+        finally:
+            settings.allow_tf32 = before
 
     return run
 
@@ -263,8 +267,6 @@ def _memory(device: str) -> float | None:
     target = resolve_device(device)
     if target.type == 'cpu':
         return resident_memory()
-    torch.cuda.synchronize(target)
-    torch.cuda.empty_cache()  # what is only kept would hide what is needed
     return torch.cuda.memory_reserved(target) / MEBIBYTE
 
 

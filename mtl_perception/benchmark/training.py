@@ -69,13 +69,14 @@ def benchmark_training(
         cli.trainer.callbacks.append(turns)  # type: ignore[attr-defined]
         cli.trainer.fit(cli.model, cli.datamodule)
     data, network = cli.datamodule, cli.model.network.config
+    device = cli.trainer.strategy.root_device
     per_round = {
         name: [data.batch_size * steps * 1e3 / sum(turn) for turn in turns.milliseconds[name]]
         for name in turns.milliseconds
     }
     ratios = [a / b for a, b in zip(per_round[LOOP], per_round[ALONE], strict=True)]
     return {
-        'machine': machine(),
+        'machine': machine(device if device.type == 'cuda' else None),
         'encoder': network.encoder,
         'tasks': list(network.tasks),
         'crop': list(data.crop),
@@ -83,7 +84,7 @@ def benchmark_training(
         'workers': data.workers,
         'cache': data.cache is not None,
         'precision': cli.trainer.precision,
-        'device': str(cli.model.device),
+        'device': str(device),
         'rows': [
             {
                 'what': name,
@@ -194,7 +195,8 @@ def _now(module: L.LightningModule) -> float:
 def _table_lines(figures: Mapping[str, Any]) -> Iterator[str]:
     where = figures['machine']
     height, width = figures['crop']
-    yield f'{where["gpu"] or where["cpu"]}, {where["cores"]} cores; torch {where["torch"]}'
+    name = where['cpu'] if figures['device'] == 'cpu' else where['gpu']
+    yield f'{name}, {where["cores"]} cores; torch {where["torch"]}'
     yield (
         f'{figures["encoder"]}, {", ".join(figures["tasks"])}; {figures["batch_size"]} crops of '
         f'{height}×{width}, {figures["precision"]}; {figures["workers"]} workers, '

@@ -34,6 +34,10 @@ CACHED_MODELS = 8
 """How many compiled models the cache folder holds, one a checkpoint and input size."""
 
 
+TEGRA = {53, 62, 72, 87}
+"""Capabilities, times ten, of Jetsons: these run no others' code, nor others theirs."""
+
+
 class Runtime(Protocol):
     """Runs a network on one camera image at a time.
 
@@ -305,14 +309,21 @@ def resolve_device(name: str) -> torch.device:
 def _has_kernels(device: torch.device) -> bool:
     """Return whether this build of PyTorch runs on that GPU: no wheel is for all there are."""
     major, minor = torch.cuda.get_device_capability(device)
-    architectures = [name.partition('_') for name in torch.cuda.get_arch_list()]
-    if not all(kind in ('sm', 'compute') for kind, _, _ in architectures):
-        return True  # ROCm's have other names
-    # sm_86 runs on 8.6 to 8.9; compute_90 is compiled on the spot for 9.0 and all that came later.
-    return any(
-        divmod(version, 10) <= (major, minor) and (kind == 'compute' or version // 10 == major)
-        for kind, version in ((kind, int(number.rstrip('af'))) for kind, _, number in architectures)
-    )
+    capability = 10 * major + minor
+    for name in torch.cuda.get_arch_list():
+        kind, _, number = name.partition('_')
+        if kind not in ('sm', 'compute'):
+            return True  # ROCm's have other names
+        version = int(number.rstrip('af'))
+        if kind == 'compute':  # compiled on the spot, for this capability and all that came later
+            runs = version <= capability
+        elif {version, capability} & TEGRA:
+            runs = version == capability
+        else:
+            runs = version // 10 == major and version <= capability
+        if runs:
+            return True
+    return False
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:

@@ -156,7 +156,10 @@ class EndOfOthers(Callback):
             return
         if distributed.get_backend() == distributed.Backend.NCCL:
             # Leaving Python in order would have NCCL wait for the others, which wait for this one.
+            for logger in trainer.loggers:
+                logger.finalize('failed')
             traceback.print_exception(exception)
+            sys.stdout.flush()
             sys.stderr.flush()
             os._exit(1)
 
@@ -243,6 +246,7 @@ class TrainingCLI(LightningCLI):
         """
         path = Path(self.trainer.default_root_dir) / CHECKPOINT_NAME
         data = self.datamodule
+        failure: OSError | None = None
         if self.trainer.is_global_zero:
             recipe = {
                 'steps': self.trainer.global_step,
@@ -261,7 +265,14 @@ class TrainingCLI(LightningCLI):
                 recipe=recipe,
                 revision=_revision(),
             )
-            save_checkpoint(path, self.model.network, info)
+            try:
+                save_checkpoint(path, self.model.network, info)
+            except OSError as err:
+                failure = err
+        # Of all processes, or the others would wait for this one to validate.
+        failure = self.trainer.strategy.broadcast(failure)
+        if failure is not None:
+            raise failure
         with torch.no_grad():
             for parameter in self.model.network.parameters():
                 parameter.copy_(parameter.bfloat16())

@@ -159,7 +159,10 @@ def test_a_graph_runs_in_another_thread_than_it_was_captured_in(tiny):
     ('capability', 'architectures', 'usable'),
     [
         ((8, 6), ['sm_75', 'sm_86'], True),
-        ((8, 7), ['sm_80', 'sm_90a'], True),
+        ((8, 7), ['sm_80', 'sm_90a'], False),
+        ((8, 7), ['sm_87'], True),
+        ((8, 9), ['sm_87'], False),
+        ((8, 9), ['sm_80', 'sm_90a'], True),
         ((6, 1), ['sm_75', 'sm_80', 'compute_90'], False),
         ((7, 5), ['sm_70'], True),
         ((7, 0), ['sm_75'], False),
