@@ -47,7 +47,7 @@ NODE_NAME = 'mtl_perception'
 DIAGNOSTICS_PERIOD = 1.0
 """Seconds from one status to the next."""
 
-PATIENCE = 5
+PATIENCE = 10
 """Statuses in a row that tell of a problem before it is logged too."""
 
 REPEATED: Mapping[str, Any] = {
