@@ -85,4 +85,4 @@ def _is_cut_off(values: np.ndarray) -> bool:
         is_padding = marker[1] == 0xFF
         length = int.from_bytes(data[segment + 2 : segment + 4], 'big')
         segment += 1 if is_padding else 2 + length
-    return end not in data[segment:]
+    return data.find(end, segment) < 0

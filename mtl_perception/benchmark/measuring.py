@@ -32,8 +32,9 @@ class Times:
     spread: float
 
 
-def machine(gpu: torch.device | None = None) -> dict[str, Any]:
-    """Return what the figures were measured on: of GPUs ``gpu``, else the first."""
+def machine(device: torch.device | None = None) -> dict[str, Any]:
+    """Return what the figures were measured on; of GPUs ``device``, or else the first."""
+    gpu = device if device is not None and device.type == 'cuda' else None
     cpu = platform.processor() or platform.machine()
     for line in _lines(Path('/proc/cpuinfo')):
         name, _, value = line.partition(':')

@@ -90,16 +90,16 @@ def benchmark_network(
     height, width = checked_size(size, info.input_height)
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     target = resolve_device('cpu' if runtime == 'openvino' else device)
-    chosen = _with_runtime(runtime, [network], str(target), image)
+    chosen = _with_runtime(runtime, [network], target, image)
     single = [_single_task(network, task) for task in network.config.tasks]
     alternatives = [chosen]
     if compare:
         others = [name for name in _available(target) if name != chosen.name]
-        alternatives += [_with_runtime(name, [network], str(target), image) for name in others]
+        alternatives += [_with_runtime(name, [network], target, image) for name in others]
         alternatives += [
             _eager(network, dtype, target, image) for dtype in (torch.float32, torch.bfloat16)
         ]
-        alone = _with_runtime(chosen.name, single, str(target), image)
+        alone = _with_runtime(chosen.name, single, target, image)
         alternatives.append(replace(alone, name=f'{chosen.name}, single-task networks'))
     dtypes = {alternative.dtype for alternative in alternatives}
     times = time_in_turns(
@@ -134,7 +134,7 @@ def benchmark_network(
             }
         )
     return {
-        'machine': machine(target if target.type == 'cuda' else None),
+        'machine': machine(target),
         'device': str(target),
         'network': asdict(network.config),
         'size': [height, width],
@@ -195,11 +195,11 @@ def _single_task(network: MultiTaskNetwork, task: str) -> MultiTaskNetwork:
 
 
 def _with_runtime(
-    name: str, networks: Sequence[MultiTaskNetwork], device: str, image: np.ndarray
+    name: str, networks: Sequence[MultiTaskNetwork], device: torch.device, image: np.ndarray
 ) -> Alternative:
     torch.cuda.empty_cache()  # what is only kept would hide what is needed
     before = _memory(device)
-    runtimes = [create_runtime(name, network, device, len(image)) for network in networks]
+    runtimes = [create_runtime(name, network, str(device), len(image)) for network in networks]
     for runtime in runtimes:
         runtime.configure(*image.shape[:2])
         runtime.load(image)
@@ -217,7 +217,7 @@ def _eager(
 ) -> Alternative:
     """Return what one would write without this package's runtimes."""
     torch.cuda.empty_cache()
-    before = _memory(str(device))
+    before = _memory(device)
     copy = MultiTaskNetwork(network.config).eval()
     copy.load_state_dict(network.state_dict())
     copy.to(device, dtype)
@@ -231,7 +231,7 @@ def _eager(
         return [values.float().cpu().numpy() for values in maps]
 
     run()
-    mib = _growth(before, str(device))
+    mib = _growth(before, device)
     return Alternative(f'eager {_name(dtype)}', [network], dtype, run, mib)
 
 
@@ -263,14 +263,13 @@ def _finish(result: object, device: torch.device) -> object:
     return result
 
 
-def _memory(device: str) -> float | None:
-    target = resolve_device(device)
-    if target.type == 'cpu':
+def _memory(device: torch.device) -> float | None:
+    if device.type == 'cpu':
         return resident_memory()
-    return torch.cuda.memory_reserved(target) / MEBIBYTE
+    return torch.cuda.memory_reserved(device) / MEBIBYTE
 
 
-def _growth(before: float | None, device: str) -> float | None:
+def _growth(before: float | None, device: torch.device) -> float | None:
     after = _memory(device)
     return None if before is None or after is None else after - before
 

@@ -76,7 +76,7 @@ def benchmark_training(
     }
     ratios = [a / b for a, b in zip(per_round[LOOP], per_round[ALONE], strict=True)]
     return {
-        'machine': machine(device if device.type == 'cuda' else None),
+        'machine': machine(device),
         'encoder': network.encoder,
         'tasks': list(network.tasks),
         'crop': list(data.crop),
@@ -153,19 +153,16 @@ class Turns(Callback):
 
     def _others(self, name: str, trainer: L.Trainer, module: Any, batch: Batch) -> list[float]:
         (optimizer,) = trainer.optimizers
-        scaler = getattr(trainer.precision_plugin, 'scaler', None)  # with 16-mixed
+        # With 16-mixed the loop has one; a disabled one only passes on.
+        own = getattr(trainer.precision_plugin, 'scaler', None) if name == ALONE else None
+        scaler = own or torch.amp.GradScaler(enabled=False)
         milliseconds = []
         for _ in range(1 + self._steps):  # the first warms up
             start = _now(module)
             optimizer.zero_grad()
-            total = _total(name, trainer, module, batch)
-            if scaler is None or name == EAGER:
-                total.backward()
-                optimizer.step()
-            else:
-                scaler.scale(total).backward()
-                scaler.step(optimizer)
-                scaler.update()
+            scaler.scale(_total(name, trainer, module, batch)).backward()
+            scaler.step(optimizer)
+            scaler.update()
             milliseconds.append((_now(module) - start) * 1e3)
         optimizer.zero_grad()
         return milliseconds[1:]

@@ -88,7 +88,8 @@ def main(args: argparse.Namespace) -> int:
     images = itertools.islice(source, args.limit)
     for image in tqdm(images, total=_total(source, args.limit), unit='image', disable=None):
         start = time.perf_counter()
-        prediction = predictor.predict(image.image, _focal_length(args.focal_length, image))
+        focal_length = _focal_length(args.focal_length, image)
+        prediction = predictor.predict(image.image, focal_length)
         seconds.append(time.perf_counter() - start)
         name = _unused(image.name, names)
         row = overview_row(image.image, prediction)
@@ -102,7 +103,7 @@ def main(args: argparse.Namespace) -> int:
             )
             picture = draw_explanation(image.image, grouping)
             write_picture(args.output / f'{name}_explained.png', picture)
-        is_assumed |= args.focal_length is None and image.camera is None
+        is_assumed |= focal_length is None
     unreadable = getattr(source, 'unreadable', 0)
     if not seconds:
         msg = f'{args.source}: none of its images could be read'

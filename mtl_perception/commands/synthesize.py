@@ -11,7 +11,6 @@ For example:
 """
 
 import argparse
-import itertools
 from pathlib import Path
 
 from mtl_perception.commands.options import (
@@ -74,7 +73,7 @@ def main(args: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from mtl_perception.data.cityscapes import image_path
+    from mtl_perception.data.cityscapes import IMAGE_SUFFIXES, image_path
     from mtl_perception.data.synthetic import frame_name
     from mtl_perception.files import make_folder
 
@@ -84,13 +83,14 @@ def main(args: argparse.Namespace) -> int:
     images = [
         image_path(args.output, args.split, frame_name(seed, index)) for index in range(args.frames)
     ]
-    there = [image.is_file() for image in images]
-    for image in itertools.islice(images[0].parent.glob('*'), 1):
-        _check_size(image, height, width)
+    # Of any seed, and none that an interrupted run left half written.
+    there = next(images[0].parent.glob(f'*{IMAGE_SUFFIXES[0]}'), None)
+    if there is not None:
+        _check_size(there, height, width)
     jobs = [
         (args.output, args.split, seed, index, height, width)
-        for index in range(args.frames)
-        if not there[index]
+        for index, image in enumerate(images)
+        if not image.is_file()
     ]
     context = multiprocessing.get_context('spawn')
     if jobs:

@@ -1,6 +1,5 @@
 """The node's parameter file, for commands that run the network without the node."""
 
-import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
@@ -46,8 +45,9 @@ def read_parameters(path: Path) -> dict[str, Any]:
         raise ValueError(msg)
     types = {f'instance.{field.name}': type(field.default) for field in fields(GroupingParameters)}
     types['max_depth'] = float
+    names = _names()
     for name in values:
-        if name not in _names() and (close := get_close_matches(name, _names(), 1, 0.9)):
+        if name not in names and (close := get_close_matches(name, names, 1, 0.9)):
             msg = f'{path}: unknown parameter {name}; did you mean {close[0]}?'
             raise ValueError(msg)
     known = {name: values[name] for name in types if name in values}
@@ -69,7 +69,6 @@ def read_parameters(path: Path) -> dict[str, Any]:
         raise ValueError(msg) from err
 
 
-@functools.cache
 def _names() -> list[str]:
     """Return the names of all parameters of the node."""
     sections = yaml.safe_load(share_file('config', 'node.yaml').read_text())

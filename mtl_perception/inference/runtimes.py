@@ -122,13 +122,14 @@ class CudaGraphRuntime:
         self.device = device
         self._input_height = input_height
         self._network = _on_device(FusedNetwork(network, self.dtype), device)
+        self._capture: Any = None
 
     @torch.inference_mode()
     def configure(self, height: int, width: int) -> None:
         """See ``Runtime.configure``."""
         # Not after the capture, nor with its stream: the end of a graph frees cuBLAS' memory of the
         # stream that it was captured on, which a new graph on the same stream would go on using.
-        self.__dict__.pop('_capture', None)
+        self._capture = None
         self._stream = torch.cuda.Stream(self.device)
         rows, columns = input_size(height, width, self._input_height)
         resize = AreaResize(height, width, rows, columns).to(self.device)
@@ -170,7 +171,7 @@ class CudaGraphRuntime:
     def close(self) -> None:
         """See ``Runtime.close``."""
         del self._network
-        self.__dict__.pop('_capture', None)  # it may not have been configured
+        self._capture = None
         torch.cuda.empty_cache()
 
 
@@ -309,21 +310,20 @@ def resolve_device(name: str) -> torch.device:
 def _has_kernels(device: torch.device) -> bool:
     """Return whether this build of PyTorch runs on that GPU: no wheel is for all there are."""
     major, minor = torch.cuda.get_device_capability(device)
-    capability = 10 * major + minor
-    for name in torch.cuda.get_arch_list():
-        kind, _, number = name.partition('_')
-        if kind not in ('sm', 'compute'):
-            return True  # ROCm's have other names
-        version = int(number.rstrip('af'))
-        if kind == 'compute':  # compiled on the spot, for this capability and all that came later
-            runs = version <= capability
-        elif {version, capability} & TEGRA:
-            runs = version == capability
-        else:
-            runs = version // 10 == major and version <= capability
-        if runs:
-            return True
-    return False
+    return any(_runs_on(10 * major + minor, name) for name in torch.cuda.get_arch_list())
+
+
+def _runs_on(capability: int, architecture: str) -> bool:
+    """Return whether a GPU of that capability, times ten, runs code for ``sm_86``, say."""
+    kind, _, number = architecture.partition('_')
+    if kind not in ('sm', 'compute'):
+        return True  # ROCm's have other names
+    version = int(number.rstrip('af'))
+    if kind == 'compute':  # compiled on the spot, for this capability and all that came later
+        return version <= capability
+    if {version, capability} & TEGRA:
+        return version == capability
+    return version // 10 == capability // 10 and version <= capability
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:

@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -38,7 +38,7 @@ from mtl_perception.memory import release_freed_memory, reuse_freed_memory
 from mtl_perception.ros import parameters
 from mtl_perception.ros.diagnostics import Situation, Snapshot, diagnostic_status
 from mtl_perception.ros.outputs import OUTPUTS, Output
-from mtl_perception.ros.pipeline import Pipeline
+from mtl_perception.ros.pipeline import Pipeline, throttled
 from mtl_perception.ros.transport import loss_hint, transport_environment
 from mtl_perception.share import checkpoint_path
 
@@ -50,10 +50,7 @@ DIAGNOSTICS_PERIOD = 1.0
 PATIENCE = 10
 """Statuses in a row that tell of a problem before it is logged too."""
 
-REPEATED: Mapping[str, Any] = {
-    'throttle_duration_sec': 60.0,
-    'throttle_time_source_type': Clock(clock_type=ClockType.STEADY_TIME),
-}
+REPEATED = throttled(60.0)
 """How often it is logged while it lasts."""
 
 SPIN_TIMEOUT = 1.0
@@ -386,10 +383,10 @@ class PerceptionNode(LifecycleNode):
             elif compatible == QoSCompatibility.ERROR:
                 wrong.append(f'{who} has an incompatible QoS: {reason.rstrip("; ")}')
         if not offers:
-            wrong = self._elsewhere()
+            wrong = self._elsewhere(wanted_type)
         return len(offers) - len(wrong) if offers else 0, tuple(wrong)
 
-    def _elsewhere(self) -> list[str]:
+    def _elsewhere(self, wanted_type: str) -> list[str]:
         """Return where images are published instead, and what to set so that they are taken."""
         absent = f'no publisher on {self._image_topic()}'
         is_compressed = self._values.image_transport == 'compressed'
@@ -398,13 +395,12 @@ class PerceptionNode(LifecycleNode):
         if self.count_publishers(other):
             transport = 'raw' if is_compressed else 'compressed'
             return [f'{absent}; {other} has one: set image_transport: {transport}']
-        wanted = f'sensor_msgs/msg/{"CompressedImage" if is_compressed else "Image"}'
         suffix = '/compressed' if is_compressed else ''
         own = {publisher.topic_name for publisher in self.publishers}
         topics = [
             topic.removesuffix(suffix)  # as they are to be remapped
             for topic, types in self.get_topic_names_and_types()
-            if wanted in types
+            if wanted_type in types
             and topic.endswith(suffix)
             and topic not in own
             and self.count_publishers(topic)

@@ -45,11 +45,19 @@ CAMERA_INFO_PATIENCE = 1.0
 MAX_ASPECT_RATIO = 16
 """Of an image, width over height; the network sees it whole, and at a fixed height."""
 
-THROTTLE: Mapping[str, Any] = {
-    'throttle_duration_sec': 5.0,
-    # The clock of the system may be set back, and all would be silent until that time comes again.
-    'throttle_time_source_type': Clock(clock_type=ClockType.STEADY_TIME),
-}
+
+def throttled(seconds: float) -> dict[str, Any]:
+    """Return the options of a logger that let one line through in so many seconds.
+
+    The system's clock may be set back, and all would be silent until that time comes again.
+    """
+    return {
+        'throttle_duration_sec': seconds,
+        'throttle_time_source_type': Clock(clock_type=ClockType.STEADY_TIME),
+    }
+
+
+THROTTLE = throttled(5.0)
 """How often images that were left out are logged."""
 
 

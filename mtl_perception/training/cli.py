@@ -90,7 +90,7 @@ def training_cli(arguments: list[str], *, runs: bool = True) -> 'TrainingCLI':
         args=arguments,
         run=runs,
         # Each subcommand's own would be a hundred lines of options before the error.
-        parser_kwargs={'prog': 'mtl train', **({'fit': {'usage': FIT_USAGE}} if runs else {})},
+        parser_kwargs={'prog': 'mtl train', 'fit': {'usage': FIT_USAGE}},
         seed_everything_default=0,
         trainer_defaults={
             'default_root_dir': 'out/train',
