@@ -34,9 +34,12 @@ demo: $(STAMP)
 	@$(BIN)/mtl demo
 
 # ROS has threads of its own, which the tests of the core shall not share a process with.
+# Tests that start ROS in their own process.
+ROS_TESTS := test/ros test/live test/benchmark/test_node.py
+
 test: $(STAMP)
-	@$(BIN)/pytest --ignore=test/ros
-	@$(BIN)/pytest test/ros
+	@$(BIN)/pytest $(addprefix --ignore=,$(ROS_TESTS))
+	@$(BIN)/pytest $(ROS_TESTS)
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

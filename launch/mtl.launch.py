@@ -7,7 +7,7 @@ from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from mtl_perception.share import share_file
+from mtl_perception.resources import share_file
 
 BOOLEAN = ('true', 'false')
 

@@ -10,8 +10,8 @@ from launch.actions import (
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
+from mtl_perception.resources import share_file
 from mtl_perception.ros.transport import transport_environment
-from mtl_perception.share import share_file
 
 BOOLEAN = ('true', 'false')
 

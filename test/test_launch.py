@@ -4,7 +4,7 @@ from types import ModuleType
 import pytest
 import yaml
 
-from mtl_perception.share import share_file
+from mtl_perception.resources import share_file
 
 
 def load(name: str) -> ModuleType:
@@ -71,7 +71,7 @@ def test_replay_hands_on_what_the_other_launch_file_declares(launch_file: Module
 
 def test_node_parameters_in_the_file_are_those_that_the_node_declares() -> None:
     pytest.importorskip('rclpy', reason='rclpy is not installed')
-    from mtl_perception.ros.parameters import SETTINGS
+    from mtl_perception.inference.settings import SETTINGS
 
     def flat(values: dict, prefix: str = '') -> dict:
         result = {}

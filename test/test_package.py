@@ -11,7 +11,7 @@ import pytest
 
 import mtl_perception
 from mtl_perception.network.checkpoint import read_info
-from mtl_perception.share import (
+from mtl_perception.resources import (
     EMBEDDED_CHECKPOINTS,
     checkpoint_path,
     share_directory,
@@ -56,7 +56,7 @@ def installed(tmp_path_factory) -> Path:
 
 
 def test_an_installed_package_finds_its_share_files(installed):
-    code = 'from mtl_perception.share import *; print(share_file("launch", "mtl.launch.py"))'
+    code = 'from mtl_perception.resources import *; print(share_file("launch", "mtl.launch.py"))'
     (packages,) = installed.glob('lib/python3*/site-packages')
     result = subprocess.run(
         [sys.executable, '-c', code],

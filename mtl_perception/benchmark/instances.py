@@ -20,8 +20,8 @@ from mtl_perception.benchmark.measuring import (
     time_in_turns,
     times_of,
 )
-from mtl_perception.data.frame import Frame, resize_nearest
 from mtl_perception.evaluation.official import OfficialInstance
+from mtl_perception.frame import Frame, resize_nearest
 from mtl_perception.labels import INSTANCE_ID_BASE, IS_THING, THING_IDS
 from mtl_perception.tasks.instance import (
     MAX_CELLS,

@@ -10,11 +10,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mtl_perception.benchmark.measuring import machine, milliseconds_columns, time_in_turns
-from mtl_perception.inference.runtimes import (
-    create_runtime,
-    has_openvino,
-    resolve_device,
-)
+from mtl_perception.inference.devices import has_openvino, resolve_device
+from mtl_perception.inference.runtimes import create_runtime
 from mtl_perception.memory import MEBIBYTE, resident_memory
 from mtl_perception.network.checkpoint import load_checkpoint
 from mtl_perception.network.multitask import (

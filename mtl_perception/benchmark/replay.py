@@ -9,14 +9,14 @@ from typing import Any
 
 import cv2
 
+from mtl_perception.bags.dataset import write_dataset_bag
+from mtl_perception.bags.frames import BagFrames, Selection
+from mtl_perception.bags.reader import BagReader
+from mtl_perception.bags.replay import replay
+from mtl_perception.bags.topics import find_topics
 from mtl_perception.benchmark.measuring import machine, milliseconds_columns, times_of
-from mtl_perception.data.frame import Frame
+from mtl_perception.frame import Frame
 from mtl_perception.inference.predictor import Predictor
-from mtl_perception.ros.bag_frames import BagFrames, Selection
-from mtl_perception.ros.bag_reader import BagReader
-from mtl_perception.ros.bag_topics import find_topics
-from mtl_perception.ros.dataset_bag import write_dataset_bag
-from mtl_perception.ros.replay import replay
 
 ALONE, MEASURED, WRITTEN = 'predictor alone', 'replay', 'replay, result bag written'
 

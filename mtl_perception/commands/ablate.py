@@ -49,7 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run ``mtl ablate``."""
-    from mtl_perception.training.ablation import ROWS, ablate
+    from mtl_perception.training.ablation import ablate
+    from mtl_perception.training.comparison import ROWS
 
     rows = args.rows or list(ROWS)
     unknown = [row for row in rows if row not in ROWS]

@@ -59,8 +59,8 @@ def main(args: argparse.Namespace) -> int:
     """Run ``mtl bag``."""
     from tqdm import tqdm
 
+    from mtl_perception.bags.dataset import write_dataset_bag
     from mtl_perception.data.cityscapes import count_ground_truth, find_frames
-    from mtl_perception.ros.dataset_bag import write_dataset_bag
 
     frames = find_frames(args.dataset, args.split)[: args.limit]
     write_dataset_bag(

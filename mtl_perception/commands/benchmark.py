@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl_perception.commands import options
-from mtl_perception.commands.synthesize import split_seed
+from mtl_perception.synthetic.dataset import split_seed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -143,8 +143,8 @@ and time of this package's grouping, of OPTICS on every vote and of peaks of the
 
 def _run_instances(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from mtl_perception.benchmark.instances import benchmark_instances, scenes_of, table
-    from mtl_perception.data.synthetic import synthetic_frame
     from mtl_perception.inference.predictor import Predictor
+    from mtl_perception.synthetic import synthetic_frame
 
     predictor = Predictor(
         args.checkpoint, device=args.device, runtime=args.runtime, needs=('instance',)
@@ -208,7 +208,7 @@ to the recorder, milliseconds of each stage, what the node holds at start and en
 
 
 def _run_node(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from mtl_perception.ros.benchmark import benchmark_node, table
+    from mtl_perception.benchmark.node import benchmark_node, table
 
     figures = benchmark_node(
         checkpoint=args.checkpoint,
@@ -246,8 +246,8 @@ result bag, and the same images through the predictor alone, in turns.""",
 
 def _run_replay(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from mtl_perception.benchmark.replay import benchmark_replay, table
-    from mtl_perception.data.synthetic import synthetic_drive
     from mtl_perception.inference.predictor import Predictor
+    from mtl_perception.synthetic import synthetic_drive
 
     frames = list(synthetic_drive(args.seed, args.limit or 60))
     predictor = Predictor(args.checkpoint, device=args.device, runtime=args.runtime)
@@ -295,7 +295,7 @@ mtl train fit may follow: --model.network.encoder resnet18 --data.batch_size 4 -
 
 def _run_training(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from mtl_perception.benchmark.training import benchmark_training, table
-    from mtl_perception.share import share_file
+    from mtl_perception.resources import share_file
 
     figures = benchmark_training(
         args.config or share_file('config', 'train_synthetic.yaml'),

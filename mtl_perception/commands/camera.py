@@ -23,7 +23,7 @@ from mtl_perception.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from mtl_perception.data.sources import SourceImage
+    from mtl_perception.sources import SourceImage
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -120,7 +120,7 @@ def _publish(args: argparse.Namespace) -> None:
 
 
 def _images(args: argparse.Namespace) -> 'Iterable[SourceImage]':
-    from mtl_perception.data.sources import SYNTHETIC, open_source
+    from mtl_perception.sources import SYNTHETIC, open_source
 
     images = open_source(args.source, size=args.size, seed=args.seed)
     if args.source != SYNTHETIC:

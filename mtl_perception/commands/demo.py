@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the demo; return the exit status."""
-    from mtl_perception.ros.demo import run_demo
+    from mtl_perception.live.demo import run_demo
 
     run_demo(
         source=args.source,

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mtl_perception.share import EMBEDDED_CHECKPOINTS, checkpoint_path
+from mtl_perception.resources import EMBEDDED_CHECKPOINTS, checkpoint_path
 
 if TYPE_CHECKING:
     from mtl_perception.inference.predictor import Predictor
@@ -50,8 +50,8 @@ def make_predictor(args: argparse.Namespace, needs: Collection[str] = ()) -> 'Pr
     Raises:
         ValueError: it cannot be used, or lacks a task that the command needs.
     """
-    from mtl_perception.inference.parameters import read_parameters
     from mtl_perception.inference.predictor import Predictor
+    from mtl_perception.inference.settings import read_parameters
 
     tuned = read_parameters(args.params_file) if args.params_file else {}
     predictor = Predictor(

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from mtl_perception.commands import options
 
 if TYPE_CHECKING:
-    from mtl_perception.data.sources import SourceImage
+    from mtl_perception.sources import SourceImage
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,20 +65,16 @@ def main(args: argparse.Namespace) -> int:
     """Run ``mtl predict``."""
     from tqdm import tqdm
 
-    from mtl_perception.data.frame import ASSUMED_FOCAL_LENGTH
-    from mtl_perception.data.sources import open_source
     from mtl_perception.files import make_folder, write_picture
-    from mtl_perception.raw_maps import write_raw_maps
+    from mtl_perception.frame import ASSUMED_FOCAL_LENGTH
+    from mtl_perception.pictures.sheets import OVERVIEW_TITLES, overview_row, overview_sheet
+    from mtl_perception.prediction import write_raw_maps
+    from mtl_perception.sources import open_source
     from mtl_perception.tasks.instance import explain_grouping
-    from mtl_perception.visualization import (
-        OVERVIEW_TITLES,
-        overview_row,
-        overview_sheet,
-    )
 
     if args.explain:
         # Not above: matplotlib takes a while to import.
-        from mtl_perception.explanation import draw_explanation
+        from mtl_perception.pictures.grouping import draw_explanation
     source = open_source(args.source)
     make_folder(args.output)
     predictor = options.make_predictor(args, ('instance',) if args.explain else ())

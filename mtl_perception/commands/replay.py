@@ -31,9 +31,9 @@ from mtl_perception.commands import options
 from mtl_perception.tasks import TASKS
 
 if TYPE_CHECKING:
-    from mtl_perception.ros.bag_frames import BagFrames, Selection
-    from mtl_perception.ros.live_replay import Fates
-    from mtl_perception.ros.replay import Replayed
+    from mtl_perception.bags.frames import BagFrames, Selection
+    from mtl_perception.bags.replay import Replayed
+    from mtl_perception.live.replay import Fates
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -125,10 +125,10 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _offline(args: argparse.Namespace) -> None:
-    from mtl_perception.ros.bag_frames import BagFrames
-    from mtl_perception.ros.bag_reader import BagReader
-    from mtl_perception.ros.bag_topics import find_topics
-    from mtl_perception.ros.replay import replay
+    from mtl_perception.bags.frames import BagFrames
+    from mtl_perception.bags.reader import BagReader
+    from mtl_perception.bags.replay import replay
+    from mtl_perception.bags.topics import find_topics
 
     with BagReader(args.path) as bag:
         frames = BagFrames(bag, find_topics(bag, **_topics(args)), _selection(args))
@@ -139,11 +139,11 @@ def _offline(args: argparse.Namespace) -> None:
 
 
 def _live(args: argparse.Namespace) -> None:
-    from mtl_perception.ros.bag_frames import BagFrames
-    from mtl_perception.ros.bag_reader import BagReader
-    from mtl_perception.ros.bag_topics import find_topics
-    from mtl_perception.ros.live_replay import published_topics, replay_live
-    from mtl_perception.ros.replay import replay
+    from mtl_perception.bags.frames import BagFrames
+    from mtl_perception.bags.reader import BagReader
+    from mtl_perception.bags.replay import replay
+    from mtl_perception.bags.topics import find_topics
+    from mtl_perception.live.replay import published_topics, replay_live
 
     with contextlib.ExitStack() as stack:
         folder = args.output
@@ -178,9 +178,9 @@ def _report(
     notes: list[str],
     fates: 'Fates | None' = None,
 ) -> None:
+    from mtl_perception.bags.replay import ROWS_FILE, write_rows
     from mtl_perception.evaluation.evaluate import METRICS_FILE
     from mtl_perception.evaluation.report import write_metrics
-    from mtl_perception.ros.replay import ROWS_FILE, write_rows
 
     figures: dict[str, Any] = replayed.figures()
     columns: dict[int, dict[str, float]] = {}
@@ -213,7 +213,7 @@ def _topics(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _selection(args: argparse.Namespace) -> 'Selection':
-    from mtl_perception.ros.bag_frames import Selection
+    from mtl_perception.bags.frames import Selection
 
     return Selection(
         start=args.start,

@@ -11,7 +11,6 @@ For example:
 """
 
 import argparse
-from pathlib import Path
 
 from mtl_perception.commands.options import (
     add_output,
@@ -20,10 +19,7 @@ from mtl_perception.commands.options import (
     positive_int,
     size,
 )
-
-SPLITS = ('train', 'val', 'test')
-
-PREVIEW_FRAMES = 12
+from mtl_perception.data import SPLITS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,11 +58,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def split_seed(seed: int, split: str) -> int:
-    """Return the seed of the streets that ``split`` has for ``--seed``, its own for each split."""
-    return len(SPLITS) * seed + SPLITS.index(split)
-
-
 def main(args: argparse.Namespace) -> int:
     """Render the frames that are not there yet; return the exit status."""
     import multiprocessing
@@ -74,8 +65,16 @@ def main(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from mtl_perception.data.cityscapes import IMAGE_SUFFIXES, image_path
-    from mtl_perception.data.synthetic import frame_name
     from mtl_perception.files import make_folder
+    from mtl_perception.synthetic import frame_name
+    from mtl_perception.synthetic.dataset import (
+        PREVIEW_FRAMES,
+        check_size,
+        render_to,
+        split_seed,
+        start_worker,
+        write_preview,
+    )
 
     seed = split_seed(args.seed, args.split)
     height, width = args.size
@@ -86,7 +85,7 @@ def main(args: argparse.Namespace) -> int:
     # Of any seed, and none that an interrupted run left half written.
     there = next(images[0].parent.glob(f'*{IMAGE_SUFFIXES[0]}'), None)
     if there is not None:
-        _check_size(there, height, width)
+        check_size(there, height, width)
     jobs = [
         (args.output, args.split, seed, index, height, width)
         for index, image in enumerate(images)
@@ -94,57 +93,14 @@ def main(args: argparse.Namespace) -> int:
     ]
     context = multiprocessing.get_context('spawn')
     if jobs:
-        _render(jobs[0])
+        render_to(jobs[0])
         with (
-            context.Pool(args.workers, _start_worker) as pool,
+            context.Pool(args.workers, start_worker) as pool,
             tqdm(total=args.frames, initial=args.frames - len(jobs) + 1, unit='frame') as bar,
         ):
-            for _ in pool.imap_unordered(_render, jobs[1:], chunksize=4):
+            for _ in pool.imap_unordered(render_to, jobs[1:], chunksize=4):
                 bar.update()
     if args.preview:
-        _write_preview(args.preview, images[:PREVIEW_FRAMES])
+        write_preview(args.preview, images[:PREVIEW_FRAMES])
     print(f'{args.frames} frames in {images[0].parent}')
     return 0
-
-
-def _start_worker() -> None:
-    import cv2
-
-    cv2.setNumThreads(1)
-
-
-def _render(job: tuple[Path, str, int, int, int, int]) -> None:
-    from mtl_perception.data.cityscapes import write_frame
-    from mtl_perception.data.synthetic import synthetic_frame
-
-    root, split, seed, index, height, width = job
-    write_frame(root, split, synthetic_frame(seed, index, height=height, width=width))
-
-
-def _check_size(image: Path, height: int, width: int) -> None:
-    """Refuse to add frames of one size to frames of another."""
-    from mtl_perception.data.cityscapes import pair
-
-    there = pair(image).read_image().shape[:2]
-    if there != (height, width):
-        msg = (
-            f'{image} is {there[0]}x{there[1]}, not {height}x{width}; '
-            'give that --size, or another --output'
-        )
-        raise ValueError(msg)
-
-
-def _write_preview(path: Path, images: list[Path]) -> None:
-    """Write pictures and their labels' colours side by side, two frames a row."""
-    import numpy as np
-
-    from mtl_perception.data.cityscapes import pair
-    from mtl_perception.files import write_picture
-    from mtl_perception.labels import COLORS
-
-    frames = (pair(image).read() for image in images)
-    tiles = [np.hstack([frame.image, COLORS[frame.labels]]) for frame in frames]
-    if len(tiles) % 2:
-        tiles.append(np.zeros_like(tiles[0]))
-    rows = [np.hstack(tiles[i : i + 2]) for i in range(0, len(tiles), 2)]
-    write_picture(path, np.vstack(rows))

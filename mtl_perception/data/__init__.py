@@ -1,1 +1,4 @@
 """Frames: reading, writing, augmenting and making them up."""
+
+SPLITS = ('train', 'val', 'test')
+"""Names of Cityscapes' splits."""

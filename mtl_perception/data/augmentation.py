@@ -5,10 +5,8 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from mtl_perception.data.frame import Camera, Frame, resize_nearest
+from mtl_perception.frame import Camera, Frame, resize_nearest
 from mtl_perception.labels import IS_EVALUATED
-from mtl_perception.network.multitask import OUTPUT_STRIDE
-from mtl_perception.tasks import depth, instance, semantic
 
 
 @dataclass(frozen=True)
@@ -61,38 +59,6 @@ def augment(
     if settings.photometric:
         frame = replace(frame, image=_change_colors(frame.image, settings.photometric, rng))
     return frame
-
-
-def to_sample(frame: Frame, groups: str | None = None) -> dict[str, np.ndarray | str | float]:
-    """Return the frame as training takes it: the image, and targets at half its size.
-
-    ``image`` ``(H, W, 3)`` uint8; ``semantic`` ``(H/2, W/2)`` uint8; ``instance`` ``(2, H/2, W/2)``
-    and ``depth`` ``(H/2, W/2)`` float32; ``focal_length`` in pixels of the targets; ``name``. A
-    task without ground truth has a target without a valid pixel. ``groups`` is that of
-    ``semantic.target``.
-    """
-    height, width = (size // OUTPUT_STRIDE for size in frame.image.shape[:2])
-    small = resize_frame(frame, height, width)
-    labels, focal_length = small.labels, small.focal_length
-    unknown = np.full((height, width), np.nan, np.float32)
-    return {
-        'image': frame.image,
-        'semantic': (
-            np.full((height, width), semantic.IGNORE, np.uint8)
-            if labels is None
-            else semantic.target(labels, groups)
-        ),
-        'instance': (
-            np.stack([unknown, unknown])
-            if small.instances is None
-            else instance.target(small.instances)
-        ),
-        'depth': (
-            unknown if small.depth is None else depth.target(small.depth, labels, focal_length)
-        ),
-        'focal_length': focal_length,
-        'name': frame.name,
-    }
 
 
 def resize_frame(frame: Frame, height: int, width: int) -> Frame:

@@ -12,8 +12,8 @@ import numpy as np
 
 from mtl_perception.data.augmentation import resize_frame
 from mtl_perception.data.cityscapes import DatasetError, FramePaths
-from mtl_perception.data.frame import Camera, Frame
 from mtl_perception.files import write_file
+from mtl_perception.frame import Camera, Frame
 
 MAPS = ('image', 'labels', 'instances', 'depth')
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mtl_perception.data.frame import Camera, Frame
 from mtl_perception.files import decode_picture, write_file, write_picture
+from mtl_perception.frame import Camera, Frame
 from mtl_perception.tasks import TASKS
 
 IMAGE_SUFFIXES = ('_leftImg8bit.png', '_leftImg8bit.jpg', '_leftImg8bit.jpeg')

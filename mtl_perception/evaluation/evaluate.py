@@ -8,7 +8,6 @@ import numpy as np
 from tqdm import tqdm
 
 from mtl_perception.data.cityscapes import FramePaths
-from mtl_perception.data.frame import Frame, resize_nearest
 from mtl_perception.evaluation.metrics import (
     CLASSES,
     DepthMetrics,
@@ -18,7 +17,6 @@ from mtl_perception.evaluation.metrics import (
 )
 from mtl_perception.evaluation.official import OfficialInstance, OfficialSemantic
 from mtl_perception.evaluation.report import (
-    FrameGallery,
     FrameScores,
     InstanceReport,
     Metrics,
@@ -26,11 +24,14 @@ from mtl_perception.evaluation.report import (
     write_metrics,
 )
 from mtl_perception.files import make_folder, write_picture
+from mtl_perception.frame import Frame, resize_nearest
 from mtl_perception.labels import GROUPS, SKY_ID
+from mtl_perception.pictures.sheets import FrameGallery
 from mtl_perception.tasks import TASKS, depth, instance
 
 if TYPE_CHECKING:
-    from mtl_perception.inference.predictor import Prediction, Predictor
+    from mtl_perception.inference.predictor import Predictor
+    from mtl_perception.prediction import Prediction
 
 METRICS_FILE = 'metrics.json'
 FRAMES_FILE = 'frames.png'

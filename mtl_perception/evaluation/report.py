@@ -7,32 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-import cv2
-import numpy as np
-
-from mtl_perception.data.frame import Frame, resize_nearest
 from mtl_perception.evaluation.metrics import DepthScores, GroupScores, mean_of_known
 from mtl_perception.evaluation.official import AveragePrecision, SemanticScores
 from mtl_perception.files import write_file
 from mtl_perception.labels import EVALUATED_IDS, LABELS
-from mtl_perception.visualization import map_row, overview_sheet
 
 if TYPE_CHECKING:
-    from mtl_perception.inference.predictor import Prediction
-
-PANEL_WIDTH = 320
-PICTURED = 3
-"""How many of the best frames, and as many of the worst, are shown."""
-
-TITLES = (
-    'input',
-    'semantic truth',
-    'semantic prediction',
-    'instance truth',
-    'instance prediction',
-    'depth truth',
-    'depth prediction',
-)
+    pass
 
 
 DETAILS = ('per_class', 'labels', 'confusion')
@@ -115,78 +96,6 @@ class FrameScores:
     def overall(self) -> float | None:
         """The mean of IoU and δ < 1.25, or the one of the two that is known."""
         return mean_of_known((self.iou_class, self.delta1))
-
-
-class FrameGallery:
-    """Keeps pictures of the best and the worst frames, truth beside prediction."""
-
-    def __init__(self) -> None:
-        self._rows: list[_Row] = []
-
-    def add(self, frame: Frame, prediction: 'Prediction', score: float | None) -> None:
-        """Keep the frame if it is among the best or the worst so far.
-
-        Args:
-            frame: with its truth, if it has one.
-            prediction: of any size.
-            score: how good it is; a frame without one has no place here.
-        """
-        if score is None:
-            return
-        if len(self._rows) == 2 * PICTURED:
-            if self._rows[PICTURED - 1].score <= score <= self._rows[PICTURED].score:
-                return
-            del self._rows[PICTURED - 1 if score < self._rows[PICTURED - 1].score else PICTURED]
-        self._rows.append(_row(score, frame, prediction))
-        self._rows.sort(key=lambda row: row.score)
-
-    def sheet(self) -> np.ndarray | None:
-        """Return the page, RGB, worst frame first; ``None`` if there is no frame to show."""
-        if not self._rows:
-            return None
-        captions = [f'{row.name}   score {row.score:.3f}' for row in self._rows]
-        has_truth = any(row.has_truth for row in self._rows)
-        shown = [i for i, title in enumerate(TITLES) if has_truth or not title.endswith(' truth')]
-        pictures = (row.panels() for row in self._rows)
-        rows = [[panels[i] for i in shown] for panels in pictures]
-        return overview_sheet(rows, [TITLES[i] for i in shown], captions)
-
-
-_Maps = tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A frame at the size of its panels, which are drawn when it is known to stay."""
-
-    score: float
-    name: str
-    has_truth: bool
-    image: np.ndarray
-    truth: _Maps
-    answer: _Maps
-
-    def panels(self) -> list[np.ndarray]:
-        size = self.image.shape[:2]
-        truth, answer = map_row(*self.truth, *size), map_row(*self.answer, *size)
-        pairs = zip(truth, answer, strict=True)
-        return [self.image, *(panel for pair in pairs for panel in pair)]
-
-
-def _row(score: float, frame: Frame, prediction: 'Prediction') -> _Row:
-    height = max(1, round(PANEL_WIDTH * frame.image.shape[0] / frame.image.shape[1]))
-
-    def small(values: np.ndarray | None) -> np.ndarray | None:
-        return None if values is None else resize_nearest(values, height, PANEL_WIDTH)
-
-    return _Row(
-        score,
-        frame.name,
-        frame.has_truth,
-        cv2.resize(frame.image, (PANEL_WIDTH, height), interpolation=cv2.INTER_AREA),
-        (small(frame.labels), small(frame.instances), small(frame.depth)),
-        (small(prediction.labels), small(prediction.instances), small(prediction.depth)),
-    )
 
 
 def _frames(metrics: Metrics) -> str:

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 if TYPE_CHECKING:
-    from mtl_perception.inference.predictor import Prediction
+    from mtl_perception.prediction import Prediction
 
 FLOW_SCALE = 2
 """Rows of the picture that flow is computed on, for each row of the maps."""

@@ -3,86 +3,20 @@
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from mtl_perception.data.frame import CITYSCAPES_FOCAL_RATIO, resize_nearest
+from mtl_perception.frame import CITYSCAPES_FOCAL_RATIO
 from mtl_perception.inference.runtimes import create_runtime
 from mtl_perception.network.checkpoint import CheckpointError, load_checkpoint
 from mtl_perception.network.fused import map_names
+from mtl_perception.prediction import NetworkMaps, Prediction
 from mtl_perception.tasks import TASKS
 from mtl_perception.tasks.depth import decode as decode_depth
 from mtl_perception.tasks.instance import GroupingParameters, group_instances
 from mtl_perception.tasks.optics import compile_optics
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the network sees in one image, as maps of one size ``(h, w)``.
-
-    Attributes:
-        labels: uint8 label IDs.
-        confidence: uint8, 255 is certain.
-        instances: uint16, ``label · 1000 + k``, the bare label elsewhere; ``None`` when not asked
-            for, or not a task of the network.
-        scores: for each instance ID how sure its class is, 0 to 1.
-        depth: float32 metres along the optical axis, +Inf beyond the maximum, NaN invalid; ``None``
-            likewise.
-        offsets: ``(2, h, w)`` float32 (dx, dy), pixels of the network's output map.
-        disparity: float32, of the reference rig, pixels of the network's output map.
-        milliseconds: how long each stage took.
-    """
-
-    labels: np.ndarray
-    confidence: np.ndarray
-    instances: np.ndarray | None = None
-    scores: dict[int, float] = field(default_factory=dict)
-    depth: np.ndarray | None = None
-    offsets: np.ndarray | None = None
-    disparity: np.ndarray | None = None
-    milliseconds: dict[str, float] = field(default_factory=dict)
-
-    def resized(self, height: int, width: int) -> 'Prediction':
-        """Return the maps resized by nearest neighbour, without offsets and disparity.
-
-        At their own size they are returned as they are, with both.
-        """
-        if self.labels.shape == (height, width):
-            return self
-
-        def resized(values: np.ndarray | None) -> np.ndarray | None:
-            return None if values is None else resize_nearest(values, height, width)
-
-        return replace(
-            self,
-            labels=resize_nearest(self.labels, height, width),
-            confidence=resize_nearest(self.confidence, height, width),
-            instances=resized(self.instances),
-            depth=resized(self.depth),
-            offsets=None,
-            disparity=None,
-        )
-
-
-@dataclass(frozen=True)
-class NetworkMaps:
-    """What the network says of one image, at its output size ``(h, w)``.
-
-    Attributes:
-        labels: uint8 label IDs.
-        confidence: uint8, 255 is certain.
-        offsets: ``(2, h, w)`` float32 (dx, dy), pixels of this map; ``None``: not a task of it.
-        disparity: float32, of the reference rig, pixels of this map; ``None`` likewise.
-        milliseconds: how long each stage took.
-    """
-
-    labels: np.ndarray
-    confidence: np.ndarray
-    milliseconds: dict[str, float]
-    offsets: np.ndarray | None = None
-    disparity: np.ndarray | None = None
 
 
 class Predictor:

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from mtl_perception.files import write_file
 from mtl_perception.labels import NUM_LABELS
 from mtl_perception.network.multitask import SIZE_MULTIPLE, MultiTaskNetwork, NetworkConfig
-from mtl_perception.share import EMBEDDED_CHECKPOINTS
+from mtl_perception.resources import EMBEDDED_CHECKPOINTS
 
 FORMAT = 'mtl_perception/1'
 """The first metadata entry; the number changes when older packages could not read the file."""

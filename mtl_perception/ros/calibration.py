@@ -6,14 +6,10 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from mtl_perception.data.frame import CITYSCAPES_FOCAL_RATIO, Camera
-from mtl_perception.ros.messages import (
-    MessageError,
-    camera_info,
-    camera_info_scaled,
-    intrinsics,
-    region_of_interest,
-)
+from mtl_perception.frame import CITYSCAPES_FOCAL_RATIO, Camera
+from mtl_perception.messages import MessageError
+from mtl_perception.messages.calibration import camera_info_scaled, intrinsics, region_of_interest
+from mtl_perception.ros.messages import camera_info
 
 SHAPE_TOLERANCE = 0.02
 """By how much an image may be stretched beside its CameraInfo; binning rounds its sides."""

@@ -14,9 +14,9 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from mtl_perception.data.frame import Camera
-from mtl_perception.data.sources import SourceImage
+from mtl_perception.frame import Camera
 from mtl_perception.ros.messages import camera_info, rgb_to_compressed, rgb_to_image
+from mtl_perception.sources import SourceImage
 
 QUEUE_DEPTH = 5
 """Images that a reliable subscriber may still ask to be sent again; sensor data's own depth."""

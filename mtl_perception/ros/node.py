@@ -35,12 +35,12 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from mtl_perception.inference.predictor import Predictor
 from mtl_perception.labels import LABELS
 from mtl_perception.memory import release_freed_memory, reuse_freed_memory
+from mtl_perception.resources import checkpoint_path
 from mtl_perception.ros import parameters
 from mtl_perception.ros.diagnostics import Situation, Snapshot, diagnostic_status
 from mtl_perception.ros.outputs import OUTPUTS, Output
 from mtl_perception.ros.pipeline import Pipeline, throttled
 from mtl_perception.ros.transport import loss_hint, transport_environment
-from mtl_perception.share import checkpoint_path
 
 NODE_NAME = 'mtl_perception'
 

@@ -10,16 +10,10 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
-from mtl_perception import visualization
-from mtl_perception.inference.predictor import Prediction
-from mtl_perception.ros.messages import (
-    Memory,
-    camera_info_scaled,
-    intrinsics,
-    map_to_image,
-    point_cloud,
-    rgb_to_image,
-)
+from mtl_perception.messages.calibration import camera_info_scaled, intrinsics
+from mtl_perception.pictures import maps as visualization
+from mtl_perception.prediction import Prediction
+from mtl_perception.ros.messages import Memory, map_to_image, point_cloud, rgb_to_image
 
 
 @dataclass(frozen=True)

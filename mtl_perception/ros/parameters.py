@@ -1,6 +1,5 @@
 """The node's parameters: one table that they are declared from and checked against."""
 
-import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -9,95 +8,9 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from mtl_perception.inference.runtimes import RUNTIMES
+from mtl_perception.inference.settings import GROUPING_PREFIX, SETTINGS, Setting
 from mtl_perception.labels import LABELS
-from mtl_perception.share import EMBEDDED_CHECKPOINTS
-from mtl_perception.tasks.depth import MAX_DEPTH_RANGE
 from mtl_perception.tasks.instance import GroupingParameters
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One parameter; its type is the default's.
-
-    Attributes:
-        name: of the parameter.
-        default: its value where none is given.
-        help: what it is for, with its unit.
-        minimum: least value of a number.
-        maximum: largest value of a number.
-        choices: the values that a text may have; empty: any.
-        live: whether it may be changed while the node is configured.
-    """
-
-    name: str
-    default: bool | int | float | str
-    help: str
-    minimum: float = 0.0
-    maximum: float = 0.0
-    choices: tuple[str, ...] = ()
-    live: bool = False
-
-
-GROUPING_PREFIX = 'instance.'
-
-SETTINGS = (
-    Setting('autostart', True, 'configure and activate without waiting for a lifecycle manager'),
-    Setting(
-        'checkpoint',
-        EMBEDDED_CHECKPOINTS[0],
-        f'.safetensors file, or an embedded checkpoint: {" or ".join(EMBEDDED_CHECKPOINTS)}',
-    ),
-    Setting('device', 'auto', 'auto, cpu, cuda or cuda:N'),
-    Setting(
-        'runtime',
-        'auto',
-        'what runs the network; auto: the fastest on the device',
-        choices=('auto', *RUNTIMES),
-    ),
-    Setting(
-        'image_transport',
-        'raw',
-        'which input to subscribe to: raw is ~/image, compressed is ~/image/compressed',
-        choices=('raw', 'compressed'),
-    ),
-    Setting(
-        'output_size',
-        'input',
-        "size of the published maps: the input image's, or the network's own",
-        choices=('input', 'network'),
-        live=True,
-    ),
-    Setting(
-        'focal_length',
-        0.0,
-        'vertical focal length in pixels of the input image, used where there is no camera_info; '
-        "0: that of Cityscapes' field of view",
-        minimum=0.0,
-        maximum=1e5,
-        live=True,
-    ),
-    Setting(
-        'max_depth',
-        100.0,
-        'metres beyond which depth is +Inf',
-        minimum=MAX_DEPTH_RANGE[0],
-        maximum=MAX_DEPTH_RANGE[1],
-        live=True,
-    ),
-    *(
-        Setting(
-            GROUPING_PREFIX + parameter.name,
-            # mypy knows only that a field has some default.
-            parameter.default,  # type: ignore[arg-type]
-            parameter.metadata['help'],
-            minimum=parameter.metadata['minimum'],
-            maximum=parameter.metadata['maximum'],
-            live=True,
-        )
-        for parameter in dataclasses.fields(GroupingParameters)
-    ),
-)
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
 

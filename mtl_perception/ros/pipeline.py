@@ -15,21 +15,18 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from mtl_perception.data.frame import Camera
-from mtl_perception.inference.predictor import NetworkMaps, Predictor
+from mtl_perception.frame import Camera
+from mtl_perception.inference.predictor import Predictor
+from mtl_perception.messages import MessageError
+from mtl_perception.messages.calibration import intrinsics
+from mtl_perception.messages.pixels import compressed_to_rgb, image_to_rgb
+from mtl_perception.prediction import NetworkMaps
 from mtl_perception.ros.calibration import Calibration
 from mtl_perception.ros.diagnostics import Statistics
-from mtl_perception.ros.messages import (
-    Memory,
-    MessageError,
-    camera_info,
-    compressed_to_rgb,
-    image_to_rgb,
-    intrinsics,
-)
+from mtl_perception.ros.messages import Memory, camera_info
 from mtl_perception.ros.outputs import OUTPUTS, Output, Result
 from mtl_perception.ros.parameters import Values
-from mtl_perception.ros.worker import Stage
+from mtl_perception.ros.stage import Stage
 
 DECODERS: dict[type, Callable[[Any], np.ndarray]] = {
     Image: image_to_rgb,

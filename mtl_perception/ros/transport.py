@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from mtl_perception.share import share_file
+from mtl_perception.resources import share_file
 
 PROFILE_VARIABLE = 'FASTDDS_DEFAULT_PROFILES_FILE'
 """Where Fast DDS looks for a profile; the older name makes Kilted and later warn of it."""

@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtl_perception.data.frame import CITYSCAPES_BASELINE
+from mtl_perception.frame import CITYSCAPES_BASELINE
 from mtl_perception.labels import SKY_ID
 from mtl_perception.tasks.loss import LossSum
 
 CHANNELS = 1
-
 
 MAX_DEPTH_RANGE = (1.0, 10000.0)
 """Metres that can be asked for as the distance beyond which depth is +Inf."""

@@ -1,29 +1,21 @@
 """``mtl train``: LightningCLI over the module and its data, which ends with a checkpoint to use."""
 
-import io
 import os
 import pickle
-import signal
 import subprocess
-import sys
-import traceback
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.environments import SLURMEnvironment
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
-from torch import distributed
 
-from mtl_perception.files import write_file
-from mtl_perception.inference.runtimes import multiplies_bfloat16
+from mtl_perception.inference.devices import multiplies_bfloat16
 from mtl_perception.memory import reuse_freed_memory
 from mtl_perception.network.checkpoint import (
     CheckpointError,
@@ -31,7 +23,14 @@ from mtl_perception.network.checkpoint import (
     record_metrics,
     save_checkpoint,
 )
-from mtl_perception.training.curves import CurvesPicture, ValidationPictures
+from mtl_perception.training.callbacks import (
+    AtomicCheckpointIO,
+    ConfigBesideCheckpoint,
+    CurvesPicture,
+    EndOfOthers,
+    ResumableCheckpoint,
+    ValidationPictures,
+)
 from mtl_perception.training.data import StreetData
 from mtl_perception.training.module import MultiTaskModule, TrainingError
 
@@ -100,68 +99,6 @@ def training_cli(arguments: list[str], *, runs: bool = True) -> 'TrainingCLI':
         save_config_kwargs={'save_to_log_dir': False},
         auto_configure_optimizers=False,  # the module has its own
     )
-
-
-class ConfigBesideCheckpoint(SaveConfigCallback):
-    """Writes the resolved configuration as ``config.yaml`` beside the checkpoint."""
-
-    def save_config(self, trainer: Trainer, *_: Any) -> None:
-        text = self.parser.dump(self.config, skip_none=False)
-        write_file(Path(trainer.default_root_dir) / self.config_filename, text.encode())
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside the one it replaces, then renames it.
-
-    Lightning's own goes through the folder for temporary files, which may be on another disk; a
-    kill while it is copied from there leaves half a file.
-    """
-
-    def save_checkpoint(
-        self,
-        checkpoint: dict[str, Any],
-        path: str | Path,
-        storage_options: Any | None = None,  # noqa: ARG002 (Lightning's signature)
-    ) -> None:
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        write_file(Path(path), buffer.getvalue())
-
-
-class ResumableCheckpoint(ModelCheckpoint):
-    """Does not save again what was resumed from.
-
-    Lightning's own does, at the first of the batches whose gradients are accumulated, and who
-    resumed from that file would take the step without this batch.
-    """
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        super().on_train_start(trainer, pl_module)
-        self._last_global_step_saved = trainer.global_step
-
-
-class EndOfOthers(Callback):
-    """Ends the processes that Lightning started where this one fails; they would wait for it."""
-
-    def on_exception(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,  # noqa: ARG002
-        exception: BaseException,
-    ) -> None:
-        # Not SIGTERM: who waits for a GPU does not look at it.
-        if trainer.strategy.launcher is not None:
-            trainer.strategy.launcher.kill(signal.SIGKILL)
-        if not distributed.is_available() or not distributed.is_initialized():
-            return
-        if distributed.get_backend() == distributed.Backend.NCCL:
-            # Leaving Python in order would have NCCL wait for the others, which wait for this one.
-            for logger in trainer.loggers:
-                logger.finalize('failed')
-            traceback.print_exception(exception)
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(1)
 
 
 def _started_processes() -> int:

@@ -26,7 +26,7 @@ from mtl_perception.data.cityscapes import (
 from mtl_perception.files import make_folder
 from mtl_perception.labels import GROUPS
 from mtl_perception.network.multitask import SIZE_MULTIPLE
-from mtl_perception.training.frames import Reader, TrainingFrames, ValidationFrames
+from mtl_perception.training.samples import Reader, TrainingFrames, ValidationFrames
 from mtl_perception.training.sampling import SampleOrder
 
 

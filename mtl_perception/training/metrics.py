@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassJaccardIndex
 
-from mtl_perception.data.frame import CITYSCAPES_BASELINE
 from mtl_perception.evaluation.metrics import MAX_DEPTH
+from mtl_perception.frame import CITYSCAPES_BASELINE
 from mtl_perception.labels import NUM_LABELS
 from mtl_perception.network.multitask import NetworkOutput
 from mtl_perception.tasks import semantic

@@ -3,8 +3,8 @@
 import pytest
 
 from mtl_perception.benchmark.replay import benchmark_replay, table
-from mtl_perception.data.synthetic import synthetic_drive
 from mtl_perception.inference.predictor import Predictor
+from mtl_perception.synthetic import synthetic_drive
 
 
 def test_the_predictor_alone_and_both_replays_are_timed(tiny_checkpoint):

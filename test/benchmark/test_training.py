@@ -6,7 +6,7 @@ import pytest
 
 from mtl_perception.benchmark.training import ALONE, EAGER, LOOP, benchmark_training, table
 from mtl_perception.commands import main
-from mtl_perception.share import share_file
+from mtl_perception.resources import share_file
 
 SMALL = (
     *('--data.input_height', '64', '--data.crop', '[64,128]', '--data.batch_size', '2'),

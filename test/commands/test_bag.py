@@ -3,12 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mtl_perception.bags.frames import BagFrames, Selection
+from mtl_perception.bags.reader import BagReader
+from mtl_perception.bags.topics import find_topics
 from mtl_perception.commands import main
 from mtl_perception.data.cityscapes import find_frames, write_frame
-from mtl_perception.data.frame import Frame
-from mtl_perception.ros.bag_frames import BagFrames, Selection
-from mtl_perception.ros.bag_reader import BagReader
-from mtl_perception.ros.bag_topics import find_topics
+from mtl_perception.frame import Frame
 
 
 def frames_of(path: Path) -> list:

@@ -6,7 +6,7 @@ import pytest
 
 from mtl_perception.commands import main
 from mtl_perception.data.cityscapes import write_frame
-from mtl_perception.data.frame import Frame
+from mtl_perception.frame import Frame
 from mtl_perception.network.checkpoint import read_info
 
 

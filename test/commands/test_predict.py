@@ -8,7 +8,7 @@ import pytest
 
 from mtl_perception.commands import main
 from mtl_perception.commands.predict import _unused
-from mtl_perception.raw_maps import DEPTH_UNITS, FAR_CODE
+from mtl_perception.prediction import DEPTH_UNITS, FAR_CODE
 
 
 @pytest.fixture

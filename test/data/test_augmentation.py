@@ -11,10 +11,10 @@ from mtl_perception.data.augmentation import (
     crop_frame,
     flip_frame,
     resize_frame,
-    to_sample,
 )
-from mtl_perception.data.frame import CITYSCAPES_BASELINE, Camera, Frame
+from mtl_perception.frame import CITYSCAPES_BASELINE, Camera, Frame
 from mtl_perception.tasks import instance, semantic
+from mtl_perception.training.samples import to_sample
 
 
 @pytest.fixture

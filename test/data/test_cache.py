@@ -9,7 +9,7 @@ import pytest
 from mtl_perception.data.augmentation import resize_frame
 from mtl_perception.data.cache import FrameCache
 from mtl_perception.data.cityscapes import DatasetError, FramePaths, find_frames
-from mtl_perception.data.frame import Frame
+from mtl_perception.frame import Frame
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from mtl_perception.data.cityscapes import (
     pair,
     write_frame,
 )
-from mtl_perception.data.frame import Camera, Frame
+from mtl_perception.frame import Camera, Frame
 
 CAMERA = Camera(fx=700.0, fy=710.0, cx=31.5, cy=15.5, baseline=0.5, height=1.6, pitch=0.03)
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from mtl_perception.data.frame import CITYSCAPES_BASELINE, Camera, Frame
-from mtl_perception.inference.predictor import Prediction
+from mtl_perception.frame import CITYSCAPES_BASELINE, Camera, Frame
+from mtl_perception.prediction import Prediction
 from mtl_perception.tasks import instance
 
 ROAD, BUILDING, SKY, PERSON, CAR = 7, 11, 23, 24, 26

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mtl_perception.evaluation.evaluate import Evaluation
-from mtl_perception.evaluation.report import FrameGallery, metrics_table, write_metrics
+from mtl_perception.evaluation.report import metrics_table, write_metrics
+from mtl_perception.pictures.sheets import FrameGallery
 
 
 @pytest.fixture

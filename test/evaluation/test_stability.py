@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from mtl_perception.evaluation.stability import TemporalStability
-from mtl_perception.inference.predictor import Prediction
+from mtl_perception.prediction import Prediction
 
 HEIGHT, WIDTH = 64, 128
 

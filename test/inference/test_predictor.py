@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mtl_perception.inference.predictor import Prediction, Predictor
+from mtl_perception.inference.predictor import Predictor
 from mtl_perception.inference.runtimes import TorchRuntime
 from mtl_perception.labels import IS_EVALUATED, IS_THING
 from mtl_perception.network.checkpoint import (
@@ -12,6 +12,7 @@ from mtl_perception.network.checkpoint import (
     load_checkpoint,
 )
 from mtl_perception.network.multitask import normalize
+from mtl_perception.prediction import Prediction
 
 
 @pytest.fixture(scope='module')

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from mtl_perception.data.synthetic import synthetic_frame
 from mtl_perception.inference import runtimes
 from mtl_perception.inference.predictor import Predictor
 from mtl_perception.inference.runtimes import AreaResize, create_runtime
 from mtl_perception.labels import EVALUATED_IDS
 from mtl_perception.network.checkpoint import load_checkpoint
 from mtl_perception.network.multitask import input_size, normalize
-from mtl_perception.share import EMBEDDED_CHECKPOINTS, checkpoint_path
+from mtl_perception.resources import EMBEDDED_CHECKPOINTS, checkpoint_path
+from mtl_perception.synthetic import synthetic_frame
 from mtl_perception.tasks import semantic
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')

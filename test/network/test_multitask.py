@@ -13,7 +13,7 @@ from mtl_perception.network.multitask import (
     input_size,
     normalize,
 )
-from mtl_perception.share import checkpoint_path
+from mtl_perception.resources import checkpoint_path
 
 
 @pytest.mark.parametrize('context', CONTEXTS)

@@ -5,9 +5,10 @@ pytest.importorskip('sensor_msgs', reason='sensor_msgs is not installed')
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from mtl_perception.data.frame import CITYSCAPES_FOCAL_RATIO, Camera
+from mtl_perception.frame import CITYSCAPES_FOCAL_RATIO, Camera
+from mtl_perception.messages.calibration import intrinsics
 from mtl_perception.ros.calibration import Calibration
-from mtl_perception.ros.messages import camera_info, intrinsics
+from mtl_perception.ros.messages import camera_info
 
 
 class Log:

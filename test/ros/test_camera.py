@@ -14,11 +14,11 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from mtl_perception.commands import main
-from mtl_perception.data.frame import Camera
-from mtl_perception.data.sources import SourceImage
+from mtl_perception.frame import Camera
+from mtl_perception.messages.pixels import compressed_to_rgb, image_to_rgb
 from mtl_perception.ros import camera as camera_node
 from mtl_perception.ros.camera import CameraNode
-from mtl_perception.ros.messages import compressed_to_rgb, image_to_rgb
+from mtl_perception.sources import SourceImage
 
 CAMERA = Camera(100.0, 110.0, 31.5, 23.5)
 

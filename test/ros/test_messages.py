@@ -9,23 +9,20 @@ pytest.importorskip('sensor_msgs', reason='sensor_msgs is not installed')
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import Header
 
-from mtl_perception.data.frame import Camera, resize_nearest
+from mtl_perception.frame import Camera, resize_nearest
+from mtl_perception.messages import MessageError
+from mtl_perception.messages.calibration import camera_info_scaled, intrinsics
+from mtl_perception.messages.pixels import ENCODINGS, compressed_to_rgb, image_to_rgb
+from mtl_perception.pictures.maps import color_instances, color_labels
 from mtl_perception.ros.messages import (
     CLOUD_DTYPE,
-    ENCODINGS,
     Memory,
-    MessageError,
     camera_info,
-    camera_info_scaled,
-    compressed_to_rgb,
-    image_to_rgb,
-    intrinsics,
     map_to_image,
     point_cloud,
     rgb_to_compressed,
     rgb_to_image,
 )
-from mtl_perception.visualization import color_instances, color_labels
 
 HEADER = Header(frame_id='optical')
 COLOR = (200, 100, 50)

@@ -18,7 +18,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from mtl_perception import share
+from mtl_perception import resources
 from mtl_perception.labels import LABELS
 from mtl_perception.ros import node as perception_node
 from mtl_perception.ros.messages import rgb_to_compressed, rgb_to_image
@@ -134,7 +134,7 @@ def test_an_embedded_checkpoint_that_is_not_there_fails_the_transition(
     tmp_path: Path,
     capfd: pytest.CaptureFixture,
 ) -> None:
-    monkeypatch.setattr(share, 'share_directory', lambda: tmp_path)
+    monkeypatch.setattr(resources, 'share_directory', lambda: tmp_path)
     assert create(checkpoint=name).trigger_configure() == FAILURE
     assert (name or 'no checkpoint named') in capfd.readouterr().err
 

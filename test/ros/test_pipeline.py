@@ -14,8 +14,8 @@ from rclpy.clock import Clock
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from mtl_perception.data.frame import Camera
-from mtl_perception.inference.predictor import NetworkMaps, Prediction
+from mtl_perception.frame import Camera
+from mtl_perception.prediction import NetworkMaps, Prediction
 from mtl_perception.ros import pipeline
 from mtl_perception.ros.calibration import Calibration
 from mtl_perception.ros.messages import camera_info, rgb_to_image

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mtl_perception.data.frame import CITYSCAPES_BASELINE
+from mtl_perception.frame import CITYSCAPES_BASELINE
 from mtl_perception.tasks import depth
 
 

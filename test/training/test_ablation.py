@@ -5,6 +5,7 @@ import json
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import yaml
@@ -12,9 +13,10 @@ import yaml
 from mtl_perception.commands import main
 from mtl_perception.network.checkpoint import CheckpointInfo, read_info, save_checkpoint
 from mtl_perception.network.multitask import MultiTaskNetwork, NetworkConfig
-from mtl_perception.share import share_file
+from mtl_perception.resources import share_file
 from mtl_perception.training import ablation
-from mtl_perception.training.ablation import ROWS, AblationError, ablate, comparison
+from mtl_perception.training.ablation import AblationError, ablate
+from mtl_perception.training.comparison import ROWS, comparison, table
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ def trained(monkeypatch):
         words = command[command.index('fit') + 1 :]
         options = dict(zip(words[::2], words[1::2], strict=True))
         runs.append(options)
-        folder = ablation.Path(options['--trainer.default_root_dir'])
+        folder = Path(options['--trainer.default_root_dir'])
         finish(folder, iou=0.5)
         return 0
 
@@ -55,7 +57,7 @@ def test_every_row_gets_its_tasks_and_weights_and_all_else_is_equal(config, tmp_
     assert len(trained) == len(ROWS) == 9
     found = {}
     for options in trained:
-        row = ablation.Path(options.pop('--trainer.default_root_dir')).parent.name
+        row = Path(options.pop('--trainer.default_root_dir')).parent.name
         tasks = json.loads(options.pop('--model.network.tasks'))
         weights = json.loads(options.pop('--model.fixed_weights'))
         found[row] = tasks, options.pop('--model.weighting'), weights
@@ -150,7 +152,7 @@ def test_a_run_that_fails_does_not_keep_the_others_from_running(config, tmp_path
     ran = []
 
     def train(command, _lock):
-        folder = ablation.Path(command[command.index('--trainer.default_root_dir') + 1])
+        folder = Path(command[command.index('--trainer.default_root_dir') + 1])
         ran.append(folder.parent.name)
         if folder.parent.name == 'instance':
             return 3
@@ -177,7 +179,7 @@ def test_the_comparison_has_mean_and_deviation_over_seeds_beside_the_others_figu
     assert rows['depth']['mean'] == {'disparity_px': 1.25}
     assert rows['depth']['deviation'] == {}
     assert rows['semantic']['seeds'] == {}
-    lines = ablation.table(list(rows.values())).splitlines()
+    lines = table(list(rows.values())).splitlines()
     assert len(lines) == 2 + 9
     cells = [cell.strip() for cell in lines[-1].strip('|').split('|')]
     assert cells == [

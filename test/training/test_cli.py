@@ -14,8 +14,9 @@ from lightning.pytorch.strategies.launchers.subprocess_script import _Subprocess
 from mtl_perception.commands import main
 from mtl_perception.data.cityscapes import find_frames
 from mtl_perception.network.checkpoint import load_checkpoint, read_info, save_checkpoint
-from mtl_perception.share import checkpoint_path, share_file
-from mtl_perception.training.cli import EndOfOthers, training_cli
+from mtl_perception.resources import checkpoint_path, share_file
+from mtl_perception.training.callbacks import EndOfOthers
+from mtl_perception.training.cli import training_cli
 
 
 @pytest.fixture

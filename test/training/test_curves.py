@@ -11,15 +11,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from mtl_perception.commands import main
 from mtl_perception.network.multitask import NetworkConfig
-from mtl_perception.training.curves import (
-    PANEL_WIDTH,
-    TITLES,
-    CurvesPicture,
-    ValidationPictures,
-    color_offsets,
-    read_curves,
-    write_curves,
-)
+from mtl_perception.pictures.maps import color_offsets
+from mtl_perception.training.callbacks import PANEL_WIDTH, TITLES, CurvesPicture, ValidationPictures
+from mtl_perception.training.curves import read_curves, write_curves
 from mtl_perception.training.data import StreetData
 from mtl_perception.training.module import MultiTaskModule
 

@@ -169,7 +169,7 @@ def test_every_batch_has_frames_with_the_rare_ground_truth(root):
 
 def test_frames_of_any_shape_and_lens_make_a_batch(root):
     from mtl_perception.data.cityscapes import write_frame
-    from mtl_perception.data.synthetic import synthetic_frame
+    from mtl_perception.synthetic import synthetic_frame
 
     write_frame(root, 'train', synthetic_frame(0, 99, height=96, width=96))
     data = data_of(root, augmentation=Augmentation(), batch_size=9)

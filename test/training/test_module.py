@@ -10,13 +10,14 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
-from mtl_perception.data.augmentation import Augmentation, to_sample
+from mtl_perception.data.augmentation import Augmentation
 from mtl_perception.data.cityscapes import find_frames
 from mtl_perception.network.checkpoint import CheckpointError
 from mtl_perception.network.multitask import NetworkConfig, NetworkOutput
 from mtl_perception.training.data import StreetData
 from mtl_perception.training.metrics import ValidationMetrics
 from mtl_perception.training.module import MultiTaskModule, TrainingError
+from mtl_perception.training.samples import to_sample
 
 SMALL = NetworkConfig(stride=16, head_width=16)
 

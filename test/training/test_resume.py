@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mtl_perception.commands import main
-from mtl_perception.training.cli import AtomicCheckpointIO
+from mtl_perception.training.callbacks import AtomicCheckpointIO
 
 KILLED = """
 import os, signal, sys

@@ -1,0 +1,1 @@
+"""Bags: rosbag2 folders read, written, evaluated; imports no ROS."""

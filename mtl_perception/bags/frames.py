@@ -1,0 +1,416 @@
+"""Frames of a bag: each image with its calibration, its ground truth and what a node said of it."""
+
+import dataclasses
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mtl_perception.bags.messages import (
+    CAMERA_INFO,
+    COMPRESSED_IMAGE,
+    IMAGE,
+    camera_info_message,
+    deserialize,
+)
+from mtl_perception.bags.reader import BagReader, Message
+from mtl_perception.bags.topics import Topics
+from mtl_perception.frame import CITYSCAPES_FOCAL_RATIO, Camera, Frame
+from mtl_perception.labels import INSTANCE_ID_BASE, NUM_LABELS
+from mtl_perception.messages import MessageError
+from mtl_perception.messages.calibration import intrinsics
+from mtl_perception.messages.pixels import compressed_to_rgb, image_to_map, image_to_rgb
+from mtl_perception.messages.stamps import SECOND, header_stamp, nanoseconds
+
+DECODERS = {IMAGE: image_to_rgb, COMPRESSED_IMAGE: compressed_to_rgb}
+MAP_DTYPES = {'semantic': np.uint8, 'instance': np.uint16, 'depth': np.float32}
+
+LOOK_AHEAD = SECOND
+"""Nanoseconds within which all that belongs to an image must have been received."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which images of a bag, and how what belongs to them is found.
+
+    Attributes:
+        start: seconds after the beginning of the bag.
+        duration: seconds; ``None``: to the end.
+        every: only one image in so many.
+        limit: at most so many frames.
+        tolerance: largest difference of the stamps of an image and its ground truth, seconds.
+        focal_length: of images without a CameraInfo, pixels; ``None``: Cityscapes' field of view.
+    """
+
+    start: float = 0.0
+    duration: float | None = None
+    every: int = 1
+    limit: int | None = None
+    tolerance: float = 0.005
+    focal_length: float | None = None
+
+
+@dataclass(frozen=True)
+class BagFrame:
+    """One image and all that belongs to it.
+
+    Attributes:
+        stamp: of the image's header, nanoseconds.
+        time: when the image was received, nanoseconds.
+        header: of the image.
+        frame: the image and its truth.
+        info: CameraInfo of the image, the bag's or an assumed one.
+        is_calibrated: whether ``info`` is the bag's.
+        image: the message itself.
+        truth: the messages of the truth.
+        published: by task, the maps that a node published; empty unless all of them are there.
+        milliseconds: how long decoding took.
+    """
+
+    stamp: int
+    time: int
+    header: Any
+    frame: Frame
+    info: Any
+    is_calibrated: bool
+    image: Message
+    truth: tuple[Message, ...]
+    published: Mapping[str, np.ndarray]
+    milliseconds: float
+
+
+@dataclass
+class Matches:
+    """What became of a topic's messages, and of the images that wanted one."""
+
+    matched: int = 0
+    images_without: int = 0
+    without_image: int = 0
+    unusable: int = 0
+    problem: str = ''
+
+
+@dataclass
+class Tally:
+    """What became of the images between start and end.
+
+    Attributes:
+        images: how many there are.
+        frames: how many became frames.
+        unreadable: how many could not be decoded.
+        out_of_order: how many have a stamp that is not later than the one before.
+        problem: what was wrong with the first unreadable one.
+        uncalibrated: how many frames are of a camera whose focal length is not known.
+        truth: by task.
+    """
+
+    images: int = 0
+    frames: int = 0
+    unreadable: int = 0
+    out_of_order: int = 0
+    problem: str = ''
+    uncalibrated: int = 0
+    truth: dict[str, Matches] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the counts for ``metrics.json``."""
+        return dataclasses.asdict(self)
+
+    def notes(self) -> Iterator[str]:
+        """Yield a sentence on each thing that is not as it should be."""
+        if self.unreadable:
+            yield f'{self.unreadable} images cannot be used, the first: {self.problem}'
+        if self.out_of_order:
+            yield f'{self.out_of_order} images have stamps that are not later than the one before'
+        if self.uncalibrated:
+            yield (
+                f'{self.uncalibrated} frames have no usable CameraInfo of their frame_id: their '
+                "depth is that of Cityscapes' field of view; --focal-length tells another"
+            )
+        for task, found in self.truth.items():
+            if found.images_without:
+                yield f'{task}: {found.images_without} frames have no ground truth of their stamp'
+            if found.without_image:
+                yield f'{task}: {found.without_image} messages of ground truth match no image'
+            if found.unusable:
+                yield (
+                    f'{task}: {found.unusable} messages of ground truth cannot be used, '
+                    f'the first: {found.problem}'
+                )
+
+
+class BagFrames:
+    """The frames of a bag, in the order in which their images were received.
+
+    What belongs to an image is found by its stamp, and may have been received before it or up to
+    ``LOOK_AHEAD`` after it. Each message of ground truth belongs to one image at most. The
+    CameraInfo is, of those of the image's frame_id, the one with the nearest stamp.
+
+    Attributes:
+        tally: what became of the images; complete once all frames have been taken.
+        topics: that they are made of.
+
+    Args:
+        bag: to read.
+        topics: of ``find_topics``.
+        selection: which images.
+    """
+
+    def __init__(self, bag: BagReader, topics: Topics, selection: Selection) -> None:
+        self._bag = bag
+        self._selection = selection
+        self._start = bag.start + round(selection.start * SECOND)
+        self._stop = bag.end + 1
+        if selection.duration is not None:
+            self._stop = min(self._stop, self._start + round(selection.duration * SECOND))
+        self._partners: dict[str, _Partners] = {}
+        self._calibrations: dict[str, list[tuple[int, int, Any]]] = defaultdict(list)
+        self._last_stamp: int | None = None
+        self.topics = topics
+        self.tally = Tally(truth={task: Matches() for task in topics.truth})
+
+    @property
+    def image_type(self) -> str:
+        """Type of the image topic, ``package/msg/Name``."""
+        return self._bag.topics[self.topics.image].type
+
+    def __len__(self) -> int:
+        """Return about how many frames there will be."""
+        images = self._bag.topics[self.topics.image].count
+        length = max(1, self._bag.end + 1 - self._bag.start)
+        share = max(0.0, (self._stop - self._start) / length)
+        frames = -(-round(images * share) // self._selection.every)
+        return min(frames, self._selection.limit or frames)
+
+    def __iter__(self) -> Iterator[BagFrame]:
+        wanted = {
+            **self.topics.truth,
+            **{f'published {task}': topic for task, topic in self.topics.published.items()},
+        }
+        self._partners = {topic: _Partners() for topic in wanted.values()}
+        self._seed_calibration()
+        waiting: deque[_Waiting] = deque()
+        names = [self.topics.image, *self._partners]
+        if self.topics.camera_info is not None:
+            names.append(self.topics.camera_info)
+        limit = self._selection.limit
+        for message in self._bag.messages(names, self._start - LOOK_AHEAD, self._stop + LOOK_AHEAD):
+            self._sort_in(message, waiting)
+            while waiting and self._is_complete(waiting[0], message.time):
+                yield from self._frames_of(waiting.popleft())
+                if self.tally.frames == limit:
+                    return
+        while waiting and self.tally.frames != limit:
+            yield from self._frames_of(waiting.popleft())
+        for task, topic in self.topics.truth.items():
+            self.tally.truth[task].without_image += self._partners[topic].remaining(
+                self._start, self._stop
+            )
+
+    def _seed_calibration(self) -> None:
+        """Take the first CameraInfo, which may be the only one and lie before the start."""
+        if self.topics.camera_info is not None:
+            for message in self._bag.messages([self.topics.camera_info]):
+                self._sort_in(message, deque())
+                return
+
+    def _sort_in(self, message: Message, waiting: 'deque[_Waiting]') -> None:
+        try:
+            stamp = header_stamp(message.data)
+            if message.topic == self.topics.camera_info:
+                info = deserialize(message.data, CAMERA_INFO)
+                self._calibrations[info.header.frame_id].append((stamp, message.time, info))
+                return
+        except MessageError as err:
+            if message.topic == self.topics.image and self._is_in_range(message):
+                self.tally.images += 1
+                self._leave_out(err)
+            return
+        if message.topic == self.topics.image:
+            is_wanted = False
+            if self._is_in_range(message):
+                is_wanted = self.tally.images % self._selection.every == 0
+                self.tally.images += 1
+            waiting.append(_Waiting(message, stamp, is_wanted))
+        else:
+            self._partners[message.topic].add(stamp, message)
+
+    def _is_in_range(self, message: Message) -> bool:
+        return self._start <= message.time < self._stop
+
+    def _is_complete(self, image: '_Waiting', now: int) -> bool:
+        if now - image.message.time > LOOK_AHEAD:
+            return True
+        has_calibration = self.topics.camera_info is None or any(
+            stamp == image.stamp for infos in self._calibrations.values() for stamp, *_ in infos
+        )
+        return has_calibration and all(image.stamp in p for p in self._partners.values())
+
+    def _frames_of(self, image: '_Waiting') -> Iterator[BagFrame]:
+        """Yield the image's frame, if it is wanted and can be used."""
+        tolerance = round(self._selection.tolerance * SECOND)
+        partners = {
+            topic: partner.take(image.stamp, tolerance) for topic, partner in self._partners.items()
+        }
+        before = image.message.time - LOOK_AHEAD
+        for task, topic in self.topics.truth.items():
+            self.tally.truth[task].without_image += self._partners[topic].forget(
+                before, self._start, self._stop
+            )
+        for topic in self.topics.published.values():
+            self._partners[topic].forget(before, 0, 0)
+        for infos in self._calibrations.values():
+            while len(infos) > 1 and infos[1][1] < before:
+                del infos[0]
+        if image.is_wanted:
+            self._note_order(image.stamp)
+            try:
+                frame = self._frame(image, partners)
+            except MessageError as err:
+                self._leave_out(err)
+            else:
+                self.tally.frames += 1
+                yield frame
+
+    def _note_order(self, stamp: int) -> None:
+        if self._last_stamp is not None and stamp <= self._last_stamp:
+            self.tally.out_of_order += 1
+        self._last_stamp = stamp
+
+    def _leave_out(self, err: MessageError) -> None:
+        self.tally.unreadable += 1
+        self.tally.problem = self.tally.problem or str(err)
+
+    def _frame(self, image: '_Waiting', partners: Mapping[str, Message | None]) -> BagFrame:
+        began = time.perf_counter()
+        message = deserialize(image.message.data, image.message.type)
+        rgb = DECODERS[image.message.type](message)
+        info, camera, is_calibrated = self._calibration(message.header, rgb)
+        truth: dict[str, tuple[Message, np.ndarray]] = {}
+        for task, topic in self.topics.truth.items():
+            found = self._truth(task, partners[topic], rgb)
+            if found is not None:
+                truth[task] = found
+        maps = {task: values for task, (_, values) in truth.items()}
+        instances = maps.get('instance')
+        return BagFrame(
+            stamp=image.stamp,
+            time=image.message.time,
+            header=message.header,
+            frame=Frame(
+                f'{image.stamp // SECOND}.{image.stamp % SECOND:09d}',
+                rgb,
+                labels=maps.get('semantic'),
+                instances=None if instances is None else instances.astype(np.int32),
+                depth=maps.get('depth'),
+                camera=camera,
+            ),
+            info=info,
+            is_calibrated=is_calibrated,
+            image=image.message,
+            truth=tuple(used for used, _ in truth.values()),
+            published=self._published(partners),
+            milliseconds=(time.perf_counter() - began) * 1e3,
+        )
+
+    def _calibration(self, header: Any, rgb: np.ndarray) -> tuple[Any, Camera, bool]:
+        height, width = rgb.shape[:2]
+        infos = self._calibrations.get(header.frame_id)
+        if infos:
+            stamp = nanoseconds(header)
+            info = min(infos, key=lambda entry: abs(entry[0] - stamp))[2]
+            try:
+                return info, intrinsics(info, width, height), True
+            except MessageError:
+                pass  # as the node does
+        focal = self._selection.focal_length or CITYSCAPES_FOCAL_RATIO * height
+        self.tally.uncalibrated += not self._selection.focal_length
+        camera = Camera.centred(focal, height, width)
+        return camera_info_message(camera, width, height, header), camera, False
+
+    def _truth(
+        self, task: str, message: Message | None, rgb: np.ndarray
+    ) -> tuple[Message, np.ndarray] | None:
+        found = self.tally.truth[task]
+        if message is None:
+            found.images_without += 1
+            return None
+        try:
+            values = image_to_map(deserialize(message.data, message.type))
+            _check_truth(task, values, rgb)
+        except MessageError as err:
+            found.unusable += 1
+            found.problem = found.problem or str(err)
+            return None
+        found.matched += 1
+        return message, values
+
+    def _published(self, partners: Mapping[str, Message | None]) -> dict[str, np.ndarray]:
+        maps = {}
+        for task, topic in self.topics.published.items():
+            message = partners[topic]
+            if message is None:
+                return {}
+            maps[task] = image_to_map(deserialize(message.data, message.type))
+        return maps
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """An image until all that may belong to it has been read."""
+
+    message: Message
+    stamp: int
+    is_wanted: bool
+
+
+class _Partners:
+    """The messages of a topic that wait for the image with their stamp."""
+
+    def __init__(self) -> None:
+        self._by_stamp: dict[int, Message] = {}
+
+    def __contains__(self, stamp: int) -> bool:
+        return stamp in self._by_stamp
+
+    def add(self, stamp: int, message: Message) -> None:
+        self._by_stamp[stamp] = message
+
+    def take(self, stamp: int, tolerance: int) -> Message | None:
+        """Return and forget the message with the nearest stamp within ``tolerance``."""
+        nearest = min(self._by_stamp, key=lambda other: abs(other - stamp), default=None)
+        if nearest is None or abs(nearest - stamp) > tolerance:
+            return None
+        return self._by_stamp.pop(nearest)
+
+    def forget(self, before: int, start: int, stop: int) -> int:
+        """Drop what was received ``before``; return how much of it lies in the range."""
+        old = [stamp for stamp, message in self._by_stamp.items() if message.time < before]
+        dropped = [self._by_stamp.pop(stamp) for stamp in old]
+        return sum(start <= message.time < stop for message in dropped)
+
+    def remaining(self, start: int, stop: int) -> int:
+        """Return how many messages in the range no image has taken."""
+        return sum(start <= message.time < stop for message in self._by_stamp.values())
+
+
+def _check_truth(task: str, values: np.ndarray, rgb: np.ndarray) -> None:
+    if values.dtype != MAP_DTYPES[task]:
+        text = f'{values.dtype.name} values, expected {np.dtype(MAP_DTYPES[task]).name}'
+        raise MessageError(text)
+    if values.shape != rgb.shape[:2]:
+        text = (
+            f'{values.shape[1]}×{values.shape[0]} pixels, '
+            f'but the image has {rgb.shape[1]}×{rgb.shape[0]}'
+        )
+        raise MessageError(text)
+    if task == 'depth':
+        return
+    highest = values.max()
+    label = highest if highest < INSTANCE_ID_BASE else highest // INSTANCE_ID_BASE
+    if label >= NUM_LABELS:
+        text = f'{highest} is no {task} ID'
+        raise MessageError(text)

@@ -1,0 +1,105 @@
+"""Topics of a bag that frames are made of: images, their calibration and their ground truth."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mtl_perception.bags.messages import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
+from mtl_perception.bags.reader import BagError, BagReader
+from mtl_perception.tasks import TASKS
+
+TRUTH_TOPICS = {task: f'/ground_truth/{task}/image' for task in TASKS}
+
+IMAGE_TYPES = (IMAGE, COMPRESSED_IMAGE)
+
+
+@dataclass(frozen=True)
+class Topics:
+    """The topics of a bag that frames are made of.
+
+    Attributes:
+        image: raw or compressed.
+        camera_info: its calibration, if the bag has it.
+        truth: by task.
+        published: by task, what a node made of the images.
+    """
+
+    image: str
+    camera_info: str | None = None
+    truth: Mapping[str, str] = field(default_factory=dict)
+    published: Mapping[str, str] = field(default_factory=dict)
+
+
+def find_topics(
+    bag: BagReader,
+    *,
+    image: str | None = None,
+    camera_info: str | None = None,
+    truth: Mapping[str, str] | None = None,
+    published: Mapping[str, str] | None = None,
+) -> Topics:
+    """Return the topics to take frames from; those that are not named are looked for.
+
+    The image topic is found if there is only one; its CameraInfo lies beside it, as image_transport
+    has it, or is the only one.
+
+    Raises:
+        BagError: the bag has no such topic, or several may be meant.
+    """
+    named = {task: topic for task, topic in (truth or {}).items() if topic}
+    for topic in named.values():
+        _check(bag, topic, (IMAGE,))
+    maps = {
+        task: topic
+        for task, topic in {**TRUTH_TOPICS, **named}.items()
+        if topic in bag.topics and bag.topics[topic].type == IMAGE
+    }
+    published = published or {}
+    if image is None:
+        image = _only_image_topic(bag, {*maps.values(), *published.values()})
+    _check(bag, image, IMAGE_TYPES)
+    if camera_info is not None:
+        _check(bag, camera_info, (CAMERA_INFO,))
+    else:
+        outputs = {f'{topic.rpartition("/")[0]}/camera_info' for topic in published.values()}
+        camera_info = _camera_info_topic(bag, image, outputs)
+    return Topics(image, camera_info, maps, published)
+
+
+def _only_image_topic(bag: BagReader, others: set[str]) -> str:
+    found = [
+        topic
+        for topic in bag.topics.values()
+        if topic.type in IMAGE_TYPES and topic.count and topic.name not in others
+    ]
+    if len(found) == 1:
+        return found[0].name
+    if not found:
+        there = ', '.join(f'{topic.name} ({topic.type})' for topic in bag.topics.values())
+        msg = f'{bag.path}: no image topic; its topics: {there or "none"}'
+        raise BagError(msg)
+    choices = ', '.join(f'{topic.name} ({topic.count})' for topic in found)
+    msg = f'{bag.path}: {len(found)} image topics; choose one with --image-topic: {choices}'
+    raise BagError(msg)
+
+
+def _camera_info_topic(bag: BagReader, image: str, others: set[str]) -> str | None:
+    found = [
+        topic.name
+        for topic in bag.topics.values()
+        if topic.type == CAMERA_INFO and topic.name not in others
+    ]
+    folders = [image.rpartition('/')[0]]
+    folders.append(folders[0].rpartition('/')[0])  # of image/compressed
+    beside = [name for folder in folders if (name := f'{folder}/camera_info') in found]
+    return beside[0] if beside else found[0] if len(found) == 1 else None
+
+
+def _check(bag: BagReader, name: str, types: tuple[str, ...]) -> None:
+    topic = bag.topics.get(name)
+    if topic is None:
+        there = ', '.join(t.name for t in bag.topics.values() if t.type in types)
+        msg = f'{bag.path}: no topic {name}; of that kind it has {there or "none"}'
+        raise BagError(msg)
+    if topic.type not in types:
+        msg = f'{bag.path}: {name} is {topic.type}, expected {" or ".join(types)}'
+        raise BagError(msg)

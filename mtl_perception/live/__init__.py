@@ -1,0 +1,1 @@
+"""Tools that run beside a node: recording, replaying, the demo."""

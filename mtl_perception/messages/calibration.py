@@ -1,0 +1,80 @@
+"""CameraInfo from and to pinhole cameras."""
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mtl_perception.frame import Camera
+from mtl_perception.messages import MessageError
+
+if TYPE_CHECKING:
+    from sensor_msgs.msg import CameraInfo
+    from std_msgs.msg import Header
+
+
+def calibration_fields(camera: Camera) -> dict[str, Any]:
+    """Return what a CameraInfo says of a rectified image beyond its size."""
+    k = [camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0]
+    return {
+        'distortion_model': 'plumb_bob',
+        'd': [0.0] * 5,
+        'k': k,
+        'r': [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+        'p': [*k[:3], 0.0, *k[3:6], 0.0, *k[6:], 0.0],
+    }
+
+
+def camera_info_scaled(
+    info: 'CameraInfo', width: int, height: int, header: 'Header'
+) -> 'CameraInfo':
+    """Return ``info`` for an image of ``width`` × ``height`` that shows the same region.
+
+    K and P are those of the full sensor; what was published is the region of interest (all of it
+    where it is empty), binned. Both are folded into K and P, so binning and region are cleared.
+
+    Raises:
+        MessageError: ``info`` has no size.
+    """
+    x, y, region_width, region_height = region_of_interest(info)
+    if not (region_width and region_height):
+        text = f'camera_info states a size of {info.width}×{info.height}'
+        raise MessageError(text)
+    scale = np.diag([width / region_width, height / region_height, 1.0])
+    shift = np.array([[1.0, 0.0, 0.5 - x], [0.0, 1.0, 0.5 - y], [0.0, 0.0, 1.0]])
+    back = np.array([[1.0, 0.0, -0.5], [0.0, 1.0, -0.5], [0.0, 0.0, 1.0]])
+    to_image = back @ scale @ shift
+    result = copy.copy(info)
+    result.header = header
+    result.width, result.height = width, height
+    result.binning_x = result.binning_y = 0
+    result.roi = type(info.roi)(x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
+    # A matrix of zeros says that there is no calibration, and stays one.
+    result.k = (to_image @ np.reshape(info.k, (3, 3))).ravel()
+    result.p = (to_image @ np.reshape(info.p, (3, 4))).ravel()
+    return result
+
+
+def intrinsics(info: 'CameraInfo', width: int, height: int) -> Camera:
+    """Return the pinhole camera of a rectified image of that size: from P, from K where P is zero.
+
+    Raises:
+        MessageError: ``info`` has no size or no calibration.
+    """
+    scaled = camera_info_scaled(info, width, height, info.header)
+    for fx, fy, cx, cy in (
+        (scaled.p[0], scaled.p[5], scaled.p[2], scaled.p[6]),
+        (scaled.k[0], scaled.k[4], scaled.k[2], scaled.k[5]),
+    ):
+        if np.isfinite([fx, fy, cx, cy]).all() and fx > 0 and fy > 0:
+            return Camera(fx, fy, cx, cy)
+    text = 'camera_info holds no calibration: neither P nor K has positive focal lengths'
+    raise MessageError(text)
+
+
+def region_of_interest(info: 'CameraInfo') -> tuple[int, int, int, int]:
+    """Return (x, y, width, height) of the sensor's pixels in the image: all where none is named."""
+    roi = info.roi
+    if roi.width and roi.height:
+        return roi.x_offset, roi.y_offset, roi.width, roi.height
+    return 0, 0, info.width, info.height

@@ -1,0 +1,146 @@
+"""Where images come from: pictures, videos, camera devices or a synthetic street."""
+
+import itertools
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mtl_perception.data.cityscapes import DatasetError, pair
+from mtl_perception.frame import Camera
+
+PICTURE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
+SYNTHETIC = 'synthetic'
+
+SYNTHETIC_SIZE = (480, 640)
+SYNTHETIC_FRAMES = 120
+"""Frames of the loop that the synthetic street is rendered to: four seconds at 30 Hz."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """One image: its name, ``(H, W, 3)`` uint8 RGB, and the camera where the source states it."""
+
+    name: str
+    image: np.ndarray
+    camera: Camera | None = None
+
+
+class Pictures:
+    """The pictures at ``paths``, in order; what cannot be decoded is logged, counted and left out.
+
+    A picture that lies in the Cityscapes layout brings its camera.
+
+    Attributes:
+        frames: the pictures, with what ground truth lies beside them.
+        unreadable: how many could not be decoded while they were last iterated over.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.frames = [pair(path) for path in paths]
+        self.unreadable = 0
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __iter__(self) -> Iterator[SourceImage]:
+        self.unreadable = 0
+        for frame in self.frames:
+            try:
+                yield SourceImage(frame.name, frame.read_image(), frame.read_camera())
+            except (DatasetError, OSError) as err:
+                self.unreadable += 1
+                _log.warning('%s', err)
+
+
+class Video:
+    """The frames of a video file, or of a camera device, which has no end and no length."""
+
+    def __init__(self, source: str | int) -> None:
+        self._source = source
+        with self._open() as capture:
+            self._length = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[SourceImage]:
+        stem = 'device' if isinstance(self._source, int) else Path(self._source).stem
+        with self._open() as capture:
+            for i in itertools.count():
+                there_is, image = capture.read()
+                if not there_is:
+                    return
+                yield SourceImage(f'{stem}_{i:06d}', cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+
+    @contextmanager
+    def _open(self) -> Iterator[cv2.VideoCapture]:
+        capture = cv2.VideoCapture(self._source)
+        try:
+            if not capture.isOpened():
+                msg = f'{self._source}: cannot be opened as a video or camera device'
+                raise ValueError(msg)
+            if isinstance(self._source, int):
+                capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the latest image, not one that waited
+            yield capture
+        finally:
+            capture.release()
+
+
+class SyntheticStreet:
+    """A drive along one synthetic street, rendered as it is iterated over."""
+
+    def __init__(self, seed: int, height: int, width: int) -> None:
+        self._seed = seed
+        self._size = height, width
+
+    def __len__(self) -> int:
+        return SYNTHETIC_FRAMES
+
+    def __iter__(self) -> Iterator[SourceImage]:
+        from mtl_perception.synthetic import synthetic_drive  # brings numba
+
+        height, width = self._size
+        for frame in synthetic_drive(self._seed, len(self), height=height, width=width):
+            yield SourceImage(frame.name, frame.image, frame.camera)
+
+
+ImageSource = Pictures | Video | SyntheticStreet
+
+
+def open_source(source: str, *, size: tuple[int, int] | None = None, seed: int = 0) -> ImageSource:
+    """Return what ``source`` names, to be iterated over, several times if need be.
+
+    Args:
+        source: a picture, a folder of pictures, a video file, a camera device (its number, or
+            ``/dev/videoN``), or ``synthetic``.
+        size: (height, width) of a synthetic street; other sources come as they are.
+        seed: of the synthetic street.
+
+    Raises:
+        FileNotFoundError: there is no such file, or the folder holds no picture.
+        ValueError: the file is not a picture or video that can be opened.
+    """
+    if source == SYNTHETIC:
+        return SyntheticStreet(seed, *(size or SYNTHETIC_SIZE))
+    if source.isdecimal():
+        return Video(int(source))
+    path = Path(source)
+    if path.is_dir():
+        if (path / 'leftImg8bit').is_dir():
+            path /= 'leftImg8bit'  # a dataset: its other pictures are ground truth
+        paths = sorted(p for p in path.rglob('*') if p.suffix.lower() in PICTURE_SUFFIXES)
+        if not paths:
+            msg = f'{path}: no picture ({", ".join(PICTURE_SUFFIXES)}) in this folder or below'
+            raise FileNotFoundError(msg)
+        return Pictures(paths)
+    if not path.exists():
+        msg = f'{path}: no such picture, folder, video or device'
+        raise FileNotFoundError(msg)
+    return Pictures([path]) if path.suffix.lower() in PICTURE_SUFFIXES else Video(source)

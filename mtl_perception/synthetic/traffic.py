@@ -1,0 +1,207 @@
+"""Who uses a street: vehicles, parked and on the way, riders and pedestrians."""
+
+import math
+
+import numpy as np
+
+from mtl_perception.synthetic import paint, people, vehicles
+from mtl_perception.synthetic.mesh import Mesh
+from mtl_perception.synthetic.street import BEHIND, Side, Street, Stretch
+from mtl_perception.synthetic.things import Thing
+
+PERSON, RIDER, CAR, TRUCK, BUS, MOTORCYCLE, BICYCLE = 24, 25, 26, 27, 28, 32, 33
+
+TRAFFIC = {'car': 62, 'truck': 10, 'bus': 8, 'motorcycle': 20}
+"""How often each kind of vehicle is met on a lane."""
+
+
+def park(street: Street, side: Side, block: Stretch) -> None:
+    """Park vehicles beside the lanes, where there is room for them, and two-wheelers beyond."""
+    if street.parking:
+        _park_vehicles(street, side, block)
+    _park_two_wheelers(street, side, block)
+
+
+def add_pedestrians(street: Street, side: Side, block: Stretch) -> None:
+    """Place groups along the road and, once for both sides, who crosses it."""
+    random = street.random
+    near = side.front - side.walk if side.walk else street.half_width
+    width = max(side.walk, 1.2)
+    rate = street.style.crowd * random.uniform(0.3, 1.8)
+    for along in street.scatter(block[0], min(block[1], street.last - 90), rate * 0.6):
+        right = side.sign * (near + random.uniform(0.3, max(0.4, width)))
+        speed = random.choice((-1.3, 1.3, -1.1, 1.1, 0.0))
+        for _ in range(random.choice((1, 1, 1, 2, 2, 3, 5))):
+            spot = along + random.gauss(0, 0.5), right + random.gauss(0, 0.45)
+            _walk(street, *spot, speed * random.uniform(0.9, 1.1), 0.0, street.kerb)
+    if side.sign > 0:
+        _cross(street)
+
+
+def fill_lanes(street: Street, duration: float) -> None:
+    """Send vehicles and cyclists along all lanes, enough of them for ``duration`` seconds."""
+    for ahead in (True, False):
+        for lane in range(street.lanes):
+            _fill_lane(street, street.lane_centre(lane, ahead), ahead, duration)
+        _cyclists(street, ahead)
+
+
+def _park_vehicles(street: Street, side: Side, block: Stretch) -> None:
+    random = street.random
+    along = block[0] + 6
+    while along < min(block[1] - 8, street.last - 60):
+        if random.random() > street.style.parked:
+            along += random.uniform(4, 12)
+            continue
+        right = side.sign * (street.half_width - 1.0 + random.gauss(0, 0.1))
+        kind = random.random()
+        ahead = (side.sign > 0) == street.keeps_right
+        turn = 0.0 if ahead or random.random() < 0.2 else np.pi
+        if kind < 0.1:
+            for i in range(random.randint(1, 4)):
+                _park_two_wheeler(street, along + 0.9 * i, right, True)
+            along += 4
+            continue
+        sort = 'car' if kind < 0.92 else 'truck'
+        label, name, palette = _vehicle(street, sort)
+        length = vehicles.length_of(name)
+        if along + length > block[1] - 4:
+            break
+        street.add(vehicles.vehicle(name), palette, label, along + length / 2, right, 0.0,
+                   turn + random.gauss(0, 0.03), instance=street.instance(label))  # fmt: skip
+        along += length + random.uniform(0.5, 1.6)
+
+
+def _park_two_wheelers(street: Street, side: Side, block: Stretch) -> None:
+    random = street.random
+    right = side.sign * (street.edge + 0.6)
+    for along in street.scatter(block[0], min(block[1], 90), 0.008 + 0.1 * street.style.clutter):
+        motor = random.random() < 0.35
+        for i in range(random.choice((1, 1, 2, 4, 6))):
+            _park_two_wheeler(street, along + i * random.uniform(0.5, 0.8), right, motor)
+
+
+def _park_two_wheeler(street: Street, along: float, right: float, motor: bool) -> None:
+    random = street.random
+    label = MOTORCYCLE if motor else BICYCLE
+    mesh = vehicles.motorcycle(random.random() < 0.5) if motor else vehicles.bicycle()
+    turn = np.pi / 2 + random.gauss(0, 0.25) if random.random() < 0.6 else random.gauss(0, 0.1)
+    up = street.kerb if abs(right) > street.half_width else 0.0
+    x, z, heading = street.road.at(along, right)
+    lean = random.uniform(0.05, 0.14)
+    palette = paint.vehicle(random, paint.CAR_COLORS)
+    instance = street.instance(label)
+    thing = Thing(mesh, palette, label, instance, (x, up, z), heading + turn, lean=lean)
+    street.static.append(thing)
+
+
+def _fill_lane(street: Street, right: float, ahead: bool, duration: float) -> None:
+    random = street.random
+    speed = street.cruise * random.uniform(0.95, 1.1) * (1 if ahead else -1)
+    ours = ahead and right == street.lane
+    last = street.last - 40 - (0 if ahead else speed * duration)
+    first = street.first if ahead else street.first - BEHIND
+    along = 6.0 if ours else first
+    queue = random.random() < 0.2
+    along += random.uniform(0, 12 if ours else 25)
+    share = street.style.traffic
+    while along < last:
+        space = random.uniform(1.5, 4) if queue else random.expovariate(share / 12) + 3
+        sort = random.choices(list(TRAFFIC), list(TRAFFIC.values()))[0]
+        shift = right + random.gauss(0, 0.15)
+        if sort == 'motorcycle':
+            _ride(street, sort, along + 1, shift + random.uniform(-0.8, 0.8), speed)
+            length = 2.2
+        else:
+            label, name, palette = _vehicle(street, sort)
+            length = vehicles.length_of(name)
+            _send(street, vehicles.vehicle(name), palette, label, along + length / 2, shift, speed)
+        along += length + space
+
+
+def _cyclists(street: Street, ahead: bool) -> None:
+    random = street.random
+    edge = street.half_width - street.parking - 0.6
+    right = edge if ahead == street.keeps_right else -edge
+    for along in street.scatter(6, min(street.last, 70), 0.03):
+        sort = 'bicycle' if random.random() < 0.8 else 'motorcycle'
+        speed = random.uniform(3, 5) * (1 if ahead else -1)
+        _ride(street, sort, along, right + random.gauss(0, 0.25), speed)
+
+
+def _ride(street: Street, sort: str, along: float, right: float, speed: float) -> None:
+    """Send a two-wheeler with its rider, sometimes with a second one."""
+    random = street.random
+    label = MOTORCYCLE if sort == 'motorcycle' else BICYCLE
+    if sort == 'motorcycle':
+        mesh = vehicles.motorcycle(random.random() < 0.5)
+    else:
+        mesh = vehicles.bicycle()
+    palette = paint.vehicle(random, paint.CAR_COLORS)
+    _send(street, mesh, palette, label, along, right, speed)
+    seats = [sort]
+    if sort == 'motorcycle' and random.random() < 0.25:
+        seats.append('pillion')
+    for seat in seats:
+        rider = people.seated(random.randrange(people.BUILDS), seat)
+        _send(street, rider, paint.person(random), RIDER, along, right, speed)
+
+
+def _send(
+    street: Street, mesh: Mesh, palette: paint.Palette, label: int, along: float, right: float,
+    speed: float,
+) -> None:  # fmt: skip
+    instance = street.instance(label)
+    turn = (0.0 if speed > 0 else np.pi) + street.random.gauss(0, 0.02)
+
+    def thing(time: float) -> Thing:
+        x, z, heading = street.road.at(along + speed * time, right)
+        return Thing(mesh, palette, label, instance, (x, 0, z), heading + turn)
+
+    street.movers.append(thing)
+
+
+def _vehicle(street: Street, sort: str) -> tuple[int, str, paint.Palette]:
+    random = street.random
+    label, names, colors = {
+        'car': (CAR, vehicles.CARS, paint.CAR_COLORS),
+        'truck': (TRUCK, vehicles.TRUCKS, paint.TRUCK_COLORS),
+        'bus': (BUS, vehicles.BUSES, paint.BUS_COLORS),
+    }[sort]
+    return label, random.choice(names), paint.vehicle(random, colors)
+
+
+def _cross(street: Street) -> None:
+    """Send people across the road, at the crossings and perhaps one elsewhere."""
+    random = street.random
+    for first, last in street.gaps:
+        for stop in (first - 3, last + 3):
+            if random.random() < 0.35 and 5 < stop < street.last - 90:
+                for _ in range(random.randint(1, 4)):
+                    right = random.uniform(-street.half_width, street.half_width)
+                    along = stop + random.gauss(0, 0.8)
+                    _walk(street, along, right, 0.0, random.choice((-1.2, 1.2)), 0.0)
+    if random.random() < 0.2:
+        along = random.uniform(9, 35)
+        _walk(street, along, random.uniform(-street.half_width, street.half_width), 0, 1.2, 0.0)
+
+
+def _walk(
+    street: Street, along: float, right: float, ahead: float, across: float, up: float
+) -> None:
+    random = street.random
+    build, palette = random.randrange(people.BUILDS), paint.person(random)
+    instance, start = street.instance(PERSON), random.randrange(people.STEPS)
+    speed = math.hypot(ahead, across)
+    turn = math.atan2(across, ahead) if speed else random.uniform(0, 6.3)
+    turn += random.gauss(0, 0.15)
+    scale = random.uniform(0.9, 1.1)
+
+    def thing(time: float) -> Thing:
+        x, z, heading = street.road.at(along + ahead * time, right + across * time)
+        phase = start + int(speed * time / people.CYCLE_SPEED * people.STEPS)
+        pose = phase % people.STEPS if speed else people.STANDING
+        mesh = people.pedestrian(build, pose)
+        return Thing(mesh, palette, PERSON, instance, (x, up, z), heading + turn, scale)
+
+    street.movers.append(thing)

@@ -1,0 +1,145 @@
+"""Frames as samples: random views to train on, whole frames to validate on."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from mtl_perception.data.augmentation import Augmentation, augment, resize_frame
+from mtl_perception.data.cityscapes import DatasetError, FramePaths
+from mtl_perception.frame import Frame
+from mtl_perception.network.multitask import OUTPUT_STRIDE, SIZE_MULTIPLE, input_size
+from mtl_perception.tasks import depth, instance, semantic
+from mtl_perception.training.sampling import Draw
+
+Reader = Callable[[FramePaths], Frame]
+
+
+class TrainingFrames(Dataset):
+    """Random views of frames; a ``Draw`` says of which, and is the seed of what is random."""
+
+    def __init__(
+        self,
+        frames: Sequence[FramePaths],
+        read: Reader,
+        augmentation: Augmentation,
+        input_height: int,
+        crop: tuple[int, int],
+        seed: int,
+        *,
+        groups: Mapping[str, str],
+        skips: bool = False,
+    ) -> None:
+        self._frames = frames
+        self._read = read
+        self._augmentation = augmentation
+        self._input_height = input_height
+        self._crop = crop
+        self._seed = seed
+        self._groups = groups
+        self._skips = skips
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, draw: Draw) -> dict[str, Any] | Exception:
+        return _or_exception(lambda: self._sample(draw))
+
+    def _sample(self, draw: Draw) -> dict[str, Any]:
+        rng = np.random.default_rng((self._seed, draw.position))
+        paths, frame, skipped = self._first_whole(draw.frame)
+        view = augment(frame, self._augmentation, self._input_height, self._crop, rng)
+        return {
+            **to_sample(view, self._groups.get(paths.city)),
+            'skipped': '\n'.join(skipped),
+        }
+
+    def _first_whole(self, index: int) -> tuple[FramePaths, Frame, list[str]]:
+        """Return the first frame from ``index`` on that is not damaged, and what the others are."""
+        skipped: list[str] = []
+        for i in range(len(self._frames)):
+            paths = self._frames[(index + i) % len(self._frames)]
+            try:
+                return paths, self._read(paths), skipped
+            except DatasetError as err:
+                if not self._skips:
+                    raise
+                skipped.append(str(err))
+        msg = f'all {len(skipped)} training frames are damaged; {skipped[0]}'
+        raise DatasetError(msg)
+
+
+class ValidationFrames(Dataset):
+    """Whole frames at the size the network sees them in use."""
+
+    def __init__(
+        self, frames: Sequence[FramePaths], read: Reader, input_height: int, *, skips: bool = False
+    ) -> None:
+        self._frames = frames
+        self._read = read
+        self._input_height = input_height
+        self._skips = skips
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, index: int) -> dict[str, Any] | Exception:
+        return _or_exception(lambda: self._sample(self._frames[index]))
+
+    def _sample(self, paths: FramePaths) -> dict[str, Any]:
+        skipped = ''
+        try:
+            frame = self._read(paths)
+        except DatasetError as err:
+            if not self._skips:
+                raise
+            # Nothing is measured on a frame without ground truth.
+            frame = Frame(paths.name, np.zeros((SIZE_MULTIPLE, SIZE_MULTIPLE, 3), np.uint8))
+            skipped = str(err)
+        height, width = frame.image.shape[:2]
+        whole = resize_frame(frame, *input_size(height, width, self._input_height))
+        return {**to_sample(whole), 'skipped': skipped}
+
+
+def _or_exception(make: Callable[[], dict[str, Any]]) -> dict[str, Any] | Exception:
+    """Return what ``make`` returns, or what it raises.
+
+    An exception that leaves a worker would arrive as a traceback of many lines.
+    """
+    try:
+        return make()
+    except (OSError, ValueError) as err:
+        return err
+
+
+def to_sample(frame: Frame, groups: str | None = None) -> dict[str, np.ndarray | str | float]:
+    """Return the frame as training takes it: the image, and targets at half its size.
+
+    ``image`` ``(H, W, 3)`` uint8; ``semantic`` ``(H/2, W/2)`` uint8; ``instance`` ``(2, H/2, W/2)``
+    and ``depth`` ``(H/2, W/2)`` float32; ``focal_length`` in pixels of the targets; ``name``. A
+    task without ground truth has a target without a valid pixel. ``groups`` is that of
+    ``semantic.target``.
+    """
+    height, width = (size // OUTPUT_STRIDE for size in frame.image.shape[:2])
+    small = resize_frame(frame, height, width)
+    labels, focal_length = small.labels, small.focal_length
+    unknown = np.full((height, width), np.nan, np.float32)
+    return {
+        'image': frame.image,
+        'semantic': (
+            np.full((height, width), semantic.IGNORE, np.uint8)
+            if labels is None
+            else semantic.target(labels, groups)
+        ),
+        'instance': (
+            np.stack([unknown, unknown])
+            if small.instances is None
+            else instance.target(small.instances)
+        ),
+        'depth': (
+            unknown if small.depth is None else depth.target(small.depth, labels, focal_length)
+        ),
+        'focal_length': focal_length,
+        'name': frame.name,
+    }
