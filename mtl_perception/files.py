@@ -1,9 +1,13 @@
 """Pictures and other files, which are whole or not there at all."""
 
 import contextlib
+import json
+import math
 import os
 from array import array
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import cv2
@@ -40,6 +44,26 @@ def write_file(path: Path, data: bytes) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``finite(value)`` as JSON.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    write_file(path, (json.dumps(finite(value), indent=2, allow_nan=False) + '\n').encode())
+
+
+def finite(value: Any) -> Any:
+    """Return ``value`` with ``None`` for each NaN or infinity in it, as JSON has neither."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:

@@ -11,11 +11,6 @@ CITYSCAPES_BASELINE = 0.2093
 CITYSCAPES_FOCAL_RATIO = 2262.52 / 1024
 """Focal length of Cityscapes' camera over its image height, assumed where none is stated."""
 
-ASSUMED_FOCAL_LENGTH = (
-    "focal length unknown: depth is right for Cityscapes' field of view only; give --focal-length"
-)
-"""What is said then."""
-
 
 @dataclass(frozen=True)
 class Camera:
@@ -35,9 +30,16 @@ class Camera:
     pitch: float = 0.0
 
     @classmethod
-    def centred(cls, focal_length: float, height: int, width: int) -> 'Camera':
-        """Return the camera of ``height`` × ``width`` pixels whose axis goes through the middle."""
-        return cls(focal_length, focal_length, (width - 1) / 2, (height - 1) / 2)
+    def assumed(cls, height: int, width: int, focal_length: float | None = None) -> 'Camera':
+        """Return a camera whose axis goes through the centre of its image.
+
+        Args:
+            height: Pixels of the image.
+            width: Pixels of the image.
+            focal_length: Pixels; Cityscapes' field of view if it is unknown.
+        """
+        focal = focal_length or CITYSCAPES_FOCAL_RATIO * height
+        return cls(focal, focal, (width - 1) / 2, (height - 1) / 2)
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Frame:
             Cityscapes.
         image: ``(H, W, 3)`` uint8, RGB.
         labels: ``(H, W)`` uint8, Cityscapes label IDs.
-        instances: ``(H, W)`` int32, ``label · 1000 + k`` on instances, the bare label ID elsewhere.
+        instances: ``(H, W)`` uint16, ``label · 1000 + k`` on instances, bare label IDs elsewhere.
         depth: ``(H, W)`` float32, metres along the optical axis; +Inf is infinitely far, NaN
             unknown.
         camera: the frame's intrinsics, if its source states them.
@@ -66,6 +68,13 @@ class Frame:
     def has_truth(self) -> bool:
         """Whether there is any ground truth for it."""
         return any(truth is not None for truth in (self.labels, self.instances, self.depth))
+
+    @property
+    def focal_ratio(self) -> float:
+        """Vertical focal length over image height; Cityscapes' where the camera is unknown."""
+        if self.camera is None:
+            return CITYSCAPES_FOCAL_RATIO
+        return self.camera.fy / len(self.image)
 
     @property
     def focal_length(self) -> float:

@@ -1,65 +1,83 @@
-"""What is known of each instance of a prediction."""
+"""Instances as objects: class, score, box, mask and distance of each."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from mtl_perception.labels import INSTANCE_ID_BASE, LABELS
 
-if TYPE_CHECKING:
-    from mtl_perception.prediction import Prediction
-
 
 @dataclass(frozen=True)
-class InstanceSummary:
-    """One predicted instance.
+class Object:
+    """One instance in an image; positions are in pixels of the instance map.
 
     Attributes:
-        id: ``label · 1000 + k``.
-        name: of its class.
-        score: how sure its class is, 0 to 1; ``None`` if not known.
-        distance: median depth of its pixels in metres, +Inf too far to tell; ``None`` if not known.
-        center: (x, y), the mean of its pixels, as shares of the image's width and height.
-        area: its pixels as a share of the image.
+        id: Instance ID, ``label · 1000 + k``.
+        label: Label ID of its class.
+        name: Name of its class.
+        score: Mean probability of its class, 0 to 1; ``None`` where the map came without scores.
+        box: (left, top, right, bottom) of its pixels; right and bottom are exclusive.
+        center: (x, y), mean of its pixels' centres.
+        area: Number of its pixels.
+        depth: Median depth in metres, +Inf beyond the maximum; ``None`` where it is unknown.
+        instances: ``(h, w)`` map that it was found in.
     """
 
     id: int
+    label: int
     name: str
     score: float | None
-    distance: float | None
+    box: tuple[int, int, int, int]
     center: tuple[float, float]
-    area: float
+    area: int
+    depth: float | None
+    instances: np.ndarray = field(repr=False, compare=False)
+
+    @property
+    def mask(self) -> np.ndarray:
+        """``(h, w)`` bool, true on its pixels."""
+        return self.instances == self.id
 
 
-def summarize_instances(prediction: 'Prediction') -> list[InstanceSummary]:
-    """Return what is known of each predicted instance, by rising ID."""
-    if prediction.instances is None:
+def find_objects(
+    instances: np.ndarray | None,
+    depth: np.ndarray | None = None,
+    scores: Mapping[int, float] | None = None,
+) -> list[Object]:
+    """Return the objects of an instance map by ascending ID; none without a map.
+
+    Args:
+        instances: ``(h, w)`` integers, ``label · 1000 + k``; smaller values belong to no object.
+        depth: ``(h, w)`` metres, +Inf beyond the maximum, NaN unknown.
+        scores: Score of each ID.
+    """
+    if instances is None:
         return []
-    height, width = prediction.instances.shape
-    ids = prediction.instances.ravel()
+    ids = instances.ravel()
     pixels = np.nonzero(ids >= INSTANCE_ID_BASE)[0]
     pixels = pixels[np.argsort(ids[pixels], kind='stable')]
     found, starts = np.unique(ids[pixels], return_index=True)
-    summaries = []
+    objects = []
     for instance_id, members in zip(found.tolist(), np.split(pixels, starts[1:]), strict=False):
-        y, x = np.divmod(members, width)
-        summaries.append(
-            InstanceSummary(
+        y, x = np.divmod(members, instances.shape[1])
+        label = instance_id // INSTANCE_ID_BASE
+        objects.append(
+            Object(
                 id=instance_id,
-                name=LABELS[instance_id // INSTANCE_ID_BASE].name,
-                score=prediction.scores.get(instance_id),
-                distance=_median_depth(prediction, members),
-                center=((x.mean() + 0.5) / width, (y.mean() + 0.5) / height),
-                area=members.size / ids.size,
+                label=label,
+                name=LABELS[label].name,
+                score=(scores or {}).get(instance_id),
+                box=(int(x.min()), int(y.min()), int(x.max()) + 1, int(y.max()) + 1),
+                center=(float(x.mean()), float(y.mean())),
+                area=members.size,
+                depth=None if depth is None else _median(depth.ravel()[members]),
+                instances=instances,
             )
         )
-    return summaries
+    return objects
 
 
-def _median_depth(prediction: 'Prediction', members: np.ndarray) -> float | None:
-    if prediction.depth is None:
-        return None
-    depth = prediction.depth.ravel()[members]
-    depth = depth[~np.isnan(depth)]
-    return float(np.median(depth)) if depth.size else None
+def _median(depth: np.ndarray) -> float | None:
+    known = depth[~np.isnan(depth)]
+    return float(np.median(known)) if known.size else None

@@ -1,38 +1,45 @@
-"""What the network says of one image, and the files that it can be written to."""
+"""Predictions: the maps of one image, their objects, overlay and files."""
 
-import json
-import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from mtl_perception.files import write_file, write_picture
+from mtl_perception.files import write_json, write_picture
 from mtl_perception.frame import resize_nearest
-from mtl_perception.objects import InstanceSummary, summarize_instances
-
-DEPTH_UNITS = 256
-"""Values a metre in the depth picture, those of KITTI's depth maps."""
-
-FAR_CODE = 65535
-"""Value of +Inf in the depth picture, and of what is too far for 16 bits; 0 is unknown."""
+from mtl_perception.objects import Object, find_objects
+from mtl_perception.pictures.maps import color_instances, color_labels, draw_overlay
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the network sees in one image, as maps of one size ``(h, w)``.
+    """Maps of one image, all of one size ``(h, w)``.
+
+    ``Predictor.predict`` returns maps of the network's output size; ``resized`` brings them to the
+    image's. A map is ``None`` where it was not asked for or is not a task of the network.
 
     Attributes:
         labels: uint8 label IDs.
-        confidence: uint8, 255 is certain.
-        instances: uint16, ``label · 1000 + k``, the bare label elsewhere; ``None`` when not asked
-            for, or not a task of the network.
-        scores: for each instance ID how sure its class is, 0 to 1.
-        depth: float32 metres along the optical axis, +Inf beyond the maximum, NaN invalid; ``None``
-            likewise.
-        offsets: ``(2, h, w)`` float32 (dx, dy), pixels of the network's output map.
-        disparity: float32, of the reference rig, pixels of the network's output map.
-        milliseconds: how long each stage took.
+        confidence: uint8 probability of the label; 255 is certain.
+        instances: uint16, ``label · 1000 + k`` on instances, the bare label ID elsewhere.
+        scores: Mean class probability of each instance ID, 0 to 1.
+        depth: float32 metres along the optical axis, +Inf beyond the maximum, NaN invalid.
+        offsets: ``(2, h, w)`` float32 (dx, dy) to the centroid, pixels of the network's output map.
+        disparity: float32 disparity of the reference rig, pixels of the network's output map.
+        milliseconds: Duration of each stage.
+
+    Example:
+        >>> import numpy as np
+        >>> from mtl_perception import Prediction
+        >>> labels = np.full((2, 4), 26, np.uint8)
+        >>> instances = np.array([[26000, 26000, 26001, 26001]] * 2, np.uint16)
+        >>> depth = np.full((2, 4), 7.5, np.float32)
+        >>> prediction = Prediction(labels, labels, instances, depth=depth)
+        >>> [(found.name, found.box, found.depth) for found in prediction.objects()]
+        [('car', (0, 0, 2, 2), 7.5), ('car', (2, 0, 4, 2), 7.5)]
+        >>> prediction.overlay(np.zeros((20, 40, 3), np.uint8)).shape
+        (20, 40, 3)
     """
 
     labels: np.ndarray
@@ -45,9 +52,9 @@ class Prediction:
     milliseconds: dict[str, float] = field(default_factory=dict)
 
     def resized(self, height: int, width: int) -> 'Prediction':
-        """Return the maps resized by nearest neighbour, without offsets and disparity.
+        """Return the maps at another size by nearest neighbour, without offsets and disparity.
 
-        At their own size they are returned as they are, with both.
+        Maps that have this size already are returned unchanged, offsets and disparity included.
         """
         if self.labels.shape == (height, width):
             return self
@@ -65,17 +72,31 @@ class Prediction:
             disparity=None,
         )
 
+    def objects(self) -> list[Object]:
+        """Return the instances as objects by ascending ID."""
+        return find_objects(self.instances, self.depth, self.scores)
+
+    def overlay(self, image: np.ndarray) -> np.ndarray:
+        """Return ``image`` tinted by class, with objects outlined, named and ranged.
+
+        Args:
+            image: ``(H, W, 3)`` uint8 RGB of any size.
+        """
+        return draw_overlay(image, self)
+
 
 @dataclass(frozen=True)
 class NetworkMaps:
-    """What the network says of one image, at its output size ``(h, w)``.
+    """Output of the network for one image, at its output size ``(h, w)``.
+
+    A map is ``None`` where it is not a task of the network.
 
     Attributes:
         labels: uint8 label IDs.
-        confidence: uint8, 255 is certain.
-        offsets: ``(2, h, w)`` float32 (dx, dy), pixels of this map; ``None``: not a task of it.
-        disparity: float32, of the reference rig, pixels of this map; ``None`` likewise.
-        milliseconds: how long each stage took.
+        confidence: uint8 probability of the label; 255 is certain.
+        offsets: ``(2, h, w)`` float32 (dx, dy) to the centroid, pixels of this map.
+        disparity: float32 disparity of the reference rig, pixels of this map.
+        milliseconds: Duration of each stage.
     """
 
     labels: np.ndarray
@@ -85,11 +106,27 @@ class NetworkMaps:
     disparity: np.ndarray | None = None
 
 
-def write_raw_maps(folder: Path, name: str, prediction: Prediction) -> None:
-    """Write ``prediction``'s maps to ``folder``, at their size.
+MAP_TOPICS: Mapping[str, Callable[[Prediction], np.ndarray | None]] = {
+    'semantic/image': lambda maps: maps.labels,
+    'semantic/color': lambda maps: color_labels(maps.labels),
+    'instance/image': lambda maps: maps.instances,
+    'instance/color': lambda maps: _if_known(color_instances, maps.instances),
+    'depth/image': lambda maps: maps.depth,
+}
+"""Topics of maps, relative to the node, and what they show: ``(h, w)`` values or RGB."""
 
-    ``NAME_labels.png`` (8 bits), ``NAME_instances.png`` (16 bits), ``NAME_depth.png`` (16 bits,
-    ``DEPTH_UNITS``), and ``NAME_instances.json`` with a row for each instance.
+DEPTH_UNITS = 256
+"""Values per metre in the depth picture, as in KITTI's depth maps."""
+
+FAR_CODE = 65535
+"""Value of +Inf in the depth picture, and of depths beyond 16 bits; 0 is unknown."""
+
+
+def write_raw_maps(folder: Path, name: str, prediction: Prediction) -> None:
+    """Write the maps of ``prediction`` to ``folder``, at their size.
+
+    The files are ``NAME_labels.png`` (8 bits), ``NAME_instances.png`` (16 bits), ``NAME_depth.png``
+    (16 bits, ``DEPTH_UNITS``), and ``NAME_instances.json`` with a row for each instance.
 
     Raises:
         OSError: ``folder`` cannot be written.
@@ -97,9 +134,8 @@ def write_raw_maps(folder: Path, name: str, prediction: Prediction) -> None:
     write_picture(folder / f'{name}_labels.png', prediction.labels)
     if prediction.instances is not None:
         write_picture(folder / f'{name}_instances.png', prediction.instances)
-        rows = [_row(instance) for instance in summarize_instances(prediction)]
-        text = json.dumps(rows, indent=2) + '\n'
-        write_file(folder / f'{name}_instances.json', text.encode())
+        rows = [_row(found) for found in prediction.objects()]
+        write_json(folder / f'{name}_instances.json', rows)
     if prediction.depth is not None:
         write_picture(folder / f'{name}_depth.png', encode_depth(prediction.depth))
 
@@ -110,12 +146,16 @@ def encode_depth(depth: np.ndarray) -> np.ndarray:
     return np.nan_to_num(code, nan=0).astype(np.uint16)
 
 
-def _row(instance: InstanceSummary) -> dict[str, object]:
-    """Return the JSON row; a distance that is unknown or infinite is null."""
-    known = instance.distance is not None and math.isfinite(instance.distance)
+def _row(found: Object) -> dict[str, object]:
     return {
-        'id': instance.id,
-        'class': instance.name,
-        'score': instance.score,
-        'distance_m': instance.distance if known else None,
+        'id': found.id,
+        'class': found.name,
+        'score': found.score,
+        'distance_m': found.depth,
     }
+
+
+def _if_known(
+    color: Callable[[np.ndarray], np.ndarray], values: np.ndarray | None
+) -> np.ndarray | None:
+    return None if values is None else color(values)

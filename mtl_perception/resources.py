@@ -43,14 +43,14 @@ def share_file(*parts: str) -> Path:
     return path
 
 
-def checkpoint_path(checkpoint: str) -> Path:
+def checkpoint_path(checkpoint: str | Path) -> Path:
     """Return the file of an embedded checkpoint where ``checkpoint`` is its name, else the path.
 
     Raises:
         ValueError: ``checkpoint`` is empty.
         FileNotFoundError: the package was copied without its share files.
     """
-    if not checkpoint:
+    if not str(checkpoint):
         msg = f'no checkpoint named: give a file, or {" or ".join(EMBEDDED_CHECKPOINTS)}'
         raise ValueError(msg)
     if checkpoint in EMBEDDED_CHECKPOINTS:

@@ -4,14 +4,12 @@ import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from mtl_perception.data.cityscapes import DatasetError, pair
-from mtl_perception.frame import Camera
+from mtl_perception.frame import Frame
 
 PICTURE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 SYNTHETIC = 'synthetic'
@@ -21,15 +19,6 @@ SYNTHETIC_FRAMES = 120
 """Frames of the loop that the synthetic street is rendered to: four seconds at 30 Hz."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class SourceImage:
-    """One image: its name, ``(H, W, 3)`` uint8 RGB, and the camera where the source states it."""
-
-    name: str
-    image: np.ndarray
-    camera: Camera | None = None
 
 
 class Pictures:
@@ -49,11 +38,11 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def __iter__(self) -> Iterator[SourceImage]:
+    def __iter__(self) -> Iterator[Frame]:
         self.unreadable = 0
         for frame in self.frames:
             try:
-                yield SourceImage(frame.name, frame.read_image(), frame.read_camera())
+                yield Frame(frame.name, frame.read_image(), camera=frame.read_camera())
             except (DatasetError, OSError) as err:
                 self.unreadable += 1
                 _log.warning('%s', err)
@@ -70,14 +59,14 @@ class Video:
     def __len__(self) -> int:
         return self._length
 
-    def __iter__(self) -> Iterator[SourceImage]:
+    def __iter__(self) -> Iterator[Frame]:
         stem = 'device' if isinstance(self._source, int) else Path(self._source).stem
         with self._open() as capture:
             for i in itertools.count():
-                there_is, image = capture.read()
-                if not there_is:
+                ok, image = capture.read()
+                if not ok:
                     return
-                yield SourceImage(f'{stem}_{i:06d}', cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+                yield Frame(f'{stem}_{i:06d}', cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
     @contextmanager
     def _open(self) -> Iterator[cv2.VideoCapture]:
@@ -103,12 +92,12 @@ class SyntheticStreet:
     def __len__(self) -> int:
         return SYNTHETIC_FRAMES
 
-    def __iter__(self) -> Iterator[SourceImage]:
+    def __iter__(self) -> Iterator[Frame]:
         from mtl_perception.synthetic import synthetic_drive  # brings numba
 
         height, width = self._size
         for frame in synthetic_drive(self._seed, len(self), height=height, width=width):
-            yield SourceImage(frame.name, frame.image, frame.camera)
+            yield Frame(frame.name, frame.image, camera=frame.camera)
 
 
 ImageSource = Pictures | Video | SyntheticStreet

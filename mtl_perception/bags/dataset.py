@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-
 from mtl_perception.bags.messages import (
     camera_info_message,
     compressed_message,
@@ -67,8 +65,7 @@ def _write(
     else:
         compressed = compressed_message(frame.image, head, codec)
         bag.write_message(f'{image_topic}/compressed', stamp, compressed)
-    instances = None if frame.instances is None else frame.instances.astype(np.uint16)
-    maps = {'semantic': frame.labels, 'instance': instances, 'depth': frame.depth}
+    maps = {'semantic': frame.labels, 'instance': frame.instances, 'depth': frame.depth}
     for task, values in maps.items():
         if values is not None:
             bag.write_message(TRUTH_TOPICS[task], stamp, map_message(values, head))

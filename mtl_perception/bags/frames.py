@@ -18,7 +18,7 @@ from mtl_perception.bags.messages import (
 )
 from mtl_perception.bags.reader import BagReader, Message
 from mtl_perception.bags.topics import Topics
-from mtl_perception.frame import CITYSCAPES_FOCAL_RATIO, Camera, Frame
+from mtl_perception.frame import Camera, Frame
 from mtl_perception.labels import INSTANCE_ID_BASE, NUM_LABELS
 from mtl_perception.messages import MessageError
 from mtl_perception.messages.calibration import intrinsics
@@ -295,7 +295,6 @@ class BagFrames:
             if found is not None:
                 truth[task] = found
         maps = {task: values for task, (_, values) in truth.items()}
-        instances = maps.get('instance')
         return BagFrame(
             stamp=image.stamp,
             time=image.message.time,
@@ -304,7 +303,7 @@ class BagFrames:
                 f'{image.stamp // SECOND}.{image.stamp % SECOND:09d}',
                 rgb,
                 labels=maps.get('semantic'),
-                instances=None if instances is None else instances.astype(np.int32),
+                instances=maps.get('instance'),
                 depth=maps.get('depth'),
                 camera=camera,
             ),
@@ -326,9 +325,8 @@ class BagFrames:
                 return info, intrinsics(info, width, height), True
             except MessageError:
                 pass  # as the node does
-        focal = self._selection.focal_length or CITYSCAPES_FOCAL_RATIO * height
         self.tally.uncalibrated += not self._selection.focal_length
-        camera = Camera.centred(focal, height, width)
+        camera = Camera.assumed(height, width, self._selection.focal_length)
         return camera_info_message(camera, width, height, header), camera, False
 
     def _truth(

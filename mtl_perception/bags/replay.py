@@ -29,8 +29,7 @@ from mtl_perception.evaluation.stability import Change, StabilityScores, Tempora
 from mtl_perception.files import write_file
 from mtl_perception.labels import INSTANCE_ID_BASE
 from mtl_perception.messages.calibration import camera_info_scaled
-from mtl_perception.pictures import maps as visualization
-from mtl_perception.prediction import Prediction
+from mtl_perception.prediction import MAP_TOPICS, Prediction
 from mtl_perception.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -252,7 +251,7 @@ def _interpret(
     judging: '_Judging',
 ) -> _Working:
     frame = item.frame
-    prediction = predictor.interpret(maps, frame.focal_length / len(frame.image))
+    prediction = predictor.postprocess(maps, frame.focal_ratio)
     size = maps.labels.shape
     identical = None
     if item.published:
@@ -379,15 +378,14 @@ def _outputs(item: BagFrame, prediction: Prediction) -> Iterator[tuple[str, Any]
     image, head = item.frame.image, item.header
     height, width = image.shape[:2]
     maps = prediction.resized(height, width)
-    yield 'semantic/image', map_message(maps.labels, head)
-    yield 'semantic/color', rgb_message(visualization.color_labels(maps.labels), head)
-    if maps.instances is not None:
-        yield 'instance/image', map_message(maps.instances, head)
-        yield 'instance/color', rgb_message(visualization.color_instances(maps.instances), head)
+    for topic, picture in MAP_TOPICS.items():
+        values = picture(maps)
+        if values is not None:
+            message = map_message if values.ndim == 2 else rgb_message
+            yield topic, message(values, head)
     if maps.depth is not None:
-        yield 'depth/image', map_message(maps.depth, head)
         yield 'depth/camera_info', camera_info_scaled(item.info, width, height, head)
-    yield 'overlay/image', rgb_message(visualization.draw_overlay(image, prediction), head)
+    yield 'overlay/image', rgb_message(prediction.overlay(image), head)
 
 
 def _line(row: Row) -> dict[str, Any]:

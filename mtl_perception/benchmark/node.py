@@ -20,6 +20,7 @@ from sensor_msgs.msg import Image
 from tqdm import tqdm
 
 from mtl_perception.benchmark.measuring import Times, machine, milliseconds_columns, times_of
+from mtl_perception.frame import Frame
 from mtl_perception.inference.predictor import Predictor
 from mtl_perception.live.processes import (
     START_TIMEOUT,
@@ -33,7 +34,7 @@ from mtl_perception.live.processes import (
 from mtl_perception.live.recorder import QUEUE_DEPTH, Recorder
 from mtl_perception.memory import resident_memory, reuse_freed_memory
 from mtl_perception.ros.node import NODE_NAME
-from mtl_perception.sources import SYNTHETIC, SourceImage, open_source
+from mtl_perception.sources import SYNTHETIC, open_source
 from mtl_perception.tasks import TASKS
 
 NAMESPACE = '/mtl_benchmark'
@@ -162,7 +163,7 @@ def table(figures: Mapping[str, Any]) -> str:
 
 
 def _measure_node(
-    node: RecordedNode, images: Sequence[SourceImage], rate: float, seconds: float
+    node: RecordedNode, images: Sequence[Frame], rate: float, seconds: float
 ) -> dict[str, Any]:
     """Run a camera for the node; return what came out, and what the node says of itself."""
     recorder = node.recorder
@@ -216,9 +217,7 @@ def _run_of(recorder: Recorder, rate: float, start: int, end: int) -> Run:
     return Run(rate, seconds, len(latencies) / seconds, times_of(latencies))
 
 
-def _time_predictor(
-    predictor: Predictor, images: Sequence[SourceImage], seconds: float
-) -> list[float]:
+def _time_predictor(predictor: Predictor, images: Sequence[Frame], seconds: float) -> list[float]:
     """Return the milliseconds of network and grouping on one image after the other."""
     predictor.predict(images[0].image)
     times: list[float] = []
@@ -231,7 +230,7 @@ def _time_predictor(
     return times
 
 
-def _measure_relay(images: Sequence[SourceImage], rate: float, seconds: float) -> dict[str, Any]:
+def _measure_relay(images: Sequence[Frame], rate: float, seconds: float) -> dict[str, Any]:
     """Measure a process that publishes every image again and does nothing else."""
     with (
         recording({RELAYED: Image}, NODE, keep_data=False) as recorder,

@@ -30,15 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run ``mtl benchmark``."""
-    from mtl_perception.evaluation.report import write_metrics
-    from mtl_perception.files import make_folder
+    from mtl_perception.files import make_folder, write_json
 
     if args.json is not None:
         make_folder(args.json.parent)
     figures, text = args.run(args)
     print(text)
     if args.json is not None:
-        write_metrics(args.json, {'subject': args.subject, **figures})
+        write_json(args.json, {'subject': args.subject, **figures})
     return 0
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mtl_perception.commands.options import (
-    add_camera_focal_length,
+    add_focal_length,
     add_seed,
     positive_float,
     positive_int,
@@ -23,7 +23,7 @@ from mtl_perception.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from mtl_perception.sources import SourceImage
+    from mtl_perception.frame import Frame
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='TOPIC',
         help='topic of their CameraInfo (default: camera_info beside the images)',
     )
-    add_camera_focal_length(parser)
+    add_focal_length(parser)
     parser.add_argument(
         '--compressed', action='store_true', help='publish JPEG images too, where subscribed to'
     )
@@ -119,7 +119,7 @@ def _publish(args: argparse.Namespace) -> None:
         rclpy.try_shutdown()
 
 
-def _images(args: argparse.Namespace) -> 'Iterable[SourceImage]':
+def _images(args: argparse.Namespace) -> 'Iterable[Frame]':
     from mtl_perception.sources import SYNTHETIC, open_source
 
     images = open_source(args.source, size=args.size, seed=args.seed)

@@ -14,8 +14,8 @@ Examples:
 import argparse
 
 from mtl_perception.commands.options import (
-    add_camera_focal_length,
     add_checkpoint,
+    add_focal_length,
     add_output,
     add_seed,
     positive_float,
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--source', metavar='PATH', help='picture, folder of pictures or video, instead of a street'
     )
-    add_camera_focal_length(parser)
+    add_focal_length(parser)
     parser.add_argument(
         '--frames',
         type=positive_int,

@@ -48,8 +48,8 @@ def main(args: argparse.Namespace) -> int:
         frames_of_cities,
     )
     from mtl_perception.evaluation.evaluate import evaluate
-    from mtl_perception.evaluation.report import metrics_table, summary, write_metrics
-    from mtl_perception.files import make_folder
+    from mtl_perception.evaluation.report import metrics_table, summary
+    from mtl_perception.files import make_folder, write_json
     from mtl_perception.labels import GROUPS
     from mtl_perception.network.checkpoint import record_metrics
 
@@ -73,7 +73,7 @@ def main(args: argparse.Namespace) -> int:
     metrics = evaluate(predictor, frames, args.output, args.groups)
     print(metrics_table(metrics))
     if args.json is not None:
-        write_metrics(args.json, metrics)
+        write_json(args.json, metrics)
     if args.record:
         dataset = ' '.join([args.data.resolve().name, args.split, *(args.cities or ())])
         record_metrics(args.checkpoint, dataset, summary(metrics))

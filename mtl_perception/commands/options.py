@@ -11,6 +11,11 @@ from mtl_perception.resources import EMBEDDED_CHECKPOINTS, checkpoint_path
 if TYPE_CHECKING:
     from mtl_perception.inference.predictor import Predictor
 
+ASSUMED_FOCAL_LENGTH = (
+    "focal length unknown: depth is right for Cityscapes' field of view only; give --focal-length"
+)
+"""Note on depth of images without calibration."""
+
 SMALLEST = 32
 """Rows and columns of the smallest picture that is rendered, and of the smallest network input."""
 
@@ -140,15 +145,21 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(overrides=[])
 
 
-def add_camera_focal_length(parser: argparse.ArgumentParser) -> None:
-    """Add ``--focal-length``, 0 where it is unknown: of a camera's images."""
+def add_focal_length(
+    parser: argparse._ActionsContainer, images: str = 'images whose source states none'
+) -> None:
+    """Add ``--focal-length``, ``None`` where it is unknown.
+
+    Args:
+        parser: Parser or group.
+        images: Images that it applies to, as text.
+    """
     parser.add_argument(
         '--focal-length',
         type=positive_float,
-        default=0.0,
-        metavar='PIXELS',
-        help='vertical focal length in pixels, for a source that states none; without it there is '
-        "no camera_info, and depth is right for Cityscapes' field of view only",
+        metavar='PX',
+        help=f"vertical focal length in pixels of {images} (default: Cityscapes' field of view); "
+        'depth scales with it',
     )
 
 

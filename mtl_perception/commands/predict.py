@@ -22,12 +22,8 @@ import itertools
 import statistics
 import time
 from collections.abc import Sized
-from typing import TYPE_CHECKING
 
 from mtl_perception.commands import options
-
-if TYPE_CHECKING:
-    from mtl_perception.sources import SourceImage
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,13 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_params_file(parser)
     options.add_limit(parser, 'images')
     options.add_output(parser, 'out/predict')
-    parser.add_argument(
-        '--focal-length',
-        type=options.positive_float,
-        metavar='PX',
-        help='vertical focal length in pixels of the image (default: what the source states, '
-        "else that of Cityscapes' field of view); depth scales with it",
-    )
+    options.add_focal_length(parser, 'all images, in place of what their source states')
     parser.add_argument(
         '--raw',
         action=argparse.BooleanOptionalAction,
@@ -66,7 +56,6 @@ def main(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from mtl_perception.files import make_folder, write_picture
-    from mtl_perception.frame import ASSUMED_FOCAL_LENGTH
     from mtl_perception.pictures.sheets import OVERVIEW_TITLES, overview_row, overview_sheet
     from mtl_perception.prediction import write_raw_maps
     from mtl_perception.sources import open_source
@@ -84,7 +73,8 @@ def main(args: argparse.Namespace) -> int:
     images = itertools.islice(source, args.limit)
     for image in tqdm(images, total=_total(source, args.limit), unit='image', disable=None):
         start = time.perf_counter()
-        focal_length = _focal_length(args.focal_length, image)
+        stated = image.camera and image.camera.fy
+        focal_length = args.focal_length or stated
         prediction = predictor.predict(image.image, focal_length)
         seconds.append(time.perf_counter() - start)
         name = _unused(image.name, names)
@@ -109,7 +99,7 @@ def main(args: argparse.Namespace) -> int:
         + (f'; {unreadable} could not be read' if unreadable else '')
     )
     if is_assumed and 'depth' in predictor.tasks:
-        print(ASSUMED_FOCAL_LENGTH)
+        print(options.ASSUMED_FOCAL_LENGTH)
     return 0
 
 
@@ -117,12 +107,6 @@ def _total(source: Sized, limit: int | None) -> int | None:
     """Return how many images will come, ``None`` if the source does not know."""
     known = len(source) or None
     return min(known, limit) if known and limit else known or limit
-
-
-def _focal_length(given: float | None, image: 'SourceImage') -> float | None:
-    if given is not None or image.camera is None:
-        return given
-    return image.camera.fy
 
 
 def _unused(name: str, names: set[str]) -> str:

@@ -74,13 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='largest difference between the stamps of an image and its ground truth '
         '(default: %(default)s)',
     )
-    topics.add_argument(
-        '--focal-length',
-        type=options.positive_float,
-        metavar='PX',
-        help='vertical focal length in pixels of images without a CameraInfo (default: that of '
-        "Cityscapes' field of view); depth scales with it",
-    )
+    options.add_focal_length(topics)
     part = parser.add_argument_group('part of the bag')
     part.add_argument(
         '--start', type=_seconds, default=0.0, metavar='S', help='skip the first S seconds'
@@ -180,7 +174,7 @@ def _report(
 ) -> None:
     from mtl_perception.bags.replay import ROWS_FILE, write_rows
     from mtl_perception.evaluation.evaluate import METRICS_FILE
-    from mtl_perception.evaluation.report import write_metrics
+    from mtl_perception.files import write_json
 
     figures: dict[str, Any] = replayed.figures()
     columns: dict[int, dict[str, float]] = {}
@@ -189,7 +183,7 @@ def _report(
         figures['live'] = {**fates.figures(), 'identical': identical}
         columns = {stamp: {'latency_ms': ms} for stamp, ms in fates.latencies.items()}
     figures['bag'] = {'path': str(args.path), **frames.tally.as_dict(), 'notes': notes}
-    write_metrics(args.output / METRICS_FILE, figures)
+    write_json(args.output / METRICS_FILE, figures)
     write_rows(args.output / ROWS_FILE, replayed.rows, columns)
     print(replayed.table())
     if fates is not None:

@@ -134,7 +134,7 @@ def _camera(frame: Frame) -> Camera:
     """Return the frame's camera; from now on it must not depend on the image's height."""
     if frame.camera is not None:
         return frame.camera
-    return Camera.centred(frame.focal_length, *frame.image.shape[:2])
+    return Camera.assumed(*frame.image.shape[:2])
 
 
 def _random_class_pixel(

@@ -17,8 +17,8 @@ from mtl_perception.frame import Camera, Frame
 
 MAPS = ('image', 'labels', 'instances', 'depth')
 
-FORMAT = 1
-"""To be raised when frames are decoded, shrunk or kept in another way."""
+FORMAT = 2
+"""Version of decoding, shrinking and storage; raise it when one of them changes."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mtl_perception.files import decode_picture, write_file, write_picture
+from mtl_perception.files import decode_picture, write_json, write_picture
 from mtl_perception.frame import Camera, Frame
 from mtl_perception.tasks import TASKS
 
@@ -73,7 +73,7 @@ class FramePaths:
         if self.labels is not None:
             labels = _read_map(self.labels, np.uint8, image)
         if self.instances is not None:
-            instances = _read_map(self.instances, np.uint16, image).astype(np.int32)
+            instances = _read_map(self.instances, np.uint16, image)
         if self.disparity is not None and camera is not None:
             depth = _depth(_read_map(self.disparity, np.uint16, image), camera)
         return Frame(self.name, image, labels, instances, depth, camera)
@@ -167,10 +167,9 @@ def write_frame(root: Path, split: str, frame: Frame) -> None:
     if frame.labels is not None:
         write_picture(path(*LABELS_FILE), frame.labels)
     if frame.instances is not None:
-        write_picture(path(*INSTANCES_FILE), frame.instances.astype(np.uint16))
+        write_picture(path(*INSTANCES_FILE), frame.instances.astype(np.uint16, copy=False))
     if frame.camera is not None:
-        text = json.dumps(_camera_json(frame.camera), indent=4) + '\n'
-        write_file(path(*CAMERA_FILE), text.encode())
+        write_json(path(*CAMERA_FILE), _camera_json(frame.camera))
     if frame.depth is not None:
         if frame.camera is None:
             msg = f'{frame.name}: depth without a camera cannot be written as a disparity'

@@ -21,9 +21,8 @@ from mtl_perception.evaluation.report import (
     InstanceReport,
     Metrics,
     SemanticReport,
-    write_metrics,
 )
-from mtl_perception.files import make_folder, write_picture
+from mtl_perception.files import make_folder, write_json, write_picture
 from mtl_perception.frame import Frame, resize_nearest
 from mtl_perception.labels import GROUPS, SKY_ID
 from mtl_perception.pictures.sheets import FrameGallery
@@ -196,6 +195,6 @@ def evaluate(
             msg = f'{frame.name}: {err}'
             raise ValueError(msg) from err
     metrics = evaluation.compute()
-    write_metrics(output / METRICS_FILE, metrics)
+    write_json(output / METRICS_FILE, metrics)
     evaluation.write_pictures(output)
     return metrics

@@ -1,15 +1,12 @@
 """What an evaluation leaves behind: ``metrics.json``, a table and a page of pictures."""
 
-import json
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from mtl_perception.evaluation.metrics import DepthScores, GroupScores, mean_of_known
 from mtl_perception.evaluation.official import AveragePrecision, SemanticScores
-from mtl_perception.files import write_file
+from mtl_perception.files import finite
 from mtl_perception.labels import EVALUATED_IDS, LABELS
 
 if TYPE_CHECKING:
@@ -49,19 +46,9 @@ class Metrics(TypedDict):
     depth: DepthScores | None
 
 
-def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
-    """Write ``metrics`` as JSON; what is not a finite number becomes null.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    text = json.dumps(_finite(metrics), indent=2, allow_nan=False) + '\n'
-    write_file(path, text.encode())
-
-
 def summary(metrics: Metrics) -> dict[str, Any]:
     """Return the figures of each task without those per class."""
-    return _finite(
+    return finite(
         {
             name: {key: value for key, value in task.items() if key not in DETAILS}
             if isinstance(task, dict)
@@ -160,13 +147,3 @@ def _percent(share: float | None) -> str:
 
 def _number(value: float | None) -> str:
     return '–' if value is None else f'{value:.3f}'
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -13,6 +13,7 @@ from mtl_perception.inference.runtimes import create_runtime
 from mtl_perception.network.checkpoint import CheckpointError, load_checkpoint
 from mtl_perception.network.fused import map_names
 from mtl_perception.prediction import NetworkMaps, Prediction
+from mtl_perception.resources import EMBEDDED_CHECKPOINTS, checkpoint_path
 from mtl_perception.tasks import TASKS
 from mtl_perception.tasks.depth import decode as decode_depth
 from mtl_perception.tasks.instance import GroupingParameters, group_instances
@@ -20,28 +21,38 @@ from mtl_perception.tasks.optics import compile_optics
 
 
 class Predictor:
-    """A checkpoint, ready to turn images into predictions.
+    """Turn images into predictions with the network of a checkpoint.
 
-    One thread at a time may call ``infer``, and one ``interpret``. ``grouping`` and ``max_depth``
-    may be replaced at any time, for the calls that follow.
+    One thread at a time may call ``infer``, and another one ``postprocess``. ``grouping`` and
+    ``max_depth`` may be replaced at any time and apply to the calls that follow.
 
     Args:
-        checkpoint: a ``.safetensors`` file of this package.
+        checkpoint: ``.safetensors`` file of this package, or name of an embedded checkpoint.
         device: auto, cpu, cuda or cuda:N.
         runtime: auto, torch, cuda_graph or openvino; auto is the fastest on the device.
-        max_depth: metres beyond which depth is +Inf.
-        grouping: how votes become instances.
-        needs: the tasks that the network must have. Labels are needed always.
+        max_depth: Metres beyond which depth is +Inf.
+        grouping: Parameters that group votes into instances.
+        needs: Tasks that the network must have; semantic labels are always needed.
 
     Raises:
-        FileNotFoundError: there is no such checkpoint.
-        CheckpointError: the checkpoint cannot be used, or lacks a task.
-        ValueError: unknown or absent device or runtime.
+        FileNotFoundError: The checkpoint does not exist.
+        CheckpointError: The checkpoint cannot be used, or lacks a task.
+        ValueError: The device or runtime is unknown or absent.
+
+    Example:
+        >>> import numpy as np
+        >>> from mtl_perception import Predictor
+        >>> predictor = Predictor()
+        >>> image = np.zeros((480, 640, 3), np.uint8)  # RGB
+        >>> prediction = predictor.predict(image, focal_length=525.0)
+        >>> prediction.labels.shape, prediction.depth.dtype
+        ((128, 176), dtype('float32'))
+        >>> predictor.close()
     """
 
     def __init__(
         self,
-        checkpoint: Path,
+        checkpoint: str | Path = EMBEDDED_CHECKPOINTS[0],
         *,
         device: str = 'auto',
         runtime: str = 'auto',
@@ -49,7 +60,7 @@ class Predictor:
         grouping: GroupingParameters = GroupingParameters(),  # noqa: B008 (frozen)
         needs: Collection[str] = (),
     ) -> None:
-        network, self.info = load_checkpoint(checkpoint)
+        network, self.info = load_checkpoint(checkpoint_path(checkpoint))
         needed = [task for task in TASKS if task in {'semantic', *needs}]
         if missing := [task for task in needed if task not in self.tasks]:
             msg = (
@@ -91,7 +102,7 @@ class Predictor:
         instances: bool = True,
         depth: bool = True,
     ) -> Prediction:
-        """Return what is in ``image``: ``infer``, then ``interpret``.
+        """Return what is in ``image``: ``infer``, then ``postprocess``.
 
         Args:
             image: ``(H, W, 3)`` uint8 RGB.
@@ -100,7 +111,7 @@ class Predictor:
             depth: whether to decode depth, likewise.
         """
         focal_ratio = focal_length / len(image) if focal_length else CITYSCAPES_FOCAL_RATIO
-        return self.interpret(self.infer(image), focal_ratio, instances=instances, depth=depth)
+        return self.postprocess(self.infer(image), focal_ratio, instances=instances, depth=depth)
 
     def infer(self, image: np.ndarray) -> NetworkMaps:
         """Run the network on ``image``, ``(H, W, 3)`` uint8 RGB: what the device does.
@@ -121,7 +132,7 @@ class Predictor:
             maps = dict(zip(map_names(self.tasks), self._runtime.run(), strict=True))
         return NetworkMaps(**maps, milliseconds=stages.milliseconds)
 
-    def interpret(
+    def postprocess(
         self,
         maps: NetworkMaps,
         focal_ratio: float = CITYSCAPES_FOCAL_RATIO,

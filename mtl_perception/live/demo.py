@@ -14,11 +14,12 @@ from std_msgs.msg import Header
 from tqdm import tqdm
 
 from mtl_perception.bags.writer import BagWriter
+from mtl_perception.commands.options import ASSUMED_FOCAL_LENGTH
 from mtl_perception.data.cityscapes import write_frame
 from mtl_perception.evaluation.evaluate import METRICS_FILE, Evaluation
-from mtl_perception.evaluation.report import Metrics, metrics_table, write_metrics
-from mtl_perception.files import make_folder, write_picture
-from mtl_perception.frame import ASSUMED_FOCAL_LENGTH, Camera, Frame
+from mtl_perception.evaluation.report import Metrics, metrics_table
+from mtl_perception.files import make_folder, write_json, write_picture
+from mtl_perception.frame import Camera, Frame
 from mtl_perception.inference.predictor import Predictor
 from mtl_perception.live.processes import (
     CameraProcess,
@@ -75,7 +76,7 @@ PANEL_WIDTH = 320
 def run_demo(
     *,
     source: str | None,
-    focal_length: float,
+    focal_length: float | None,
     frames: int,
     rate: float,
     checkpoint: Path,
@@ -88,7 +89,7 @@ def run_demo(
 
     Args:
         source: what the camera publishes; ``None``: a synthetic street.
-        focal_length: of a source that does not state its own, pixels; 0: unknown.
+        focal_length: Pixels, of images without a camera; ``None``: unknown.
         frames: published results after which to end.
         rate: of the camera, Hz.
         checkpoint: of the node.
@@ -130,7 +131,7 @@ def run_demo(
     result = _Result(sent, node.recorder)
     result.check_headers()
     scores = _judge(result, images, focal_length, predictor, evaluation, output)
-    write_metrics(output / METRICS_FILE, {**result.figures(), **scores})
+    write_json(output / METRICS_FILE, {**result.figures(), **scores})
     print(result.table())
     print(metrics_table(scores))
     print(f'written to {output}')
@@ -215,7 +216,7 @@ class _Result:
 def _judge(
     result: _Result,
     images: ImageSource,
-    focal_length: float,
+    focal_length: float | None,
     predictor: Predictor,
     evaluation: Evaluation,
     output: Path,
@@ -261,11 +262,12 @@ def _frames(images: ImageSource, names: set[str]) -> Iterator[Frame]:
             yield Frame(image.name, image.image, camera=image.camera)
 
 
-def _calibrated(frame: Frame, focal_length: float) -> Frame:
+def _calibrated(frame: Frame, focal_length: float | None) -> Frame:
     """Return the frame with the camera that was published with it."""
     if frame.camera is not None or not focal_length:
         return frame
-    return replace(frame, camera=Camera.centred(focal_length, *frame.image.shape[:2]))
+    height, width = frame.image.shape[:2]
+    return replace(frame, camera=Camera.assumed(height, width, focal_length))
 
 
 def _spread(n: int, count: int) -> list[int]:

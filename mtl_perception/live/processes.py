@@ -20,12 +20,12 @@ import rclpy
 from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import Header
 
+from mtl_perception.frame import Frame
 from mtl_perception.live.recorder import QUEUE_DEPTH, Recorder
 from mtl_perception.messages.stamps import nanoseconds
 from mtl_perception.ros.camera import CameraNode
 from mtl_perception.ros.node import NODE_NAME
 from mtl_perception.ros.transport import transport_environment
-from mtl_perception.sources import SourceImage
 
 START_TIMEOUT = 120.0
 END_TIMEOUT = 20.0
@@ -218,12 +218,12 @@ class CameraProcess:
 
 @contextlib.contextmanager
 def camera_process(
-    images: Iterable[SourceImage],
+    images: Iterable[Frame],
     rate: float,
     *,
     topic: str,
     frame_id: str,
-    focal_length: float = 0.0,
+    focal_length: float | None = None,
 ) -> Iterator[CameraProcess]:
     """Start a camera that publishes ``images`` again and again, from the first subscriber on.
 
@@ -232,7 +232,7 @@ def camera_process(
         rate: Hz.
         topic: of the image; camera_info lies beside it.
         frame_id: of the optical frame.
-        focal_length: of images that do not state their own, pixels; 0: unknown.
+        focal_length: Pixels, of images without a camera; ``None``: unknown.
     """
     options = {
         'rate': rate,
@@ -264,12 +264,12 @@ def piped_process(
     process.join(END_TIMEOUT)
 
 
-def _publish(images: Iterable[SourceImage], options: Mapping[str, Any], pipe: Connection) -> None:
+def _publish(images: Iterable[Frame], options: Mapping[str, Any], pipe: Connection) -> None:
     """Publish until the pipe says stop; then send what was published."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the parent's
     sent: list[Sent] = []
 
-    def on_published(image: SourceImage, header: Header) -> None:
+    def on_published(image: Frame, header: Header) -> None:
         sent.append(Sent(image.name, nanoseconds(header)))
         if pipe.poll():
             camera.stop()

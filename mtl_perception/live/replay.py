@@ -327,8 +327,7 @@ class _Run:
         data = self._recorder.frames[item.stamp].messages[self._calibration_topic]
         info = deserialize(data, CAMERA_INFO)
         focal_ratio = intrinsics(info, info.width, info.height).fy / info.height
-        expected = item.frame.focal_length / len(item.frame.image)
-        return math.isclose(focal_ratio, expected, rel_tol=1e-9)
+        return math.isclose(focal_ratio, item.frame.focal_ratio, rel_tol=1e-9)
 
     def _collect(self) -> None:
         for stamp in self._recorder.complete():

@@ -2,17 +2,14 @@
 
 import colorsys
 import functools
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import cv2
 import numpy as np
 
 from mtl_perception.frame import resize_nearest
 from mtl_perception.labels import COLORS, INSTANCE_ID_BASE
-from mtl_perception.objects import InstanceSummary, summarize_instances
-
-if TYPE_CHECKING:
-    from mtl_perception.prediction import Prediction
+from mtl_perception.objects import Object
 
 MAX_DEPTH = 80.0
 """Metres at which the depth colours end in dark blue; they begin in yellow at 1/40 of it."""
@@ -27,6 +24,29 @@ TINT = 0.45
 
 MIN_NAMED_SHARE = 0.001
 """Instances smaller than this share of the image are outlined in the overlay and not named."""
+
+
+class Maps(Protocol):
+    """Maps of one size ``(h, w)``, with the objects in them; a ``Prediction`` for example."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """``(h, w)`` uint8 label IDs."""
+        ...
+
+    @property
+    def instances(self) -> np.ndarray | None:
+        """``(h, w)`` uint16, ``label · 1000 + k`` on instances."""
+        ...
+
+    @property
+    def depth(self) -> np.ndarray | None:
+        """``(h, w)`` float32 metres."""
+        ...
+
+    def objects(self) -> list[Object]:
+        """Return the objects by ascending ID."""
+        ...
 
 
 def color_labels(labels: np.ndarray) -> np.ndarray:
@@ -66,21 +86,21 @@ def depth_legend(width: int) -> np.ndarray:
     return bar
 
 
-def draw_overlay(image: np.ndarray, prediction: 'Prediction') -> np.ndarray:
+def draw_overlay(image: np.ndarray, maps: Maps) -> np.ndarray:
     """Return a copy of ``image`` tinted by class, with instances outlined, named and ranged.
 
     Args:
         image: ``(H, W, 3)`` uint8 RGB.
-        prediction: of any size; it is stretched over the image.
+        maps: Maps of any size; they are stretched over the image.
     """
     height, width = image.shape[:2]
-    tint = resize_nearest(color_labels(prediction.labels), height, width)
+    tint = resize_nearest(color_labels(maps.labels), height, width)
     overlay = cv2.addWeighted(image, 1 - TINT, tint, TINT, 0)
-    if prediction.instances is None:
+    if maps.instances is None:
         return overlay
-    edge = np.flatnonzero(_outlines(resize_nearest(prediction.instances, height, width)))
+    edge = np.flatnonzero(_outlines(resize_nearest(maps.instances, height, width)))
     overlay.reshape(-1, 3)[edge] = WHITE  # faster than a mask of pixels that are triples
-    _put_captions(overlay, summarize_instances(prediction))
+    _put_captions(overlay, maps.objects())
     return overlay
 
 
@@ -139,26 +159,26 @@ def _outlines(instances: np.ndarray) -> np.ndarray:
     return edge & (highest >= INSTANCE_ID_BASE)
 
 
-def _put_captions(picture: np.ndarray, instances: list[InstanceSummary]) -> None:
+def _put_captions(picture: np.ndarray, objects: list[Object]) -> None:
     """Write what each instance is, the largest first, and nothing over what is written already."""
     scale = max(0.35, picture.shape[0] / 1200)
     free = np.ones(picture.shape[:2], bool)
-    for instance in sorted(instances, key=lambda instance: -instance.area):
-        if instance.area < MIN_NAMED_SHARE:
+    for found in sorted(objects, key=lambda found: -found.area):
+        height, width = found.instances.shape
+        if found.area / found.instances.size < MIN_NAMED_SHARE:
             break
-        text = _caption(instance)
-        left, bottom, box = centered(picture, text, instance.center, scale)
+        text = _caption(found)
+        center = (found.center[0] + 0.5) / width, (found.center[1] + 0.5) / height
+        left, bottom, box = centered(picture, text, center, scale)
         if free[box].all():
             put_text(picture, text, (left, bottom), scale)
             free[box] = False
 
 
-def _caption(instance: InstanceSummary) -> str:
-    if instance.distance is None:
-        return instance.name
-    if np.isinf(instance.distance):
-        return f'{instance.name} far'
-    return f'{instance.name} {instance.distance:.1f} m'
+def _caption(found: Object) -> str:
+    if found.depth is None:
+        return found.name
+    return f'{found.name} far' if np.isinf(found.depth) else f'{found.name} {found.depth:.1f} m'
 
 
 def centered(

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from mtl_perception.frame import Frame, resize_nearest
 from mtl_perception.pictures.maps import (
     GREY,
+    Maps,
     centered,
     color_depth,
     color_instances,
@@ -19,16 +19,10 @@ from mtl_perception.pictures.maps import (
     put_text,
 )
 
-if TYPE_CHECKING:
-    from mtl_perception.prediction import Prediction
-
-
 OVERVIEW_TITLES = ('input', 'semantic', 'instance', 'depth', 'overlay')
 
 
-def overview_row(
-    image: np.ndarray, prediction: 'Prediction', *, width: int = 480
-) -> list[np.ndarray]:
+def overview_row(image: np.ndarray, prediction: Maps, *, width: int = 480) -> list[np.ndarray]:
     """Return the pictures of ``OVERVIEW_TITLES`` for one image, RGB, ``width`` pixels wide."""
     height = max(1, round(width * image.shape[0] / image.shape[1]))
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
@@ -128,7 +122,7 @@ class FrameGallery:
     def __init__(self) -> None:
         self._rows: list[_Row] = []
 
-    def add(self, frame: Frame, prediction: 'Prediction', score: float | None) -> None:
+    def add(self, frame: Frame, prediction: Maps, score: float | None) -> None:
         """Keep the frame if it is among the best or the worst so far.
 
         Args:
@@ -178,7 +172,7 @@ class _Row:
         return [self.image, *(panel for pair in pairs for panel in pair)]
 
 
-def _row(score: float, frame: Frame, prediction: 'Prediction') -> _Row:
+def _row(score: float, frame: Frame, prediction: Maps) -> _Row:
     height = max(1, round(PANEL_WIDTH * frame.image.shape[0] / frame.image.shape[1]))
 
     def small(values: np.ndarray | None) -> np.ndarray | None:

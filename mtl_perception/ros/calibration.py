@@ -74,7 +74,7 @@ class Calibration:
                 'differs, so do all depths; publish camera_info or set the parameter focal_length'
             )
         self._say_focal_length(frame_id, source, focal_length)
-        camera = Camera.centred(focal_length, height, width)
+        camera = Camera.assumed(height, width, focal_length)
         return camera_info(camera, width, height, header)
 
     def _warn_of_distortion(self, info: CameraInfo) -> None:

@@ -14,9 +14,8 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from mtl_perception.frame import Camera
+from mtl_perception.frame import Camera, Frame
 from mtl_perception.ros.messages import camera_info, rgb_to_compressed, rgb_to_image
-from mtl_perception.sources import SourceImage
 
 QUEUE_DEPTH = 5
 """Images that a reliable subscriber may still ask to be sent again; sensor data's own depth."""
@@ -45,7 +44,7 @@ class CameraNode(Node):
         frame_id: of the optical frame.
         topic: of the image; camera_info lies beside it, the compressed image below it.
         camera_info_topic: of camera_info, if elsewhere.
-        focal_length: vertical, in pixels, for images that bring no camera; 0 is unknown.
+        focal_length: Vertical, pixels, of images without a camera; ``None``: unknown.
         compressed: whether to publish JPEG images too.
         loop: whether to begin anew at the end.
         count: frames after which to end; ``None``: all.
@@ -59,18 +58,18 @@ class CameraNode(Node):
 
     def __init__(
         self,
-        images: Iterable[SourceImage],
+        images: Iterable[Frame],
         *,
         rate: float = 30.0,
         frame_id: str = 'camera',
         topic: str = 'image',
         camera_info_topic: str = '',
-        focal_length: float = 0.0,
+        focal_length: float | None = None,
         compressed: bool = False,
         loop: bool = False,
         count: int | None = None,
         wait_for_subscriber: bool = False,
-        on_published: Callable[[SourceImage, Header], None] | None = None,
+        on_published: Callable[[Frame, Header], None] | None = None,
         **options: Any,
     ) -> None:
         super().__init__('camera', **options)
@@ -140,7 +139,7 @@ class CameraNode(Node):
         """Let ``run`` return soon; may be called from any thread."""
         self._stopping.set()
 
-    def _endless(self) -> Iterator[SourceImage]:
+    def _endless(self) -> Iterator[Frame]:
         while True:
             image = None
             for image in self._images:
@@ -162,11 +161,13 @@ class CameraNode(Node):
             except ExternalShutdownException:
                 return
 
-    def _publish(self, source: SourceImage) -> None:
+    def _publish(self, source: Frame) -> None:
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._frame_id)
-        camera = source.camera or self._assumed_camera(source)
+        height, width = source.image.shape[:2]
+        camera = source.camera
+        if camera is None and self._focal_length is not None:
+            camera = Camera.assumed(height, width, self._focal_length)
         if camera is not None:
-            height, width = source.image.shape[:2]
             self._camera_info.publish(camera_info(camera, width, height, header))
         self._image.publish(rgb_to_image(source.image, header))
         if self._compressed is not None and self._compressed.get_subscription_count():
@@ -174,11 +175,6 @@ class CameraNode(Node):
         self.published += 1
         if self._on_published is not None:
             self._on_published(source, header)
-
-    def _assumed_camera(self, source: SourceImage) -> Camera | None:
-        if not self._focal_length:
-            return None
-        return Camera.centred(self._focal_length, *source.image.shape[:2])
 
     def _note_delay(self, seconds: float) -> None:
         said = self._behind > SLOW

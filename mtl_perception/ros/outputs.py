@@ -11,8 +11,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
 from mtl_perception.messages.calibration import camera_info_scaled, intrinsics
-from mtl_perception.pictures import maps as visualization
-from mtl_perception.prediction import Prediction
+from mtl_perception.prediction import MAP_TOPICS, Prediction
 from mtl_perception.ros.messages import Memory, map_to_image, point_cloud, rgb_to_image
 
 
@@ -70,31 +69,15 @@ class Output:
         return self.partial or set(self.tasks) <= set(tasks)
 
 
-def _semantic_image(result: Result, memory: Memory) -> Image:
-    return map_to_image(result.prediction.labels, result.header, result.size, memory)
+def _map(picture: Callable[[Prediction], np.ndarray | None]) -> Callable[[Result, Memory], Image]:
+    """Return the ``build`` of a topic that shows ``(h, w)`` values or RGB."""
 
+    def build(result: Result, memory: Memory) -> Image:
+        values = _computed(picture(result.prediction))
+        make = map_to_image if values.ndim == 2 else rgb_to_image
+        return make(values, result.header, result.size, memory)
 
-def _semantic_color(result: Result, memory: Memory) -> Image:
-    colors = visualization.color_labels(result.prediction.labels)
-    return rgb_to_image(colors, result.header, result.size, memory)
-
-
-def _semantic_confidence(result: Result, memory: Memory) -> Image:
-    return map_to_image(result.prediction.confidence, result.header, result.size, memory)
-
-
-def _instance_image(result: Result, memory: Memory) -> Image:
-    instances = _computed(result.prediction.instances)
-    return map_to_image(instances, result.header, result.size, memory)
-
-
-def _instance_color(result: Result, memory: Memory) -> Image:
-    colors = visualization.color_instances(_computed(result.prediction.instances))
-    return rgb_to_image(colors, result.header, result.size, memory)
-
-
-def _depth_image(result: Result, memory: Memory) -> Image:
-    return map_to_image(_computed(result.prediction.depth), result.header, result.size, memory)
+    return build
 
 
 def _depth_camera_info(result: Result, _memory: Memory) -> CameraInfo:
@@ -104,7 +87,7 @@ def _depth_camera_info(result: Result, _memory: Memory) -> CameraInfo:
 
 def _overlay(result: Result, memory: Memory) -> Image:
     image = result.image_at(*result.size)
-    overlay = visualization.draw_overlay(image, result.prediction)
+    overlay = result.prediction.overlay(image)
     return rgb_to_image(overlay, result.header, memory=memory)
 
 
@@ -130,12 +113,11 @@ def _computed(values: np.ndarray | None) -> np.ndarray:
 
 
 OUTPUTS = (
-    Output('semantic/image', Image, _semantic_image),
-    Output('semantic/color', Image, _semantic_color),
-    Output('semantic/confidence', Image, _semantic_confidence),
-    Output('instance/image', Image, _instance_image, ('instance',)),
-    Output('instance/color', Image, _instance_color, ('instance',)),
-    Output('depth/image', Image, _depth_image, ('depth',)),
+    *(
+        Output(topic, Image, _map(picture), tasks=(topic.partition('/')[0],))
+        for topic, picture in MAP_TOPICS.items()
+    ),
+    Output('semantic/confidence', Image, _map(lambda maps: maps.confidence)),
     Output('depth/camera_info', CameraInfo, _depth_camera_info, ('depth',)),
     Output('overlay/image', Image, _overlay, ('instance', 'depth'), partial=True),
     Output('points', PointCloud2, _points, ('instance', 'depth')),

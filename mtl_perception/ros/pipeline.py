@@ -151,7 +151,7 @@ class Pipeline:
         """Run every stage once: some build tables or compile code at their first call."""
         height, width = WARM_UP_SIZE
         header = Header()
-        camera = Camera.centred(width, height, width)
+        camera = Camera.assumed(height, width)
         info = camera_info(camera, width, height, header)
         image = np.zeros((height, width, 3), np.uint8)
         prediction = self.predictor.predict(image)
@@ -253,7 +253,7 @@ class Pipeline:
         msg, image, wanted = inferred.msg, inferred.image, inferred.wanted
         height, width = image.shape[:2]
         with self._counting_failures():
-            prediction = self.predictor.interpret(
+            prediction = self.predictor.postprocess(
                 inferred.maps,
                 intrinsics(inferred.info, width, height).fy / height,
                 instances=any('instance' in output.tasks for output in wanted),

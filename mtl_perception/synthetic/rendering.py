@@ -187,7 +187,7 @@ def _ground_truth(faces, edges, label_ids, instance_ids):
     """Return label, instance and depth maps of the samples on the pixels' centres."""
     height, width = faces.shape[0] // 2, faces.shape[1] - 1
     labels = np.full((height, width), SKY_ID, np.uint8)
-    instances = np.full((height, width), SKY_ID, np.int32)
+    instances = np.full((height, width), SKY_ID, np.uint16)
     depth = np.full((height, width), np.inf, np.float32)
     for row in range(height):
         for column in range(width):

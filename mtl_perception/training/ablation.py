@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from mtl_perception.files import make_folder, write_file
+from mtl_perception.files import make_folder, write_file, write_json
 from mtl_perception.training.cli import RESUME_FILE
 from mtl_perception.training.comparison import ROWS, finished_run, write_files
 
@@ -146,7 +146,7 @@ def _keep_settings(output: Path, config: Path, overrides: Sequence[str]) -> None
         raise AblationError(msg) from err
     settings = {'config': values, 'overrides': list(overrides)}
     if not path.is_file():
-        write_file(path, (json.dumps(settings, indent=2) + '\n').encode())
+        write_json(path, settings)
     elif json.loads(path.read_text()) != settings:
         msg = (
             f'{output}: was begun with another configuration or other options, which are in '

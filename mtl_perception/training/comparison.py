@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mtl_perception.evaluation.report import write_metrics
-from mtl_perception.files import write_file
+from mtl_perception.files import write_file, write_json
 from mtl_perception.network.checkpoint import CheckpointInfo, read_info
 from mtl_perception.tasks import TASKS
 from mtl_perception.training.cli import CHECKPOINT_NAME
@@ -201,7 +200,7 @@ def write_files(output: Path) -> str:
             'over the seeds. The figures of the paper and of ranandalon/mtl are on Cityscapes.'
         )
     write_file(output / TABLE_FILE, (text + '\n').encode())
-    write_metrics(output / FIGURES_FILE, {'rows': rows})
+    write_json(output / FIGURES_FILE, {'rows': rows})
     curves = {
         loss: [_curves(folder) for folder, _ in runs] for loss, runs in finished.items() if runs
     }

@@ -26,7 +26,7 @@ def frame() -> Frame:
         name='blocks',
         image=np.array([[10] * 3, [80] * 3, [160] * 3, [240] * 3], np.uint8)[blocks],
         labels=np.array([7, 23, 26, 24], np.uint8)[blocks],
-        instances=np.array([7, 23, 26000, 24005], np.int32)[blocks],
+        instances=np.array([7, 23, 26000, 24005], np.uint16)[blocks],
         depth=np.array([4.0, np.inf, 12.0, 30.0], np.float32)[blocks],
         camera=Camera(140.0, 140.0, 63.5, 31.5),
     )

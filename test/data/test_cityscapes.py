@@ -30,7 +30,7 @@ def frame() -> Frame:
         name='town_000001_000002',
         image=rng.integers(0, 256, (32, 64, 3), dtype=np.uint8),
         labels=labels,
-        instances=np.where(labels == 26, 26003, labels.astype(np.int32)),
+        instances=np.where(labels == 26, 26003, labels.astype(np.uint16)),
         depth=depth,
         camera=CAMERA,
     )

@@ -21,7 +21,7 @@ def make_frame() -> Callable[..., Frame]:
         labels[: height // 2] = BUILDING
         labels[: height // 4] = SKY
         labels[:2] = 3
-        instances = labels.astype(np.int32)
+        instances = labels.astype(np.uint16)
         boxes = ((CAR, 0, 8), (CAR, 1, 40), (PERSON, 0, 72))
         for label, k, x in boxes:
             box = slice(height // 2, height // 2 + 16), slice(x, x + 16)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mtl_perception.evaluation.evaluate import Evaluation
-from mtl_perception.evaluation.report import metrics_table, write_metrics
+from mtl_perception.evaluation.report import metrics_table
+from mtl_perception.files import write_json
 from mtl_perception.pictures.sheets import FrameGallery
 
 
@@ -21,7 +22,7 @@ def metrics(make_frame, repeat_truth):
 def test_what_is_not_a_number_is_written_as_null(tmp_path, metrics):
     metrics['depth']['rmse'] = math.nan
     metrics['depth']['abs_rel'] = math.inf
-    write_metrics(tmp_path / 'metrics.json', metrics)
+    write_json(tmp_path / 'metrics.json', metrics)
     read = json.loads((tmp_path / 'metrics.json').read_text())
     assert read['depth']['rmse'] is read['depth']['abs_rel'] is None
     assert read['depth']['delta1'] == 1.0

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from mtl_perception.labels import LABELS
-from mtl_perception.objects import summarize_instances
 from mtl_perception.pictures.maps import (
     color_depth,
     color_instances,
@@ -74,29 +73,6 @@ def test_the_legend_runs_from_near_to_far():
     bar = depth_legend(300)
     assert np.array_equal(bar[0, 0], color_depth(np.float32([[2]]))[0, 0])
     assert np.array_equal(bar[0, -1], color_depth(np.float32([[80]]))[0, 0])
-
-
-def test_instances_are_summarized_with_class_score_distance_and_place(prediction):
-    first, second = summarize_instances(prediction)
-    assert (first.id, first.name, first.score, first.distance) == (26000, 'car', 0.9, 12.0)
-    assert (second.id, second.score, second.distance) == (26001, None, 30.0)
-    assert first.center == pytest.approx((15 / 60, 25 / 40))
-    assert first.area == pytest.approx(100 / 2400)
-
-
-def test_the_distance_of_an_instance_is_the_median_of_what_is_known(prediction):
-    prediction.depth[20:24, 10:20] = np.nan
-    prediction.depth[24, 10:12] = 1000
-    first, _ = summarize_instances(prediction)
-    assert first.distance == 12.0
-    prediction.depth[20:30, 10:20] = np.nan
-    assert summarize_instances(prediction)[0].distance is None
-
-
-def test_no_instances_give_no_summaries(prediction):
-    assert summarize_instances(dataclasses.replace(prediction, instances=None)) == []
-    empty = dataclasses.replace(prediction, instances=prediction.labels.astype(np.uint16))
-    assert summarize_instances(empty) == []
 
 
 def test_the_overlay_has_the_size_of_the_image_and_leaves_it_alone(prediction):

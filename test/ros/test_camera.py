@@ -14,18 +14,17 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from mtl_perception.commands import main
-from mtl_perception.frame import Camera
+from mtl_perception.frame import Camera, Frame
 from mtl_perception.messages.pixels import compressed_to_rgb, image_to_rgb
 from mtl_perception.ros import camera as camera_node
 from mtl_perception.ros.camera import CameraNode
-from mtl_perception.sources import SourceImage
 
 CAMERA = Camera(100.0, 110.0, 31.5, 23.5)
 
 
-def pictures(count: int) -> list[SourceImage]:
+def pictures(count: int) -> list[Frame]:
     return [
-        SourceImage(str(i), np.full((48, 64, 3), 10 * i, np.uint8), CAMERA) for i in range(count)
+        Frame(str(i), np.full((48, 64, 3), 10 * i, np.uint8), camera=CAMERA) for i in range(count)
     ]
 
 
@@ -106,7 +105,7 @@ def test_compressed_images_are_published_where_asked_for(ros, run) -> None:
 
 
 def test_camera_info_is_absent_where_no_focal_length_is_known(ros, run) -> None:
-    unknown = [SourceImage('x', np.zeros((48, 64, 3), np.uint8))]
+    unknown = [Frame('x', np.zeros((48, 64, 3), np.uint8))]
     images = ros.collect(Image, '/image')
     infos = ros.collect(CameraInfo, '/camera_info')
     run(unknown, rate=20.0, loop=True, count=5, wait_for_subscriber=True)
@@ -115,7 +114,7 @@ def test_camera_info_is_absent_where_no_focal_length_is_known(ros, run) -> None:
 
 
 def test_a_stated_focal_length_stands_in(ros, run) -> None:
-    unknown = [SourceImage('x', np.zeros((48, 64, 3), np.uint8))]
+    unknown = [Frame('x', np.zeros((48, 64, 3), np.uint8))]
     infos = ros.collect(CameraInfo, '/camera_info')
     run(unknown, rate=20.0, loop=True, focal_length=70.0)
     ros.spin_until(lambda: infos)
@@ -123,7 +122,7 @@ def test_a_stated_focal_length_stands_in(ros, run) -> None:
 
 
 def test_a_source_that_is_too_slow_is_reported_once(ros, run, capfd) -> None:
-    def slow() -> Iterator[SourceImage]:
+    def slow() -> Iterator[Frame]:
         for image in pictures(8):
             time.sleep(0.3)
             yield image

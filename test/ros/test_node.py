@@ -346,7 +346,7 @@ def test_a_bad_image_is_counted_and_the_next_one_served(
     assert results[0].header.stamp.sec == 7
 
 
-@pytest.mark.parametrize('stage', ['infer', 'interpret'])
+@pytest.mark.parametrize('stage', ['infer', 'postprocess'])
 def test_a_failing_network_is_counted_and_the_next_image_served(
     ros, perception: PerceptionNode, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
@@ -383,18 +383,18 @@ def test_only_what_is_subscribed_to_is_computed(
 
     activate(perception)
     asked = []
-    infer, interpret = Predictor.infer, Predictor.interpret
+    infer, postprocess = Predictor.infer, Predictor.postprocess
 
     def spy_on_infer(self: Predictor, *arguments):
         asked.append('network')
         return infer(self, *arguments)
 
-    def spy_on_interpret(self: Predictor, *arguments, **options):
+    def spy_on_postprocess(self: Predictor, *arguments, **options):
         asked.append(options)
-        return interpret(self, *arguments, **options)
+        return postprocess(self, *arguments, **options)
 
     monkeypatch.setattr(Predictor, 'infer', spy_on_infer)
-    monkeypatch.setattr(Predictor, 'interpret', spy_on_interpret)
+    monkeypatch.setattr(Predictor, 'postprocess', spy_on_postprocess)
     collected = ros.collect(DiagnosticArray, '/diagnostics')
     publisher = ros.node.create_publisher(Image, '/mtl_perception/image', 1)
     ros.spin_until(publisher.get_subscription_count)

@@ -62,7 +62,7 @@ class FakePredictor:
         self.infers(labels[0, 0])
         return NetworkMaps(labels, labels, milliseconds={'preprocess': 1.0, 'network': 2.0})
 
-    def interpret(self, maps: NetworkMaps, focal_ratio: float, **_: bool) -> Prediction:
+    def postprocess(self, maps: NetworkMaps, focal_ratio: float, **_: bool) -> Prediction:
         self.focal_ratios.append(focal_ratio)
         self.interprets(maps.labels[0, 0])
         return Prediction(maps.labels, maps.confidence, milliseconds=maps.milliseconds)

@@ -48,7 +48,7 @@ def test_a_frame_has_the_types_and_the_size_it_promises():
     assert frame.image.shape == (60, 90, 3)
     assert frame.labels.shape == frame.instances.shape == frame.depth.shape == (60, 90)
     assert (frame.image.dtype, frame.labels.dtype) == (np.uint8, np.uint8)
-    assert (frame.instances.dtype, frame.depth.dtype) == (np.int32, np.float32)
+    assert (frame.instances.dtype, frame.depth.dtype) == (np.uint16, np.float32)
 
 
 def test_instances_carry_their_label_and_everything_else_its_bare_label():
