@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from mtl_perception.commands import options
-from mtl_perception.synthetic.dataset import split_seed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -144,6 +143,7 @@ def _run_instances(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from mtl_perception.benchmark.instances import benchmark_instances, scenes_of, table
     from mtl_perception.inference.predictor import Predictor
     from mtl_perception.synthetic import synthetic_frame
+    from mtl_perception.synthetic.dataset import split_seed
 
     predictor = Predictor(
         args.checkpoint, device=args.device, runtime=args.runtime, needs=('instance',)

@@ -1,11 +1,10 @@
-"""Render synthetic streets with exact ground truth, as a dataset in the Cityscapes folder layout.
+"""Render synthetic streets with exact ground truth in the Cityscapes folder layout.
 
-Every frame follows from the seed, the split, its number and the size alone, so a run that was
-interrupted goes on where it stopped, and more frames of the same set are had by asking for more.
-The splits never share a street: train, val and test draw from three different sets for every seed.
+A frame depends only on the seed, the split, its number and the size. Run an interrupted command
+again to resume it; give a larger --frames to extend the split. No street is in two splits,
+whatever their seeds.
 
-For example:
-
+Examples:
   mtl synthesize --output streets --split train --frames 10000 --workers 8
   mtl synthesize --output streets --split val --frames 500 --preview streets/preview.png
 """
@@ -23,7 +22,7 @@ from mtl_perception.data import SPLITS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options to ``parser``."""
+    """Add the options of ``mtl synthesize``."""
     add_output(parser, 'out/synthetic')
     parser.add_argument(
         '--split', choices=SPLITS, default='train', help='split to write (default: %(default)s)'
@@ -41,66 +40,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=size,
         default=(256, 512),
         metavar='HxW',
-        help='height and width of the pictures in pixels (default: 256x512)',
+        help='height and width of the images in pixels (default: 256x512)',
     )
     parser.add_argument(
         '--workers',
         type=positive_int,
         default=1,
         metavar='N',
-        help='processes that render (default: %(default)s)',
+        help='number of rendering processes (default: %(default)s)',
     )
     parser.add_argument(
         '--preview',
         type=picture_file,
         metavar='FILE',
-        help='also write a sheet of the first frames, .png or .jpg',
+        help='also write a contact sheet of the first frames (.png or .jpg)',
     )
 
 
 def main(args: argparse.Namespace) -> int:
-    """Render the frames that are not there yet; return the exit status."""
-    import multiprocessing
+    """Render the missing frames and return the exit status."""
+    from mtl_perception.synthetic.dataset import write_dataset, write_preview
 
-    from tqdm import tqdm
-
-    from mtl_perception.data.cityscapes import IMAGE_SUFFIXES, image_path
-    from mtl_perception.files import make_folder
-    from mtl_perception.synthetic import frame_name
-    from mtl_perception.synthetic.dataset import (
-        PREVIEW_FRAMES,
-        check_size,
-        render_to,
-        split_seed,
-        start_worker,
-        write_preview,
-    )
-
-    seed = split_seed(args.seed, args.split)
     height, width = args.size
-    make_folder(args.output)
-    images = [
-        image_path(args.output, args.split, frame_name(seed, index)) for index in range(args.frames)
-    ]
-    # Of any seed, and none that an interrupted run left half written.
-    there = next(images[0].parent.glob(f'*{IMAGE_SUFFIXES[0]}'), None)
-    if there is not None:
-        check_size(there, height, width)
-    jobs = [
-        (args.output, args.split, seed, index, height, width)
-        for index, image in enumerate(images)
-        if not image.is_file()
-    ]
-    context = multiprocessing.get_context('spawn')
-    if jobs:
-        render_to(jobs[0])
-        with (
-            context.Pool(args.workers, start_worker) as pool,
-            tqdm(total=args.frames, initial=args.frames - len(jobs) + 1, unit='frame') as bar,
-        ):
-            for _ in pool.imap_unordered(render_to, jobs[1:], chunksize=4):
-                bar.update()
+    images = write_dataset(
+        args.output,
+        args.split,
+        args.frames,
+        seed=args.seed,
+        height=height,
+        width=width,
+        workers=args.workers,
+    )
     if args.preview:
-        write_preview(args.preview, images[:PREVIEW_FRAMES])
+        write_preview(args.preview, images)
     print(f'{args.frames} frames in {images[0].parent}')
     return 0
