@@ -61,30 +61,43 @@ LABELS = (
 NUM_LABELS = len(LABELS)
 EVALUATED_IDS = tuple(label.id for label in LABELS if label.evaluated)
 THING_IDS = tuple(label.id for label in LABELS if label.evaluated and label.has_instances)
-SKY_ID = 23
+
+_IDS = {label.name: label.id for label in LABELS}
+
+
+def ids(*names: str) -> tuple[int, ...]:
+    """Return the IDs of the labels with these names, in the order of the names.
+
+    Raises:
+        KeyError: A name is not in the table; the error names it.
+    """
+    return tuple(_IDS[name] for name in names)
+
+
+(SKY_ID,) = ids('sky')
 
 COLORS = np.array([label.color for label in LABELS], np.uint8)
 """``(34, 3)`` RGB palette, indexed by label ID."""
 
 GROUPS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     'camvid': {
-        'sky': (23,),
-        'building, wall': (11, 12),
-        'pole': (17,),
-        'road': (7,),
-        'sidewalk': (8,),
-        'vegetation, terrain': (21, 22),
-        'sign, light': (19, 20),
-        'fence': (13,),
-        'motor vehicles': (26, 27, 28, 31),
-        'person': (24,),
-        'rider, two-wheelers': (25, 32, 33),
+        'sky': ids('sky'),
+        'building, wall': ids('building', 'wall'),
+        'pole': ids('pole'),
+        'road': ids('road'),
+        'sidewalk': ids('sidewalk'),
+        'vegetation, terrain': ids('vegetation', 'terrain'),
+        'sign, light': ids('traffic light', 'traffic sign'),
+        'fence': ids('fence'),
+        'motor vehicles': ids('car', 'truck', 'bus', 'train'),
+        'person': ids('person'),
+        'rider, two-wheelers': ids('rider', 'motorcycle', 'bicycle'),
     },
     'idd': {
-        'sky': (23,),
-        'road': (7,),
-        'vehicles': (26, 27, 28, 31, 32, 33),
-        'person, rider': (24, 25),
+        'sky': ids('sky'),
+        'road': ids('road'),
+        'vehicles': ids('car', 'truck', 'bus', 'train', 'motorcycle', 'bicycle'),
+        'person, rider': ids('person', 'rider'),
     },
 }
 """Which evaluated labels are one class where a dataset is labelled more coarsely.
@@ -97,10 +110,10 @@ INSTANCE_ID_BASE = 1000
 """An instance's ID is ``label · INSTANCE_ID_BASE + k``; less is a bare label or a group region."""
 
 
-def lookup_table(ids: tuple[int, ...]) -> np.ndarray:
-    """Return a ``(256,)`` boolean table, true at ``ids``, to index with a label map."""
+def lookup_table(label_ids: tuple[int, ...]) -> np.ndarray:
+    """Return a ``(256,)`` boolean table, true at ``label_ids``, to index with a label map."""
     table = np.zeros(256, bool)
-    table[list(ids)] = True
+    table[list(label_ids)] = True
     return table
 
 

@@ -12,6 +12,7 @@ from random import Random
 import numpy as np
 
 from mtl_perception.frame import Camera, Frame
+from mtl_perception.labels import ids
 from mtl_perception.synthetic.layout import lay_out
 from mtl_perception.synthetic.lens import Lens, weather
 from mtl_perception.synthetic.rendering import View, Weather, look, render
@@ -23,7 +24,7 @@ FRAME_SECONDS = 1 / 30
 CLEARANCE = 1.5
 """Metres around the camera that are kept free."""
 
-EGO_VEHICLE_ID = 1
+(EGO_VEHICLE_ID,) = ids('ego vehicle')
 
 
 def frame_name(seed: int, index: int) -> str:

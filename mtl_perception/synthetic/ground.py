@@ -2,13 +2,14 @@
 
 import numpy as np
 
+from mtl_perception.labels import ids
 from mtl_perception.synthetic import paint
 from mtl_perception.synthetic.mesh import Mesh, quads
 from mtl_perception.synthetic.rendering import Material
 from mtl_perception.synthetic.street import Side, Street, Stretch
 from mtl_perception.synthetic.things import Thing
 
-ROAD, SIDEWALK, TERRAIN = 7, 8, 22
+ROAD, SIDEWALK, TERRAIN = ids('road', 'sidewalk', 'terrain')
 
 UNDERLAP = 0.3
 """Metres by which the road runs on beneath what borders it, so that no crack opens between them."""

@@ -2,12 +2,13 @@
 
 import numpy as np
 
+from mtl_perception.labels import ids
 from mtl_perception.synthetic import paint, surroundings
 from mtl_perception.synthetic.street import Side, Street, Stretch
 from mtl_perception.synthetic.things import Thing
 
-STATIC, BUILDING, WALL, FENCE, POLE = 4, 11, 12, 13, 17
-LIGHT, SIGN, VEGETATION = 19, 20, 21
+STATIC, BUILDING, WALL, FENCE, POLE = ids('static', 'building', 'wall', 'fence', 'pole')
+LIGHT, SIGN, VEGETATION = ids('traffic light', 'traffic sign', 'vegetation')
 
 
 def line_kerb(street: Street, side: Side, block: Stretch) -> None:

@@ -4,12 +4,14 @@ import math
 
 import numpy as np
 
+from mtl_perception.labels import ids
 from mtl_perception.synthetic import paint, people, vehicles
 from mtl_perception.synthetic.mesh import Mesh
 from mtl_perception.synthetic.street import BEHIND, Side, Street, Stretch
 from mtl_perception.synthetic.things import Thing
 
-PERSON, RIDER, CAR, TRUCK, BUS, MOTORCYCLE, BICYCLE = 24, 25, 26, 27, 28, 32, 33
+PERSON, RIDER, CAR, TRUCK, BUS = ids('person', 'rider', 'car', 'truck', 'bus')
+MOTORCYCLE, BICYCLE = ids('motorcycle', 'bicycle')
 
 TRAFFIC = {'car': 62, 'truck': 10, 'bus': 8, 'motorcycle': 20}
 """How often each kind of vehicle is met on a lane."""

@@ -6,11 +6,11 @@ import pytest
 
 from mtl_perception.data.cityscapes import find_frames, write_frame
 from mtl_perception.frame import Frame
-from mtl_perception.labels import EVALUATED_IDS, INSTANCE_ID_BASE, IS_THING, SKY_ID
+from mtl_perception.labels import EVALUATED_IDS, INSTANCE_ID_BASE, IS_THING, SKY_ID, ids
 from mtl_perception.synthetic import synthetic_drive, synthetic_frame
 
 SIZE = {'height': 96, 'width': 192}
-EGO_VEHICLE, ROAD, TRAIN = 1, 7, 31
+EGO_VEHICLE, ROAD, VEGETATION, CAR, TRAIN = ids('ego vehicle', 'road', 'vegetation', 'car', 'train')
 
 
 @lru_cache
@@ -108,7 +108,7 @@ def test_nearer_cars_are_taller_in_the_picture():
     heights, depths = [], []
     for index in range(20):
         frame = street(index)
-        for instance in np.unique(frame.instances[frame.labels == 26]):
+        for instance in np.unique(frame.instances[frame.labels == CAR]):
             rows = np.nonzero(frame.instances == instance)
             if len(rows[0]) > 60:
                 heights.append(np.ptp(rows[0]) / frame.camera.fy)
@@ -131,7 +131,7 @@ def test_the_picture_shows_what_the_labels_say():
     sky, road, green = [], [], []
     for index in range(20):
         frame = street(index)
-        for values, label in ((sky, SKY_ID), (road, ROAD), (green, 21)):
+        for values, label in ((sky, SKY_ID), (road, ROAD), (green, VEGETATION)):
             mask = frame.labels == label
             if mask.sum() > 100:
                 values.append(frame.image[mask].mean(axis=0))
