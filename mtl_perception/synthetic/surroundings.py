@@ -18,7 +18,6 @@ from mtl_perception.synthetic.mesh import (
 
 HOUSES, BLOCKS = 24, 32
 TREES, BUSHES = 12, 5
-FURNITURE = ('bin', 'bench', 'cabinet', 'kiosk', 'crates', 'cone', 'barrier', 'hydrant')
 
 
 @lru_cache(maxsize=HOUSES + BLOCKS)
@@ -292,21 +291,22 @@ def traffic_light(lit: int) -> Mesh:
     return merged(parts)
 
 
-SIGNS = ('round', 'triangle', 'diamond', 'octagon', 'square', 'plate', 'guide')
+_SIGNS = {
+    'round': (16, 0.0, (1, 1)),
+    'triangle': (3, np.pi / 2, (1.15, 1.15)),
+    'diamond': (4, 0.0, (1.1, 1.1)),
+    'octagon': (8, np.pi / 8, (1, 1)),
+    'square': (4, np.pi / 4, (1.2, 1.2)),
+    'plate': (4, np.pi / 4, (1.1, 1.8)),
+    'guide': (4, np.pi / 4, (3.4, 2.0)),
+}
+"""Number of sides, rotation in radians and stretch (horizontal, vertical) of each shape."""
 
 
-@lru_cache(maxsize=len(SIGNS))
+@lru_cache(maxsize=len(_SIGNS))
 def sign(shape: str) -> Mesh:
     """Return a traffic sign that faces -z, its lower edge at the origin."""
-    sides, turn, stretch = {
-        'round': (16, 0.0, (1, 1)),
-        'triangle': (3, np.pi / 2, (1.15, 1.15)),
-        'diamond': (4, 0.0, (1.1, 1.1)),
-        'octagon': (8, np.pi / 8, (1, 1)),
-        'square': (4, np.pi / 4, (1.2, 1.2)),
-        'plate': (4, np.pi / 4, (1.1, 1.8)),
-        'guide': (4, np.pi / 4, (3.4, 2.0)),
-    }[shape]
+    sides, turn, stretch = _SIGNS[shape]
     angle = turn + np.arange(sides) * (2 * np.pi / sides)
     outline = np.stack([np.cos(angle) * stretch[0], np.sin(angle) * stretch[1]], 1) * 0.36
     outline[:, 1] -= outline[:, 1].min()
@@ -325,39 +325,43 @@ def sign(shape: str) -> Mesh:
     return merged(parts)
 
 
-@lru_cache(maxsize=len(FURNITURE))
-def furniture(kind: str) -> Mesh:
-    """Return a piece of street furniture."""
-    if kind == 'bin':
-        return limb((0, 0, 0), (0, 0.95, 0), (0.25, 0.28), 'paint', 8, closed=True)
-    if kind == 'bench':
-        legs = [box((0.45, 0.45, 0.08), (0, 0, z), 'metal') for z in (-0.7, 0.7)]
-        seat, back = (
+FURNITURE = {
+    'bin': limb((0, 0, 0), (0, 0.95, 0), (0.25, 0.28), 'paint', 8, closed=True),
+    'bench': merged(
+        [
+            *(box((0.45, 0.45, 0.08), (0, 0, z), 'metal') for z in (-0.7, 0.7)),
             box((0.5, 0.06, 1.8), (0, 0.45, 0), 'wood'),
             box((0.06, 0.4, 1.8), (0.25, 0.5, 0), 'wood'),
-        )
-        return merged([*legs, seat, back])
-    if kind == 'cabinet':
-        return box((0.5, 1.3, 1.0), (0, 0, 0), 'paint')
-    if kind == 'kiosk':
-        stand = box((1.8, 2.3, 2.4), (0.9, 0, 0), 'paint')
-        return merged([stand, box((2.4, 0.2, 2.8), (0.8, 2.3, 0), 'roof'),
-                       box((0.06, 1.1, 2.0), (-0.02, 0.9, 0), 'board', tile=1.2)])  # fmt: skip
-    if kind == 'crates':
-        spots = ((0, 0, 0.9), (0.1, 0, -0.2), (0, 0.5, 0.4), (0.6, 0, 0.4))
-        return merged(
-            [box((0.55, 0.5, 0.6), spot, ('wood', 'paint')[i % 2]) for i, spot in enumerate(spots)]
-        )
-    if kind == 'cone':
-        return merged([box((0.36, 0.04, 0.36), (0, 0, 0), 'metal'),
-                       limb((0, 0.04, 0), (0, 0.7, 0), (0.15, 0.03), 'orange', 8)])  # fmt: skip
-    if kind == 'barrier':
-        rail = box((0.05, 0.25, 1.8), (0, 0.75, 0), 'orange')
-        return merged(
-            [
-                rail,
-                box((0.5, 0.95, 0.06), (0, 0, 0.8), 'metal'),
-                box((0.5, 0.95, 0.06), (0, 0, -0.8), 'metal'),
-            ]
-        )
-    return limb((0, 0, 0), (0, 0.75, 0), (0.13, 0.11), 'orange', 8, closed=True)
+        ]
+    ),
+    'cabinet': box((0.5, 1.3, 1.0), (0, 0, 0), 'paint'),
+    'kiosk': merged(
+        [
+            box((1.8, 2.3, 2.4), (0.9, 0, 0), 'paint'),
+            box((2.4, 0.2, 2.8), (0.8, 2.3, 0), 'roof'),
+            box((0.06, 1.1, 2.0), (-0.02, 0.9, 0), 'board', tile=1.2),
+        ]
+    ),
+    'crates': merged(
+        [
+            box((0.55, 0.5, 0.6), (0, 0, 0.9), 'wood'),
+            box((0.55, 0.5, 0.6), (0.1, 0, -0.2), 'paint'),
+            box((0.55, 0.5, 0.6), (0, 0.5, 0.4), 'wood'),
+            box((0.55, 0.5, 0.6), (0.6, 0, 0.4), 'paint'),
+        ]
+    ),
+    'cone': merged(
+        [
+            box((0.36, 0.04, 0.36), (0, 0, 0), 'metal'),
+            limb((0, 0.04, 0), (0, 0.7, 0), (0.15, 0.03), 'orange', 8),
+        ]
+    ),
+    'barrier': merged(
+        [
+            box((0.05, 0.25, 1.8), (0, 0.75, 0), 'orange'),
+            *(box((0.5, 0.95, 0.06), (0, 0, z), 'metal') for z in (0.8, -0.8)),
+        ]
+    ),
+    'hydrant': limb((0, 0, 0), (0, 0.75, 0), (0.13, 0.11), 'orange', 8, closed=True),
+}
+"""Pieces of street furniture."""
