@@ -135,12 +135,13 @@ class Street:
         up: float = 0.0,
         turn: float = 0.0,
         scale: float | tuple[float, float, float] = 1.0,
+        lean: float = 0.0,
         instance: int | None = None,
     ) -> None:
         """Place what stays, turned by ``turn`` from the road's heading; metres and radians."""
         x, z, heading = self.road.at(along, right)
         instance = label if instance is None else instance
-        thing = Thing(mesh, palette, label, instance, (x, up, z), heading + turn, scale)
+        thing = Thing(mesh, palette, label, instance, (x, up, z), heading + turn, scale, lean)
         self.static.append(thing)
 
     def instance(self, label: int) -> int:

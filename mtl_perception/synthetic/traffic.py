@@ -16,6 +16,13 @@ MOTORCYCLE, BICYCLE = ids('motorcycle', 'bicycle')
 TRAFFIC = {'car': 62, 'truck': 10, 'bus': 8, 'motorcycle': 20}
 """How often each kind of vehicle is met on a lane."""
 
+_FLEETS = {
+    'car': (CAR, vehicles.CARS, paint.CAR_COLORS),
+    'truck': (TRUCK, vehicles.TRUCKS, paint.TRUCK_COLORS),
+    'bus': (BUS, vehicles.BUSES, paint.BUS_COLORS),
+}
+"""Label, templates and body colours of each kind of vehicle."""
+
 
 def park(street: Street, side: Side, block: Stretch) -> None:
     """Park vehicles beside the lanes, where there is room for them, and two-wheelers beyond."""
@@ -85,16 +92,13 @@ def _park_two_wheelers(street: Street, side: Side, block: Stretch) -> None:
 
 def _park_two_wheeler(street: Street, along: float, right: float, motor: bool) -> None:
     random = street.random
-    label = MOTORCYCLE if motor else BICYCLE
-    mesh = vehicles.motorcycle(random.random() < 0.5) if motor else vehicles.bicycle()
+    label, mesh = _two_wheeler(street, motor)
     turn = np.pi / 2 + random.gauss(0, 0.25) if random.random() < 0.6 else random.gauss(0, 0.1)
     up = street.kerb if abs(right) > street.half_width else 0.0
-    x, z, heading = street.road.at(along, right)
     lean = random.uniform(0.05, 0.14)
     palette = paint.vehicle(random, paint.CAR_COLORS)
-    instance = street.instance(label)
-    thing = Thing(mesh, palette, label, instance, (x, up, z), heading + turn, lean=lean)
-    street.static.append(thing)
+    street.add(mesh, palette, label, along, right, up, turn, lean=lean,
+               instance=street.instance(label))  # fmt: skip
 
 
 def _fill_lane(street: Street, right: float, ahead: bool, duration: float) -> None:
@@ -134,13 +138,8 @@ def _cyclists(street: Street, ahead: bool) -> None:
 def _ride(street: Street, sort: str, along: float, right: float, speed: float) -> None:
     """Send a two-wheeler with its rider, sometimes with a second one."""
     random = street.random
-    label = MOTORCYCLE if sort == 'motorcycle' else BICYCLE
-    if sort == 'motorcycle':
-        mesh = vehicles.motorcycle(random.random() < 0.5)
-    else:
-        mesh = vehicles.bicycle()
-    palette = paint.vehicle(random, paint.CAR_COLORS)
-    _send(street, mesh, palette, label, along, right, speed)
+    label, mesh = _two_wheeler(street, sort == 'motorcycle')
+    _send(street, mesh, paint.vehicle(random, paint.CAR_COLORS), label, along, right, speed)
     seats = [sort]
     if sort == 'motorcycle' and random.random() < 0.25:
         seats.append('pillion')
@@ -163,14 +162,15 @@ def _send(
     street.movers.append(thing)
 
 
+def _two_wheeler(street: Street, motor: bool) -> tuple[int, Mesh]:
+    if motor:
+        return MOTORCYCLE, vehicles.motorcycle(street.random.random() < 0.5)
+    return BICYCLE, vehicles.bicycle()
+
+
 def _vehicle(street: Street, sort: str) -> tuple[int, str, paint.Palette]:
-    random = street.random
-    label, names, colors = {
-        'car': (CAR, vehicles.CARS, paint.CAR_COLORS),
-        'truck': (TRUCK, vehicles.TRUCKS, paint.TRUCK_COLORS),
-        'bus': (BUS, vehicles.BUSES, paint.BUS_COLORS),
-    }[sort]
-    return label, random.choice(names), paint.vehicle(random, colors)
+    label, names, colors = _FLEETS[sort]
+    return label, street.random.choice(names), paint.vehicle(street.random, colors)
 
 
 def _cross(street: Street) -> None:
