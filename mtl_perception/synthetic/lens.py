@@ -1,6 +1,7 @@
 """From linear light to the picture a camera would deliver: exposure, blur, noise, compression."""
 
 from random import Random
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -10,9 +11,27 @@ from mtl_perception.synthetic.rendering import Weather
 from mtl_perception.synthetic.textures import bank
 
 
+class _Sky(NamedTuple):
+    """Kind of weather: relative frequency and means of the drawn quantities."""
+
+    weight: int
+    sun: float
+    blue: float
+    brightness: float
+    fog: float
+
+
+_SKIES = {
+    'sunny': _Sky(weight=5, sun=2.6, blue=1.0, brightness=1.7, fog=1200),
+    'hazy': _Sky(weight=3, sun=1.2, blue=0.5, brightness=2.4, fog=400),
+    'overcast': _Sky(weight=4, sun=0.0, blue=0.12, brightness=2.2, fog=800),
+    'dull': _Sky(weight=1, sun=0.0, blue=0.12, brightness=1.1, fog=350),
+}
+
+
 def weather(random: Random) -> Weather:
     """Draw the light and the air of a day."""
-    kind = random.choices(('sunny', 'hazy', 'overcast', 'dull'), (5, 3, 4, 1))[0]
+    sky = random.choices(list(_SKIES.values()), [sky.weight for sky in _SKIES.values()])[0]
     elevation = np.radians(random.uniform(14, 70))
     azimuth = random.uniform(0, 2 * np.pi)
     direction = (
@@ -21,31 +40,22 @@ def weather(random: Random) -> Weather:
         float(np.cos(elevation) * np.cos(azimuth)),
     )
     low = float(np.clip((0.9 - elevation) / 0.7, 0, 1))
-    sun_power = {'sunny': 2.6, 'hazy': 1.2}.get(kind, 0.0)
-    sun = (sun_power, sun_power * (0.94 - 0.12 * low), sun_power * (0.86 - 0.3 * low))
-    blue = {'sunny': 1.0, 'hazy': 0.5}.get(kind, 0.12) * random.uniform(0.6, 1.2)
-    ambient = (1.0 - 0.16 * blue, 1.0, 1.0 + 0.24 * blue)
-    bright = {'sunny': 1.7, 'hazy': 2.4, 'overcast': 2.2, 'dull': 1.1}[kind] * random.uniform(
-        0.8, 1.4
-    )
-    zenith = (
-        bright * (0.72 - 0.5 * blue),
-        bright * (0.78 - 0.34 * blue),
-        bright * (0.9 + 0.05 * blue),
-    )
-    horizon = bright * (0.96 - 0.1 * blue), bright * 0.98, bright * (1 + 0.06 * blue)
-    fog = {'sunny': 1200, 'hazy': 400, 'overcast': 800, 'dull': 350}[kind] * random.uniform(
-        0.5, 2.5
-    )
+    blue = sky.blue * random.uniform(0.6, 1.2)
+    bright = sky.brightness * random.uniform(0.8, 1.4)
+    fog = sky.fog * random.uniform(0.5, 2.5)
     return Weather(
-        direction,
-        sun,
-        ambient,
-        zenith,
-        horizon,
-        bank().pick(random, 'clouds'),
-        random.choice((0.0, random.uniform(0.2, 1.0), random.uniform(0.2, 1.0))),
-        fog,
+        sun_direction=direction,
+        sun=(sky.sun, sky.sun * (0.94 - 0.12 * low), sky.sun * (0.86 - 0.3 * low)),
+        ambient=(1.0 - 0.16 * blue, 1.0, 1.0 + 0.24 * blue),
+        zenith=(
+            bright * (0.72 - 0.5 * blue),
+            bright * (0.78 - 0.34 * blue),
+            bright * (0.9 + 0.05 * blue),
+        ),
+        horizon=(bright * (0.96 - 0.1 * blue), bright * 0.98, bright * (1 + 0.06 * blue)),
+        cloud_layer=bank().pick(random, 'clouds'),
+        cloud=random.choice((0.0, random.uniform(0.2, 1.0), random.uniform(0.2, 1.0))),
+        fog=fog,
     )
 
 
