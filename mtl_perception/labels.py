@@ -1,7 +1,6 @@
-"""The Cityscapes label table: which IDs, names, colours and roles the 34 labels have.
+"""Table of the 34 Cityscapes labels.
 
-The facts are those of Cordts et al., *The Cityscapes Dataset for Semantic Urban Scene
-Understanding*, CVPR 2016.
+Source: Cordts et al., *The Cityscapes Dataset for Semantic Urban Scene Understanding*, CVPR 2016.
 """
 
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ import numpy as np
 
 
 class Label(NamedTuple):
-    """One row of the table; ``color`` is RGB, ``evaluated`` labels count in the benchmark."""
+    """Row of the table; ``color`` is RGB, ``evaluated`` labels count in the benchmark."""
 
     id: int
     name: str
@@ -100,18 +99,18 @@ GROUPS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
         'person, rider': ids('person', 'rider'),
     },
 }
-"""Which evaluated labels are one class where a dataset is labelled more coarsely.
+"""Classes of datasets with coarser labels, each as a set of evaluated labels.
 
-``camvid`` is the 11 classes of CamVid as SegNet uses it (Badrinarayanan, Kendall, Cipolla, PAMI
-2017); ``idd`` those of IDD Lite's classes that are sets of Cityscapes' labels.
+``camvid``: the 11 classes of CamVid as used by SegNet (Badrinarayanan, Kendall, Cipolla, PAMI
+2017). ``idd``: the classes of IDD Lite that are sets of Cityscapes labels.
 """
 
 INSTANCE_ID_BASE = 1000
-"""An instance's ID is ``label · INSTANCE_ID_BASE + k``; less is a bare label or a group region."""
+"""Instance IDs are ``label · INSTANCE_ID_BASE + k``; smaller IDs are labels or group regions."""
 
 
 def lookup_table(label_ids: tuple[int, ...]) -> np.ndarray:
-    """Return a ``(256,)`` boolean table, true at ``label_ids``, to index with a label map."""
+    """Return a ``(256,)`` bool table to index with a label map, true at ``label_ids``."""
     table = np.zeros(256, bool)
     table[list(label_ids)] = True
     return table

@@ -1,9 +1,8 @@
-"""Synthetic streets with exact ground truth: rendered, labelled and measured from one geometry.
+"""Synthetic streets with exact ground truth: image, labels and depth from one geometry.
 
-A street is laid out at random (``layout``) from templates (``vehicles``, ``people``,
-``surroundings``) in random colours (``paint``), drawn with a z-buffer (``raster``, ``rendering``),
-lit (``shading``) and photographed with a random camera (``lens``). Everything is procedural: no
-texture, no picture and no model comes from elsewhere.
+The stations are a random layout (``layout``) of templates (``vehicles``, ``people``,
+``surroundings``) in random materials (``paint``), a z-buffer (``raster``, ``rendering``), light
+(``shading``) and a random camera (``lens``). All textures and models are procedural.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,23 +18,30 @@ from mtl_perception.synthetic.rendering import View, Weather, look, render
 from mtl_perception.synthetic.things import Thing, soup
 
 FRAME_SECONDS = 1 / 30
-"""Time between the frames of a drive."""
+"""Seconds between the frames of a drive."""
 
 CLEARANCE = 1.5
-"""Metres around the camera that are kept free."""
+"""Metres around the camera in which no object is rendered."""
 
 (EGO_VEHICLE_ID,) = ids('ego vehicle')
 
 
 def frame_name(seed: int, index: int) -> str:
-    """Return the name of street ``index`` of the set ``seed``, in Cityscapes' form."""
+    """Return the name of a frame in the form of Cityscapes, ``CITY_SEQUENCE_FRAME``."""
     return f'synthetic_{seed:06d}_{index:06d}'
 
 
 def synthetic_frame(seed: int, index: int, *, height: int = 256, width: int = 512) -> Frame:
-    """Return street ``index`` of the endless set ``seed``; equal arguments give equal bytes.
+    """Render one frame with labels, instances, depth and camera.
 
-    Pixel centres have whole coordinates. The depth of the camera's own bonnet is unknown (NaN).
+    Equal arguments give equal bytes. Pixel centres have integer coordinates. Depth is in metres,
+    infinite in the sky and NaN on the bonnet of the camera's own vehicle.
+
+    Args:
+        seed: Seed of the set of streets.
+        index: Number of the street in its set; every number has a street of its own.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
     """
     random = Random(f'{seed} {index}')
     shot = _Shot(random, height, width, travel=0.0, duration=0.0)
@@ -45,7 +51,11 @@ def synthetic_frame(seed: int, index: int, *, height: int = 256, width: int = 51
 def synthetic_drive(
     seed: int, frames: int, *, height: int = 256, width: int = 512
 ) -> Iterator[Frame]:
-    """Yield ``frames`` frames of one drive along one street, ``FRAME_SECONDS`` apart."""
+    """Yield consecutive frames of a drive along one street, ``FRAME_SECONDS`` apart.
+
+    An object keeps its instance ID in all frames. Each seed has a street of its own, different
+    from the streets of ``synthetic_frame``.
+    """
     random = Random(f'drive {seed}')
     duration = frames * FRAME_SECONDS
     shot = _Shot(random, height, width, travel=duration * 9.0, duration=duration)
@@ -54,7 +64,7 @@ def synthetic_drive(
 
 
 class _Shot:
-    """A street, its weather and the camera that looks at it."""
+    """Street, weather and camera of a frame or a drive."""
 
     def __init__(
         self, random: Random, height: int, width: int, travel: float, duration: float
@@ -74,7 +84,7 @@ class _Shot:
 
     def frame(self, seed: int, index: int, time: float) -> Frame:
         view = self._view(time)
-        shown = _near(self.street.things(time), view, self.camera.cx / self.camera.fx)
+        shown = _relevant(self.street.things(time), view, self.camera.cx / self.camera.fx)
         picture = render(soup(shown), view, self.weather, self.height, self.width)
         labels, instances, depth = picture.labels, picture.instances, picture.depth
         bonnet = self.lens.bonnet_mask(self.height, self.width)
@@ -90,7 +100,7 @@ class _Shot:
 
 
 def _camera(random: Random, height: int, width: int) -> Camera:
-    """Draw a camera: Cityscapes, KITTI, CamVid and phones lie within these ranges."""
+    # The ranges include the cameras of Cityscapes, KITTI, CamVid and phones.
     focal = height * random.choice((random.uniform(1.0, 1.7), random.uniform(1.5, 2.6)))
     return Camera(
         fx=focal,
@@ -102,8 +112,8 @@ def _camera(random: Random, height: int, width: int) -> Camera:
     )
 
 
-def _near(things: Iterable[Thing], view: View, slope: float) -> Iterator[Thing]:
-    """Leave out what can neither be seen nor cast a shadow that is seen."""
+def _relevant(things: Iterable[Thing], view: View, slope: float) -> Iterator[Thing]:
+    """Yield the things that can be visible or cast a visible shadow."""
     (right_x, right_y, right_z), _, (forward_x, forward_y, forward_z) = view.rotation.tolist()
     eye_x, eye_y, eye_z = view.eye.tolist()
     for thing in things:

@@ -1,4 +1,4 @@
-"""The ground of a street: the road, its crossings, kerbs, sidewalks, verges and open ground."""
+"""Ground of a street: road, crossings, kerbs, sidewalks, verges and open ground."""
 
 import numpy as np
 
@@ -12,16 +12,16 @@ from mtl_perception.synthetic.things import Thing
 ROAD, SIDEWALK, TERRAIN = ids('road', 'sidewalk', 'terrain')
 
 UNDERLAP = 0.3
-"""Metres by which the road runs on beneath what borders it, so that no crack opens between them."""
+"""Metres by which the road extends below its borders, to avoid cracks between them."""
 
 UP = np.array((0.0, 1.0, 0.0))
 
 DECAL = 1e-5
-"""Gain in the depth test of paint on the road; each layer of paint adds one."""
+"""Relative gain in the depth test of each layer of coplanar ground."""
 
 
 def lay_road(street: Street) -> None:
-    """Lay the road and those that cross it."""
+    """Add the road and the roads that cross it."""
     asphalt = street.paints['road']
     beneath = street.half_width + UNDERLAP
     lay_band(street, (street.first, street.last + 60), -beneath, beneath, asphalt, ROAD, tile=3.0)
@@ -33,7 +33,7 @@ def lay_road(street: Street) -> None:
 
 
 def lay_side(street: Street, side: Side, block: Stretch) -> None:
-    """Lay the kerb and what is beside it: verge, sidewalk and the ground of the lots."""
+    """Add the kerb, the verge, the sidewalk and the ground of the lots."""
     random = street.random
     walk, grown = street.paints['walk'], street.paints['grown']
     bands = []
@@ -71,7 +71,10 @@ def lay_band(
     tile: float = 4.0,
     layer: int = 0,
 ) -> None:
-    """Lay a band along the road; layers above the first are paint on what lies beneath."""
+    """Add a band of ground; its edges are in metres to the right of the centre line.
+
+    A coplanar band of a higher ``layer`` covers the lower ones.
+    """
     first, last = stretch
     step = 5.0 if street.road.curvature else 60.0
     along = np.linspace(first, last, max(2, int((last - first) / step) + 1))
@@ -85,12 +88,12 @@ def lay_band(
 
 
 def level(corners: np.ndarray, uv: np.ndarray | None = None) -> Mesh:
-    """Return ``(N, 4, 3)`` quads that face upwards; without uv a tile is four metres."""
+    """Return ``(N, 4, 3)`` quads that face upwards; the default texture tile is 4 m wide."""
     return quads(corners, 'ground', uv, np.broadcast_to(UP, corners.shape), tile=4.0)
 
 
 def lay(street: Street, mesh: Mesh, material: Material, label: int, layer: int = 0) -> None:
-    """Lay a mesh in world coordinates, whose slot is ``ground``."""
+    """Add a mesh in world coordinates with the single slot ``ground``."""
     palette = {'ground': material}
     street.static.append(Thing(mesh, palette, label, label, ground=True, bias=layer * DECAL))
 

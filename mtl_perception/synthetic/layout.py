@@ -1,4 +1,4 @@
-"""How a street is laid out: its ground, the marks on it, what lines each side, and its users."""
+"""Layout of a street: ground, road marks, roadside objects and traffic."""
 
 from random import Random
 
@@ -7,7 +7,7 @@ from mtl_perception.synthetic.street import Side, Street
 
 
 def lay_out(random: Random, travel: float, duration: float) -> Street:
-    """Return a random street; the camera travels ``travel`` metres in ``duration`` seconds."""
+    """Return a random street for a camera that drives ``travel`` metres in ``duration`` seconds."""
     street = Street(random, travel)
     ground.lay_road(street)
     marks.paint_road(street)

@@ -1,4 +1,4 @@
-"""From linear light to the picture a camera would deliver: exposure, blur, noise, compression."""
+"""Camera image from linear light: exposure, blur, noise and compression."""
 
 from random import Random
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from mtl_perception.synthetic.textures import bank
 
 
 class _Sky(NamedTuple):
-    """Kind of weather: relative frequency and means of the drawn quantities."""
+    """Relative frequency of a kind of weather and scales of its random quantities."""
 
     weight: int
     sun: float
@@ -30,7 +30,7 @@ _SKIES = {
 
 
 def weather(random: Random) -> Weather:
-    """Draw the light and the air of a day."""
+    """Return random light and air."""
     sky = random.choices(list(_SKIES.values()), [sky.weight for sky in _SKIES.values()])[0]
     elevation = np.radians(random.uniform(14, 70))
     azimuth = random.uniform(0, 2 * np.pi)
@@ -60,7 +60,7 @@ def weather(random: Random) -> Weather:
 
 
 class Lens:
-    """One camera's habits, constant along a drive."""
+    """Random image characteristics of a camera, constant during a drive."""
 
     def __init__(self, random: Random) -> None:
         self.exposure = float(np.clip(random.gauss(0.2, 0.06), 0.08, 0.36))
@@ -80,7 +80,7 @@ class Lens:
         self.bonnet_middle = random.uniform(0.35, 0.65)
 
     def bonnet_mask(self, height: int, width: int) -> np.ndarray | None:
-        """Return where the camera's own vehicle is in the picture, ``(H, W)`` bool."""
+        """Return the ``(H, W)`` bool mask of the camera's own bonnet, ``None`` without one."""
         if not self.bonnet:
             return None
         x = (np.arange(width) / width - self.bonnet_middle) / 0.62
@@ -90,7 +90,7 @@ class Lens:
     def picture(
         self, light: np.ndarray, bonnet: np.ndarray | None, rng: np.random.Generator
     ) -> np.ndarray:
-        """Return ``(H, W, 3)`` uint8 RGB from ``(H, W, 3)`` linear light."""
+        """Return ``(H, W, 3)`` uint8 RGB from ``(H, W, 3)`` linear light, which is overwritten."""
         height, width = light.shape[:2]
         if bonnet is not None:
             light[bonnet] = self._bonnet_light(light, bonnet)
@@ -120,7 +120,7 @@ class Lens:
         return image
 
     def _bonnet_light(self, light: np.ndarray, bonnet: np.ndarray) -> np.ndarray:
-        """A curved bonnet mirrors what is in front of it, upside down."""
+        """Return the light of a curved bonnet, which reflects the scene upside down."""
         height = light.shape[0]
         rows, columns = np.nonzero(bonnet)
         first = rows.min()

@@ -1,4 +1,4 @@
-"""Marks on the road: lines, zebra crossings, stop lines and arrows."""
+"""Road marks: lines, zebra crossings, stop lines and arrows."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from mtl_perception.synthetic.street import Street, Stretch
 
 
 def paint_road(street: Street) -> None:
-    """Paint the marks, if the street has any."""
+    """Add the road marks, unless the street has none."""
     random = street.random
     if random.random() > street.style.marked:
         return
@@ -31,7 +31,7 @@ def paint_road(street: Street) -> None:
 
 
 def _lines(street: Street, middle: Material, white: Material) -> None:
-    """Paint the lines in the middle, between lanes, and at the edges, from block to block."""
+    """Add the centre line, lane lines and edge lines of each block."""
     random = street.random
     width = random.uniform(0.1, 0.18)
     dash, gap = random.choice(((3, 6), (3, 3), (2, 4), (6, 6)))

@@ -1,8 +1,8 @@
-"""Triangle meshes and the primitives that everything in a synthetic street is assembled from.
+"""Triangle meshes and primitives, the parts of all objects in a synthetic street.
 
-The world is metric: x to the right, y up, z forward along the street. An object's own frame is
-the same with its origin on the ground and z where it is heading. Surfaces are two-sided, so the
-order of corners is free.
+World coordinates are in metres: x right, y up, z forward along the street. The frame of an object
+has its origin on the ground and z along its heading. Surfaces are two-sided, so the order of
+corners does not matter.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,13 +16,14 @@ Point = Sequence[float] | np.ndarray
 
 @dataclass(frozen=True)
 class Mesh:
-    """``F`` triangles whose look is left open: each names the slot that a palette fills later.
+    """Triangles with named slots for materials; a palette assigns a material to each slot.
 
     Attributes:
         corners: ``(F, 3, 3)`` float32, metres.
-        normals: ``(F, 3, 3)`` float32, one unit vector a corner.
-        uv: ``(F, 3, 2)`` float32, texture coordinates; one texture tile spans one unit.
+        normals: ``(F, 3, 3)`` float32, one unit vector per corner.
+        uv: ``(F, 3, 2)`` float32, texture coordinates; a texture tile spans one unit.
         slots: ``(F,)`` int32, index into ``slot_names``.
+        slot_names: Names of the slots.
     """
 
     corners: np.ndarray
@@ -56,7 +57,7 @@ class Mesh:
 
 
 def merged(meshes: Iterable[Mesh]) -> Mesh:
-    """Join meshes into one; equal slot names become one slot."""
+    """Return the union of meshes; equal slot names become one slot."""
     parts = list(meshes)
     names = tuple(dict.fromkeys(name for part in parts for name in part.slot_names))
     slots = [
@@ -75,7 +76,7 @@ def merged(meshes: Iterable[Mesh]) -> Mesh:
 def triangles(
     corners: np.ndarray, slot: str, uv: np.ndarray, normals: np.ndarray | None = None
 ) -> Mesh:
-    """Make a mesh of ``(F, 3, 3)`` corners with ``(F, 3, 2)`` uv; flat normals unless given."""
+    """Return a mesh of ``(F, 3, 3)`` corners and ``(F, 3, 2)`` uv; normals are flat by default."""
     if normals is None:
         flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         normals = np.repeat(_unit(flat)[:, None], 3, axis=1)
@@ -95,7 +96,10 @@ def quads(
     normals: np.ndarray | None = None,
     tile: float = 1.0,
 ) -> Mesh:
-    """Make planar ``(N, 4, 3)`` quads; uv runs along the first and last edge, a unit a ``tile``."""
+    """Return a mesh of planar ``(N, 4, 3)`` quads.
+
+    By default u follows the first edge and v the last edge, one unit per ``tile`` metres.
+    """
     corners = np.asarray(corners, np.float64)
     if uv is None:
         along = np.linalg.norm(corners[:, 1] - corners[:, 0], axis=1) / tile
@@ -112,7 +116,7 @@ def quads(
 
 
 def panel(points: np.ndarray | Sequence, slot: str) -> Mesh:
-    """Make one convex planar polygon of ``(N, 3)`` points."""
+    """Return one convex planar polygon of ``(N, 3)`` points."""
     points = np.asarray(points, np.float64)
     fan = np.array([[0, i, i + 1] for i in range(1, len(points) - 1)])
     corners = points[fan]
@@ -126,9 +130,9 @@ def box(
     top: float = 1.0,
     tile: float = 1.0,
 ) -> Mesh:
-    """Make a box of ``size`` (x, y, z) whose bottom face has its centre at ``centre``.
+    """Return a box of ``size`` (x, y, z) with the centre of its bottom face at ``centre``.
 
-    ``top`` scales the upper face, so that tables of boxes can taper.
+    ``top`` scales the top face, to taper the box.
     """
     x, y, z = size[0] / 2, size[1], size[2] / 2
     low = np.array([[-x, 0, -z], [x, 0, -z], [x, 0, z], [-x, 0, z]])
@@ -146,7 +150,7 @@ def limb(
     flatness: float = 1.0,
     closed: bool = False,
 ) -> Mesh:
-    """Make a tapered tube; ``flatness`` scales the radius across its own z direction."""
+    """Return a tapered tube; ``flatness`` scales its radius towards the front."""
     a, b = np.asarray(start, np.float64), np.asarray(end, np.float64)
     axis = _unit((b - a)[None])[0]
     helper = np.array([0.0, 0.0, 1.0]) if abs(axis[2]) < 0.9 else np.array([0.0, 1.0, 0.0])
@@ -165,7 +169,7 @@ def limb(
 
 
 def ellipsoid(centre: Point, radii: Point, slot: str, sides: int = 8) -> Mesh:
-    """Make an ellipsoid with smooth normals and ``sides`` facets around."""
+    """Return an ellipsoid with smooth normals and ``sides`` facets around its vertical axis."""
     around = np.arange(sides + 1) * (2 * np.pi / sides)
     down = np.linspace(0, np.pi, sides // 2 + 1)
     sphere = np.stack(
@@ -183,14 +187,14 @@ def ellipsoid(centre: Point, radii: Point, slot: str, sides: int = 8) -> Mesh:
 
 
 def disc(centre: Point, radius: float, slot: str, sides: int = 12) -> Mesh:
-    """Make a disc across the x axis."""
+    """Return a disc perpendicular to the x axis."""
     angle = np.arange(sides) * (2 * np.pi / sides)
     rim = np.stack([np.zeros(sides), np.cos(angle) * radius, np.sin(angle) * radius], 1)
     return panel(rim + np.asarray(centre), slot)
 
 
 def hoop(centre: Point, radius: float, thickness: float, slot: str, sides: int = 12) -> Mesh:
-    """Make a tyre-like open hoop around the x axis with a square section of side ``thickness``."""
+    """Return a ring around the x axis with a square section of side ``thickness``."""
     angle = np.arange(sides + 1) * (2 * np.pi / sides)
     circle = np.stack([np.zeros(sides + 1), np.cos(angle), np.sin(angle)], 1)
     half = np.array([thickness / 2, 0, 0])

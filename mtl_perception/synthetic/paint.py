@@ -1,4 +1,4 @@
-"""Palettes: which materials a template's slots get, drawn at random for every object."""
+"""Palettes: random materials for the slots of each template."""
 
 from random import Random
 
@@ -14,7 +14,7 @@ CAR_COLORS = (
     (88, 120, 158), (196, 176, 132), (36, 74, 52), (196, 172, 40), (176, 92, 34), (96, 62, 44),
     (210, 206, 190), (84, 30, 50),
 )  # fmt: skip
-"""sRGB; repeated colours are more common on the road."""
+"""8-bit sRGB colours; repetitions are weights."""
 
 TRUCK_COLORS = (
     (225, 226, 222), (225, 226, 222), (196, 40, 34), (30, 70, 150), (218, 128, 30), (50, 100, 62),
@@ -61,7 +61,7 @@ SIGN_STYLES = (
     ('guide', 'white', 'blue', 'white'), ('plate', 'white', 'blue', 'white'),
     ('round', 'red', 'red', 'white'), ('guide', 'black', 'yellow', 'black'),
 )  # fmt: skip
-"""Shape and the colours of edge, face and symbol."""
+"""Shape and colours of edge, face and symbol."""
 
 _SIGN_COLORS = {
     'red': (196, 30, 36),
@@ -82,7 +82,7 @@ BLACK_TRIM = Material((0.022, 0.022, 0.024), gloss=0.12)
 def linear(
     color: tuple[int, int, int], random: Random | None = None, spread: float = 0.12
 ) -> Color:
-    """Return a linear colour from an 8-bit sRGB one, jittered where a ``random`` is given."""
+    """Return the linear RGB colour of an 8-bit sRGB colour, jittered if ``random`` is given."""
     jitter = 1.0 if random is None else random.uniform(1 - spread, 1 + spread)
     red = min(1.0, _LINEAR[color[0]] * jitter)
     green = min(1.0, _LINEAR[color[1]] * jitter)
@@ -98,12 +98,12 @@ def linear(
 
 
 def any_color(random: Random) -> Color:
-    """Return any colour at all: the share of odd things in every street."""
+    """Return a uniformly random colour, for the unusual objects of a street."""
     return random.uniform(0.01, 0.7), random.uniform(0.01, 0.7), random.uniform(0.01, 0.7)
 
 
 def texture(random: Random, kind: str) -> int:
-    """Return a random layer of that kind."""
+    """Return the layer of a random texture of a kind."""
     return bank().pick(random, kind)
 
 
@@ -142,7 +142,7 @@ def vehicle(random: Random, colors: tuple[tuple[int, int, int], ...]) -> Palette
 
 
 def person(random: Random) -> Palette:
-    """Return the palette of a pedestrian or rider."""
+    """Return the palette of a pedestrian or a rider."""
     cloth = linear(random.choice(CLOTH_COLORS), random, 0.3)
     if random.random() < 0.12:
         cloth = any_color(random)
@@ -191,7 +191,7 @@ def building(random: Random) -> Palette:
 
 
 def ground(random: Random, leaf: Color) -> Palette:
-    """Return the palette of the road, of what is paved beside it, and of what is grown over."""
+    """Return the palette of the road, paved ground and overgrown ground."""
     gray = random.uniform(0.07, 0.26)
     warm = random.uniform(-0.05, 0.12)
     road_color = (gray * (1 + warm), gray, gray * (1 - warm))
@@ -216,7 +216,7 @@ def ground(random: Random, leaf: Color) -> Palette:
 
 
 def plant(random: Random, color: Color) -> Palette:
-    """Return the palette of a tree, bush or hedge with leaves of about that colour."""
+    """Return the palette of a tree, bush or hedge; ``color`` is the mean colour of the leaves."""
     kind = 'thin leaves' if random.random() < 0.15 else 'leaves'
     bark = random.uniform(0.03, 0.14)
     tone = random.uniform(1.0, 1.7)

@@ -1,4 +1,4 @@
-"""Templates of people: a skeleton, posed by where hips, hands and feet are, dressed in tubes."""
+"""Templates of people: tubes around a skeleton posed by its hips, hands and feet."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,22 +9,23 @@ import numpy as np
 from mtl_perception.synthetic.mesh import Mesh, box, ellipsoid, limb, merged
 
 BUILDS = 10
-"""How many different bodies and outfits there are."""
+"""Number of different bodies with their outfits."""
 
 STEPS = 8
-"""Phases of one walking cycle; one more pose stands still."""
+"""Number of phases of a walking cycle."""
 
 STANDING = STEPS
+"""Phase of a person who stands."""
 
 CYCLE_SPEED = 1.4
-"""Metres walked in one cycle of ``STEPS`` phases."""
+"""Metres per walking cycle."""
 
 SEATS = {
     'bicycle': ((0, 0.98, -0.2), (0.22, 1.02, 0.28), ((0.12, 0.22, 0.08), (0.12, 0.5, 0.0))),
     'motorcycle': ((0, 0.82, -0.18), (0.3, 1.05, 0.28), ((0.2, 0.32, 0.1), (0.2, 0.32, 0.1))),
     'pillion': ((0, 0.86, -0.5), (0.18, 0.98, -0.2), ((0.22, 0.36, -0.3), (0.22, 0.36, -0.3))),
 }
-"""Hips, right hand, right and left foot of a rider 1.7 m tall: (x, y, z) in metres."""
+"""Hips, right hand, right foot and left foot of a rider 1.7 m tall: (x, y, z) in metres."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def _build(number: int) -> _Build:
 
 @lru_cache(maxsize=256)
 def pedestrian(build: int, phase: int) -> Mesh:
-    """Return somebody who walks (``phase`` below ``STEPS``) or stands; every fifth is a child."""
+    """Return a person who walks (``phase`` below ``STEPS``) or stands; every fifth is a child."""
     shape = _build(build)
     walks = phase < STEPS
     swing = np.sin(2 * np.pi * phase / STEPS) if walks else 0.12
@@ -70,7 +71,7 @@ def pedestrian(build: int, phase: int) -> Mesh:
 
 @lru_cache(maxsize=64)
 def seated(build: int, seat: str) -> Mesh:
-    """Return a rider on a ``SEATS`` seat, in the vehicle's own frame."""
+    """Return a rider on one of ``SEATS``, in the frame of the vehicle."""
     shape = _build(build if build % 5 else build + 1)
     hips, hand, (right, left) = (np.array(point) for point in SEATS[seat])
     mirror = np.array([-1, 1, 1])
@@ -86,7 +87,7 @@ def _figure(
     lean: float,
     seat: str = '',
 ) -> Mesh:
-    """Dress a skeleton; hands and feet are the right one, then the left one."""
+    """Return the limbs of a skeleton; hands and feet are in the order right, left."""
     bulk = build.bulk
     neck = _moved(hips, 0, 0.52, lean)
     head = _moved(neck, 0, 0.17, 0.03 + 0.2 * lean)
@@ -178,7 +179,7 @@ def _moved(point: np.ndarray, right: float, up: float, ahead: float) -> np.ndarr
 def _joint(
     start: np.ndarray, end: np.ndarray, upper: float, lower: float, toward: np.ndarray
 ) -> np.ndarray:
-    """Return where a knee or elbow is, given both ends of the limb and where it points."""
+    """Return the position of a knee or elbow between both ends of a limb, bent ``toward``."""
     reach = end - start
     distance = np.linalg.norm(reach)
     axis = reach / distance

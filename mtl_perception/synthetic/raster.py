@@ -1,4 +1,4 @@
-"""A z-buffer: which triangle of a mesh each sample of an image sees, and how far away it is."""
+"""Z-buffer: the visible triangle and its inverse depth at each sample of an image."""
 
 from typing import NamedTuple
 
@@ -6,11 +6,11 @@ import numba
 import numpy as np
 
 NEAR = 0.25
-"""Metres; what is nearer to the camera is not drawn."""
+"""Distance of the near clipping plane in metres."""
 
 
 class Eye(NamedTuple):
-    """A projection: ``matrix`` takes offsets from ``position`` to samples (x·Z, y·Z, Z)."""
+    """Projection; ``matrix`` maps offsets from ``position`` to samples (x · Z, y · Z, Z)."""
 
     matrix: np.ndarray
     position: np.ndarray
@@ -30,28 +30,28 @@ def rasterize(
     faces: np.ndarray | None,
     edges: np.ndarray | None,
 ) -> None:
-    """Draw triangles into ``inverse_depth`` (zero at first) and ``faces`` (-1 at first), in place.
+    """Draw triangles into ``inverse_depth`` and ``faces`` in place.
 
     Homogeneous rasterization (Olano and Greer, *Triangle Scan Conversion Using 2D Homogeneous
     Coordinates*, 1997): the rows of the inverse corner matrix are the barycentric coordinates over
-    depth, affine in the image, so that nothing has to be clipped.
+    depth, which are affine in the image, so clipping is unnecessary.
 
-    Element (y, i) is the sample at x = ``stride`` · i + y % ``stride``: every sample of the plane
-    where the stride is 1, a quincunx where it is 2.
+    Element (y, i) is the sample at x = ``stride`` · i + y % ``stride``: stride 1 covers all
+    samples of the plane, stride 2 a quincunx.
 
     Args:
-        eye: from where.
-        corners: ``(F, 3, 3)`` float32, world coordinates.
+        eye: Projection of the samples.
+        corners: ``(F, 3, 3)`` float32, world coordinates in metres.
         uv: ``(F, 3, 2)`` float32, texture coordinates of the corners.
-        cover_layers: ``(F,)`` int32, layer of ``covers`` that cuts the face out; -1 for none.
+        cover_layers: ``(F,)`` int32, layer of ``covers`` that masks the face; -1 for none.
         bias: ``(F,)`` float32, relative gain in the depth test, for decals on coplanar faces.
-        hidden: ``(F,)`` bool, faces to leave out.
-        covers: ``(L, S, S / 8)`` uint8, a bit a texel, the least first: whether it is opaque.
+        hidden: ``(F,)`` bool, faces to skip.
+        covers: ``(L, S, S / 8)`` uint8, one bit per texel, least significant first: opaque or not.
         stride: 1 or 2.
-        inverse_depth: ``(H, W)`` float32, 1/metres.
-        faces: ``(H, W)`` int32, or ``None`` where only the distance is asked for.
-        edges: ``(F, 3, 3)`` float64 to write to, or ``None``: row i of a face that is drawn,
-            applied to (x, y, 1), is barycentric coordinate i over depth.
+        inverse_depth: ``(H, W)`` float32 in 1/metres, initially zero.
+        faces: ``(H, W)`` int32, index of the visible face, initially -1; ``None`` to omit it.
+        edges: ``(F, 3, 3)`` float64 output or ``None``: row i of a drawn face, applied to
+            (x, y, 1), is barycentric coordinate i over depth.
     """
     height, width = inverse_depth.shape[0], stride * (inverse_depth.shape[1] - 1) + 1
     size, dense = covers.shape[1], 1.0 / stride
@@ -107,15 +107,15 @@ def rasterize(
 
 @numba.njit(cache=True, error_model='numpy')
 def _limits(slope):
-    """Return between which x ``slope · x + rest`` is not negative, as ``offset, factor`` of rest.
+    """Return the limits of x where ``slope · x + rest`` is not negative.
 
-    The first pair gives the lowest x, the second the highest.
+    The result is the offset and the factor of ``rest`` for the lowest x, then for the highest x.
     """
     if slope > 0.0:
         return -1e-7, -1.0 / slope, np.inf, 0.0
     if slope < 0.0:
         return -np.inf, 0.0, 1e-7, -1.0 / slope
-    return -np.inf, 0.0, 1e9, 1e300  # everywhere, unless the rest is negative
+    return -np.inf, 0.0, 1e9, 1e300  # all x, unless the rest is negative
 
 
 @numba.njit(cache=True, error_model='numpy')
@@ -131,7 +131,7 @@ def _project_face(eye, corners, f, out):
 
 @numba.njit(cache=True, error_model='numpy')
 def _bounds(corners, width, height):
-    """First and last column, first and last row that the part beyond ``NEAR`` can touch."""
+    """Return the first and last column and row of the part beyond ``NEAR``."""
     x0, x1, y0, y1 = np.inf, -np.inf, np.inf, -np.inf
     for i in range(3):
         x, y, z = corners[i]
@@ -156,7 +156,7 @@ def _bounds(corners, width, height):
 
 @numba.njit(cache=True, error_model='numpy')
 def _invert(corners, out):
-    """Write the inverse of the matrix whose columns are the corners; false for an edge-on face."""
+    """Write the inverse of the matrix of column corners; return false for an edge-on face."""
     ax, ay, az = corners[0]
     bx, by, bz = corners[1]
     cx, cy, cz = corners[2]

@@ -1,4 +1,4 @@
-"""From a soup of triangles, a camera and the weather to a picture and its exact ground truth."""
+"""Rendering of a triangle soup to an image with exact ground truth."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,9 +15,10 @@ from mtl_perception.synthetic.textures import SIZE, bank
 
 
 class Material(NamedTuple):
-    """How a surface looks: linear RGB, a layer of the bank, and numbers from 0 to 1.
+    """Appearance of a surface: linear RGB, layer of the texture bank, and strengths from 0 to 1.
 
-    ``gloss`` mirrors the sky, ``emission`` shines by itself, ``macro`` weathers with large stains.
+    ``cutout`` masks the surface with its texture, ``gloss`` reflects the sky, ``emission`` adds
+    light, ``macro`` adds large stains.
     """
 
     color: tuple[float, float, float]
@@ -30,15 +31,16 @@ class Material(NamedTuple):
 
 @dataclass(frozen=True)
 class Soup:
-    """Everything that can be seen, in world coordinates.
+    """Triangles of a scene in world coordinates.
 
     Attributes:
-        corners, normals: ``(F, 3, 3)`` float32.
-        uv: ``(F, 3, 2)`` float32.
+        corners: ``(F, 3, 3)`` float32, metres.
+        normals: ``(F, 3, 3)`` float32, unit vectors of the corners.
+        uv: ``(F, 3, 2)`` float32, texture coordinates of the corners.
         bias: ``(F,)`` float32, positive for decals on coplanar faces.
-        ground: ``(F,)`` bool, faces that are darkened by what stands on them.
+        ground: ``(F,)`` bool, faces darkened by nearby objects.
         material_ids: ``(F,)`` int32, rows of ``materials``.
-        materials: ``(M, 8)`` float32, rows of ``Material``.
+        materials: ``(M, 8)`` float32, the numbers of each ``Material``.
         label_ids: ``(F,)`` uint8.
         instance_ids: ``(F,)`` int32.
     """
@@ -56,7 +58,7 @@ class Soup:
 
 @dataclass(frozen=True)
 class View:
-    """A pinhole camera in the world; ``rotation`` leads to its axes (right, down, forward)."""
+    """Pinhole camera in the world; ``rotation`` maps world axes to (right, down, forward)."""
 
     camera: Camera
     eye: np.ndarray
@@ -64,7 +66,7 @@ class View:
 
 
 class Weather(NamedTuple):
-    """Light and air in linear RGB; ``fog`` is the distance in metres at which 63 % is fog."""
+    """Light in linear RGB and air; ``fog`` is the distance in metres at which 63 % is fog."""
 
     sun_direction: tuple[float, float, float]
     sun: tuple[float, float, float]
@@ -78,7 +80,7 @@ class Weather(NamedTuple):
 
 @dataclass(frozen=True)
 class Rendering:
-    """A picture in linear light ``(H, W, 3)`` float32 and the ground truth of its pixels."""
+    """Linear light ``(H, W, 3)`` float32 and ground truth ``(H, W)``; depth is in metres."""
 
     light: np.ndarray
     labels: np.ndarray
@@ -88,16 +90,16 @@ class Rendering:
 
 SHADOW_SIZE = 1024
 SHADOW_REGION = ((-28.0, 28.0), (0.0, 75.0))
-"""Metres to the right of and in front of the camera in which the sun casts shadows."""
+"""Area with shadows of the sun: metres to the right and in front of the camera."""
 
 CONTACT_SIZE = (360, 240)
 CONTACT_REGION = ((-20.0, 20.0), (0.0, 60.0))
 CONTACT_HEIGHT = 0.6
-"""Metres above the ground at which a surface darkens the ground beneath it to 37 %."""
+"""Metres above the ground at which a contact shadow has faded to 37 %."""
 
 
 def look(camera: Camera, position: np.ndarray, heading: float, roll: float) -> View:
-    """Return the view of ``camera`` above ``position`` (x, 0, z), turned right by ``heading``."""
+    """Return the view of ``camera`` above ``position`` (x, 0, z); angles are in radians."""
     cos, sin = np.cos(heading), np.sin(heading)
     turn = np.array([[cos, 0, -sin], [0, -1, 0], [sin, 0, cos]])
     cos, sin = np.cos(camera.pitch), np.sin(camera.pitch)
@@ -108,10 +110,10 @@ def look(camera: Camera, position: np.ndarray, heading: float, roll: float) -> V
 
 
 def render(soup: Soup, view: View, weather: Weather, height: int, width: int) -> Rendering:
-    """Draw the soup; label, instance and depth are those of the surface at each pixel's centre.
+    """Render a scene; the ground truth of a pixel is taken at its centre.
 
-    Pixel centres have whole coordinates. Samples lie on pixels' centres and corners; those on the
-    corners only smooth the picture's edges.
+    Pixel centres have integer coordinates. Samples lie on the centres and corners of pixels; the
+    corners only smooth the edges of the image.
     """
     camera = view.camera
     intrinsics = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
@@ -149,7 +151,7 @@ def render(soup: Soup, view: View, weather: Weather, height: int, width: int) ->
 def _seen_through(
     drawn: tuple[Eye, np.ndarray], to_world: np.ndarray, position: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ``(3, 4)`` matrix from the camera's (x · Z, y · Z, Z, 1) to a map; and the map."""
+    """Return the ``(3, 4)`` matrix from samples (x · Z, y · Z, Z, 1) to a map, and the map."""
     eye, values = drawn
     return np.column_stack([eye.matrix @ to_world, eye.matrix @ (position - eye.position)]), values
 
@@ -163,7 +165,7 @@ def _draw(
     faces: np.ndarray | None = None,
     edges: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return the inverse depth of every sample; see ``rasterize`` for the rest."""
+    """Return the inverse depth of each sample; see ``rasterize`` for the arguments."""
     inverse_depth = np.zeros(shape, np.float32)
     layers = np.where(soup.materials[:, 4] > 0, soup.materials[:, 3], -1).astype(np.int32)
     rasterize(
@@ -184,7 +186,7 @@ def _draw(
 
 @numba.njit(cache=True, error_model='numpy')
 def _ground_truth(faces, edges, label_ids, instance_ids):
-    """Return label, instance and depth maps of the samples on the pixels' centres."""
+    """Return the label, instance and depth map of the samples on pixel centres."""
     height, width = faces.shape[0] // 2, faces.shape[1] - 1
     labels = np.full((height, width), SKY_ID, np.uint8)
     instances = np.full((height, width), SKY_ID, np.uint16)
@@ -211,7 +213,7 @@ def _parallel_eye(
     region: tuple[tuple[float, float], tuple[float, float]],
     shape: tuple[int, int],
 ) -> Eye:
-    """Return an all but parallel projection along ``direction`` that fits a ground region."""
+    """Return a nearly parallel projection along ``direction`` that fits a region of the ground."""
     right = np.cross(up, direction)
     right /= np.linalg.norm(right)
     axes = np.stack([right, np.cross(direction, right), direction])
@@ -230,7 +232,7 @@ def _parallel_eye(
 
 
 def _sun_map(soup: Soup, view: View, weather: Weather) -> tuple[Eye, np.ndarray]:
-    """Return the sun's projection and the inverse distance of the first surface it meets."""
+    """Return the projection of the sun and the inverse distance of the lit surfaces."""
     direction = -np.asarray(weather.sun_direction)
     shape = (SHADOW_SIZE, SHADOW_SIZE)
     eye = _parallel_eye(view, direction, np.array([0.0, 1, 0]), SHADOW_REGION, shape)
@@ -240,7 +242,7 @@ def _sun_map(soup: Soup, view: View, weather: Weather) -> tuple[Eye, np.ndarray]
 
 
 def _contact_map(soup: Soup, view: View) -> tuple[Eye, np.ndarray]:
-    """Return a projection from beneath, and how far things on the ground shut out the sky."""
+    """Return a projection from below and the share of the sky that objects hide from the ground."""
     up, forward = np.array([0.0, 1, 0]), view.rotation[2]
     eye = _parallel_eye(view, up, -forward, CONTACT_REGION, CONTACT_SIZE)
     high = soup.corners[:, 0, 1] > 5 * CONTACT_HEIGHT
@@ -254,7 +256,7 @@ def _contact_map(soup: Soup, view: View) -> tuple[Eye, np.ndarray]:
 
 @numba.njit(cache=True, error_model='numpy')
 def _texels_per_metre(corners, uv):
-    """Return ``(F,)``, the square root of each face's area in texels over its area in metres."""
+    """Return ``(F,)`` float32, the square root of texels per square metre of each face."""
     result = np.empty(len(uv), np.float32)
     for f in range(len(uv)):
         c, t = corners[f], uv[f]

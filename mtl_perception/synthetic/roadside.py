@@ -1,4 +1,4 @@
-"""What lines a street: posts, signs and furniture, trees, buildings and what encloses lots."""
+"""Roadside of a street: posts, signs, furniture, trees, buildings and boundaries of lots."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ LIGHT, SIGN, VEGETATION = ids('traffic light', 'traffic sign', 'vegetation')
 
 
 def line_kerb(street: Street, side: Side, block: Stretch) -> None:
-    """Place lamp posts, trees, signs, furniture and bollards, one after the other."""
+    """Add lamp posts, trees, signs, furniture and bollards along the kerb."""
     random, style = street.random, street.style
     first, last = block
     poles, post_style = paint.pole(random), random.randrange(4)
@@ -41,7 +41,7 @@ def line_kerb(street: Street, side: Side, block: Stretch) -> None:
 
 
 def fill_lots(street: Street, side: Side, block: Stretch) -> None:
-    """Place buildings and open lots with what encloses them, one beside the other."""
+    """Add buildings and open lots with their boundaries along the road."""
     random, style = street.random, street.style
     along, last = block[0] + 1.0, block[1] - 1.0
     turn = np.pi if side.sign < 0 else 0.0
@@ -71,7 +71,7 @@ def fill_lots(street: Street, side: Side, block: Stretch) -> None:
 
 
 def furnish_crossing(street: Street, side: Side, gap: Stretch) -> None:
-    """Place traffic lights at the corners of a crossing, if it has any."""
+    """Add traffic lights at the corners of a crossing, unless it has none."""
     random = street.random
     if random.random() < 0.25:
         return
@@ -99,7 +99,7 @@ def furnish_crossing(street: Street, side: Side, gap: Stretch) -> None:
 
 
 def close_view(street: Street) -> None:
-    """Place trees and buildings behind the lots and across the street's end."""
+    """Add trees and buildings behind the lots and across the end of the street."""
     random = street.random
     for along in street.scatter(0, street.last, 0.08):
         right = random.choice((-1, 1)) * (street.half_width + random.uniform(24, 60))

@@ -1,4 +1,4 @@
-"""The light that a picture's samples see: materials under the sun and the sky, behind air."""
+"""Light of each sample: materials under sun and sky, seen through fog."""
 
 from typing import NamedTuple
 
@@ -8,16 +8,16 @@ import numpy as np
 from mtl_perception.synthetic.textures import LEVELS, SIZE
 
 FAR_EYE = 2000.0
-"""Metres to the eye of an all but parallel projection; one rasterizer then serves every map."""
+"""Metres to the eye of a nearly parallel projection, so one rasterizer serves all maps."""
 
 SHARPNESS = 2.0**1.6
-"""By how much a texel's area may exceed a sample's, so that textures are not blurred."""
+"""Largest area of a texel relative to a sample, so textures are not blurred."""
 
 
 class Surfaces(NamedTuple):
-    """What shading needs of a ``Soup``, as a tuple that compiled code can take.
+    """Fields of a ``Soup`` in the form of a tuple, as numba requires.
 
-    ``edges`` are those of ``rasterize``; ``texels_per_metre`` is ``(F,)`` float32.
+    ``edges`` is an output of ``rasterize``; ``texels_per_metre`` is ``(F,)`` float32.
     """
 
     edges: np.ndarray
@@ -30,15 +30,16 @@ class Surfaces(NamedTuple):
 
 
 class Surroundings(NamedTuple):
-    """Where the samples are, and the maps of what keeps light away from them.
+    """Geometry of the samples and maps of their shadows.
 
     Attributes:
         to_world: ``(3, 3)``, from samples (x · Z, y · Z, Z) to offsets from the camera.
-        height: of the camera in metres.
-        focal: focal length in samples.
-        sun_projection, contact_projection: ``(3, 4)``, from samples (x · Z, y · Z, Z, 1) to a map.
-        sun_map: ``(S, S)`` float32, inverse distance of what the sun meets; 2 × 2 without a sun.
-        contact_map: float32, share of the sky that the ground does not see.
+        height: Height of the camera in metres.
+        focal: Focal length in samples.
+        sun_projection: ``(3, 4)``, from samples (x · Z, y · Z, Z, 1) to ``sun_map``.
+        sun_map: ``(S, S)`` float32, inverse distance from the sun; 2 × 2 without a sun.
+        contact_projection: ``(3, 4)``, from samples (x · Z, y · Z, Z, 1) to ``contact_map``.
+        contact_map: ``(H, W)`` float32, share of the sky hidden from the ground.
     """
 
     to_world: np.ndarray
@@ -52,9 +53,9 @@ class Surroundings(NamedTuple):
 
 @numba.njit(cache=True, error_model='numpy', fastmath=True)
 def shade(faces, surfaces, surroundings, weather, texels, macro):
-    """Return ``(H, W, 3)`` float32 linear light; five samples where a pixel sees several faces.
+    """Return ``(H, W, 3)`` float32 linear light; pixels of several faces take five samples.
 
-    ``faces``: ``(2 H + 1, W + 1)`` quincunx of pixels' corners (even rows) and centres (odd rows).
+    ``faces`` is a ``(2 H + 1, W + 1)`` quincunx: even rows are corners of pixels, odd rows centres.
     """
     rows, columns = faces.shape
     samples = np.empty((rows, columns, 3), np.float32)
@@ -70,7 +71,7 @@ def shade(faces, surfaces, surroundings, weather, texels, macro):
 
 @numba.njit(cache=True, error_model='numpy', inline='always')
 def _is_between_faces(faces, y, i):
-    """Whether one of the pixels around a corner sees another face than the corner."""
+    """Return whether a pixel around a corner shows another face than the corner."""
     for row in range(abs(y - 1), min(y + 2, len(faces)), 2):
         for column in range(max(i - 1, 0), min(i + 1, faces.shape[1] - 1)):
             if faces[row, column] != faces[y, i]:
@@ -106,7 +107,7 @@ def _pixels(faces, samples):
 
 @numba.njit(cache=True, error_model='numpy', fastmath=True, inline='always')
 def _sample(x, y, face, surfaces, surroundings, weather, texels, macro):
-    """Return the light that comes from one sample, red, green and blue."""
+    """Return the red, green and blue light of a sample."""
     to_world = surroundings.to_world
     ray_x = to_world[0, 0] * x + to_world[0, 1] * y + to_world[0, 2]
     ray_y = to_world[1, 0] * x + to_world[1, 1] * y + to_world[1, 2]
@@ -186,7 +187,7 @@ def _sample(x, y, face, surfaces, surroundings, weather, texels, macro):
 
 @numba.njit(cache=True, error_model='numpy', fastmath=True, inline='always')
 def _level(texels):
-    """Return the mip level at which a sample covers about one texel, from its area in texels."""
+    """Return the mip level at which a sample of this area in texels covers about one texel."""
     level = 0
     while texels >= 4.0 and level < LEVELS - 1:
         texels *= 0.25
@@ -196,7 +197,7 @@ def _level(texels):
 
 @numba.njit(cache=True, error_model='numpy', fastmath=True, inline='always')
 def _sky(x, y, z, weather, texels):
-    """Return the sky's light from a direction."""
+    """Return the light of the sky from a direction."""
     up = max(y, 0.0)
     high = 1.0 - np.exp(-3.5 * up)
     sun, towards = weather.sun, weather.sun_direction
@@ -217,7 +218,7 @@ def _sky(x, y, z, weather, texels):
 
 @numba.njit(cache=True, error_model='numpy', fastmath=True, inline='always')
 def _texel(texels, layer, u, v, level):
-    """Return RGB and tint from 0 to 1, bilinear within one mip level."""
+    """Return RGB and tint from 0 to 1, interpolated bilinearly in one mip level."""
     x0, x1, y0, y1, a, b, c, d = _neighbours(u, v, level)
     t, k = texels, layer
     return (
@@ -230,7 +231,7 @@ def _texel(texels, layer, u, v, level):
 
 @numba.njit(cache=True, error_model='numpy', fastmath=True, inline='always')
 def _gray_texel(texels, layer, u, v, level):
-    """Return the value of a texture without colour."""
+    """Return the value of a gray texture from 0 to 1."""
     x0, x1, y0, y1, a, b, c, d = _neighbours(u, v, level)
     t, k = texels, layer
     return a * t[k, y0, x0, 0] + b * t[k, y0, x1, 0] + c * t[k, y1, x0, 0] + d * t[k, y1, x1, 0]
@@ -238,7 +239,7 @@ def _gray_texel(texels, layer, u, v, level):
 
 @numba.njit(cache=True, error_model='numpy', fastmath=True, inline='always')
 def _neighbours(u, v, level):
-    """Return the columns and rows of the four texels around a point, and their weights / 255."""
+    """Return columns, rows and weights / 255 of the four texels around a point."""
     size = SIZE >> level
     start = 2 * SIZE - 2 * size
     x, y = (u - np.floor(u)) * size - 0.5, (v - np.floor(v)) * size - 0.5
@@ -252,7 +253,7 @@ def _neighbours(u, v, level):
 
 @numba.njit(cache=True, error_model='numpy', fastmath=True, inline='always')
 def _project(x, y, depth, m):
-    """Return where on a map a sample at that depth is, and the inverse of its distance there."""
+    """Return the position of a sample on a map and its inverse distance in that projection."""
     inverse = 1.0 / (depth * (m[2, 0] * x + m[2, 1] * y + m[2, 2]) + m[2, 3])
     map_x = (depth * (m[0, 0] * x + m[0, 1] * y + m[0, 2]) + m[0, 3]) * inverse
     map_y = (depth * (m[1, 0] * x + m[1, 1] * y + m[1, 2]) + m[1, 3]) * inverse
@@ -261,7 +262,7 @@ def _project(x, y, depth, m):
 
 @numba.njit(cache=True, error_model='numpy', fastmath=True, inline='always')
 def _sunlit(x, y, depth, projection, sun_map):
-    """Return how much of the sun reaches a point: 2x2 depth comparisons, weighted bilinearly."""
+    """Return the visible share of the sun: 2 × 2 depth comparisons, weighted bilinearly."""
     map_x, map_y, inverse = _project(x, y, depth, projection)
     x0, y0 = int(np.floor(map_x)), int(np.floor(map_y))
     if x0 < 0 or y0 < 0 or x0 + 1 >= sun_map.shape[1] or y0 + 1 >= sun_map.shape[0]:

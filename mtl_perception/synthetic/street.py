@@ -1,4 +1,4 @@
-"""A street: its course and its dimensions, and what has been placed in it so far."""
+"""Street: course, dimensions and the things placed in it."""
 
 import math
 from collections.abc import Iterator
@@ -14,23 +14,23 @@ from mtl_perception.synthetic.styles import STYLE_WEIGHTS, STYLES
 from mtl_perception.synthetic.things import Mover, Thing
 
 SIGHT = 190.0
-"""Metres of street in front of the camera."""
+"""Metres of street in front of the last camera position."""
 
 BEHIND = 18.0
-"""Metres of street behind the camera, for its shadows and what reaches beside it."""
+"""Metres of street behind the first camera position, for shadows and wide objects."""
 
 Stretch = tuple[float, float]
-"""A part of a street: metres along it, from where to where."""
+"""Start and end of a part of a street, in metres along it."""
 
 
 @dataclass(frozen=True)
 class Road:
-    """An arc of constant curvature (1/metres, positive to the right) that starts at the origin."""
+    """Arc of constant curvature (1/metres, positive to the right) that starts at the origin."""
 
     curvature: float
 
     def at(self, along: float, right: float) -> tuple[float, float, float]:
-        """Return world x, z and the road's heading."""
+        """Return world x and z in metres and the heading of the road in radians."""
         bend = self.curvature
         if not bend:
             return right, along, 0.0
@@ -53,27 +53,28 @@ class Road:
 
 
 class Street:
-    """A street of a random style, long enough for a camera that travels ``travel`` metres along it.
+    """Street of a random style for a camera that drives ``travel`` metres.
 
     Attributes:
-        random: that everything in the street is drawn from.
-        style: how it is built.
-        first, last: metres along the road, where it begins and ends.
-        road: its course.
-        keeps_right: whether the traffic does.
-        lanes: in each direction.
-        lane_width: metres.
-        parking: metres between the lanes and the kerb.
-        half_width: metres from the centre line to the kerb.
-        edge: metres from the centre line to what lines the kerb.
-        cruise: metres a second, the speed of the traffic in the camera's lane.
-        leaf: about the colour of its leaves.
-        lane: metres to the right of the centre line at which the camera's lane runs.
-        gaps: where other roads cross it.
-        paints: palette of the ground.
-        kerb: its height in metres.
-        static: what stays where it is.
-        movers: who is on the way.
+        random: Source of all random choices in the street.
+        style: Style of the street.
+        first: Start in metres along the road.
+        last: End in metres along the road.
+        road: Course of the road.
+        keeps_right: Whether traffic keeps to the right.
+        lanes: Lanes in each direction.
+        lane_width: Width of a lane in metres.
+        parking: Metres between the lanes and the kerb.
+        half_width: Metres from the centre line to the kerb.
+        edge: Metres from the centre line to the posts at the kerb.
+        cruise: Speed of the traffic in the lane of the camera, in metres per second.
+        leaf: Mean linear colour of the leaves.
+        lane: Centre of the lane of the camera, in metres to the right of the centre line.
+        gaps: Stretches that belong to crossing roads.
+        paints: Palette of the ground.
+        kerb: Height of the kerb in metres.
+        static: Things that stay in place.
+        movers: Things that move.
     """
 
     def __init__(self, random: Random, travel: float) -> None:
@@ -100,7 +101,7 @@ class Street:
         self._counts: dict[int, int] = {}
 
     def things(self, time: float) -> Iterator[Thing]:
-        """Yield everything in the street at ``time`` seconds."""
+        """Yield all things in the street at ``time`` in seconds."""
         yield from self.static
         for mover in self.movers:
             yield mover(time)
@@ -111,16 +112,16 @@ class Street:
         return [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a > 1]
 
     def lane_centre(self, lane: int, ahead: bool) -> float:
-        """Return metres to the right of the centre line; lane 0 is next to it."""
+        """Return the centre of a lane in metres to the right of the centre line, next to lane 0."""
         right = (lane + 0.5) * self.lane_width
         return right if ahead == self.keeps_right else -right
 
     def steps(self, first: float, last: float, step: float) -> np.ndarray:
-        """Return places that are ``step`` metres apart, after a random first one."""
+        """Return positions ``step`` metres apart with a random offset."""
         return np.arange(first + self.random.random() * step, last, step)
 
     def scatter(self, first: float, last: float, rate: float) -> list[float]:
-        """Return random places, ``rate`` a metre."""
+        """Return random positions, ``rate`` per metre on average."""
         count = (last - first) * rate
         whole = int(count) + (self.random.random() < count % 1)
         return [self.random.uniform(first, last) for _ in range(whole)]
@@ -138,14 +139,14 @@ class Street:
         lean: float = 0.0,
         instance: int | None = None,
     ) -> None:
-        """Place what stays, turned by ``turn`` from the road's heading; metres and radians."""
+        """Add a static thing, turned by ``turn`` radians relative to the road."""
         x, z, heading = self.road.at(along, right)
         instance = label if instance is None else instance
         thing = Thing(mesh, palette, label, instance, (x, up, z), heading + turn, scale, lean)
         self.static.append(thing)
 
     def instance(self, label: int) -> int:
-        """Return an ID that no other instance of ``label`` has."""
+        """Return an unused instance ID of ``label``."""
         count = self._counts.get(label, 0)
         self._counts[label] = count + 1
         return label * INSTANCE_ID_BASE + count
@@ -167,16 +168,17 @@ class Street:
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a street, the same along all of its blocks.
+    """Side of a street, equal along all blocks.
 
     Attributes:
         sign: 1 to the right of the centre line, -1 to the left.
-        verge, walk: widths in metres; 0 where there is none.
-        setback: metres between the sidewalk and the buildings.
-        front: metres from the centre line to where the lots begin.
-        paved: whether open ground is paved rather than grown over.
-        bounds: what encloses the lots: wall, fence, hedge or none.
-        fittings: palette of walls and fences.
+        verge: Width of the verge in metres; 0 for none.
+        walk: Width of the sidewalk in metres; 0 for none.
+        setback: Metres between the sidewalk and the buildings.
+        front: Metres from the centre line to the lots.
+        paved: Whether open ground is paved; otherwise it is overgrown.
+        bounds: Boundary of the lots: wall, fence, hedge or none.
+        fittings: Palette of the boundaries.
     """
 
     sign: int

@@ -1,27 +1,27 @@
-"""Styles that a street may have: how wide, built up, green, crowded and busy it is."""
+"""Styles of streets: width, buildings, plants, people and traffic."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a street is built; rates are probabilities, or things per metre of either side.
+    """Parameters of a random street; pairs are ranges.
 
     Attributes:
-        lanes: lanes in each direction.
-        parked: share of the roadside that is taken by parked vehicles.
-        walk: width of the sidewalk in metres; below 1 there is none.
-        verge: width of the strip of grass or soil between the road and the sidewalk.
-        setback: metres between the sidewalk and the buildings.
-        built: share of the lots that carry a building.
-        block: share of the buildings that are blocks rather than houses.
-        green: trees along the kerb.
-        wild: trees and bushes on open lots.
-        crowd: pedestrians.
-        clutter: street furniture.
-        traffic: share of the lane that is taken by vehicles.
-        marked: probability of lane marks.
-        paved: whether open ground is paved rather than grown over.
+        lanes: Lanes in each direction, with repetitions as weights.
+        parked: Share of the roadside taken by parked vehicles.
+        walk: Width of the sidewalk in metres; below 1 means none.
+        verge: Width in metres of the grass or soil between the road and the sidewalk.
+        setback: Metres between the sidewalk and the buildings.
+        built: Share of the lots with a building.
+        block: Share of blocks among the buildings; the rest are houses.
+        green: Trees along the kerb, per metre of a side.
+        wild: Trees and bushes on open lots, per metre of a side.
+        crowd: Pedestrians per metre of a side.
+        clutter: Pieces of street furniture per metre of a side.
+        traffic: Share of a lane taken by vehicles.
+        marked: Probability of road marks.
+        paved: Probability that open ground is paved; otherwise it is overgrown.
     """
 
     lanes: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""Templates of what lines a street: buildings, plants, walls, fences, poles, lights, signs."""
+"""Templates of roadside objects: buildings, plants, boundaries, poles, lights and signs."""
 
 from functools import lru_cache
 from itertools import pairwise
@@ -16,16 +16,16 @@ from mtl_perception.synthetic.mesh import (
     quads,
 )
 
-HOUSES, BLOCKS = 24, 32
-TREES, BUSHES = 12, 5
+HOUSES, BLOCKS, TREES, BUSHES = 24, 32, 12, 5
+"""Numbers of variants."""
 
 
 @lru_cache(maxsize=HOUSES + BLOCKS)
 def building(block: bool, variant: int) -> tuple[Mesh, float, float]:
-    """Return a building with its width along the street and its depth, in metres.
+    """Return a building and its width (along z) and depth (along x) in metres.
 
-    The front's ground line runs along z through the origin; the building reaches towards +x. A
-    block has a flat roof and perhaps shops, a house a gable.
+    The front is centred on the origin and the building extends towards +x. A block has a flat roof
+    and may have shops; a house has a gable roof.
     """
     random = Random(variant)
     bay, storey = random.uniform(2.2, 4.2), random.uniform(2.8, 3.5)
@@ -56,7 +56,7 @@ def building(block: bool, variant: int) -> tuple[Mesh, float, float]:
 def _walls(
     width: float, depth: float, ground: float, walls: float, bays: int, storeys: int, bay: float
 ) -> list[Mesh]:
-    """The storeys with windows above the ground floor; a facade tile holds four by four windows."""
+    # A facade texture has four by four windows.
     half, top = width / 2, ground + walls
     outline = [(0, -half), (0, half), (depth, half), (depth, -half), (0, -half)]
     parts = []
@@ -144,7 +144,7 @@ def _balconies(
 
 @lru_cache(maxsize=64)
 def tree(kind: str, variant: int) -> Mesh:
-    """Return a tree: ``round``, ``tall``, ``conifer``, ``palm`` or ``bare``; 7 to 11 m high."""
+    """Return a tree 7 to 11 m high: ``round``, ``tall``, ``conifer``, ``palm`` or ``bare``."""
     random = Random(variant)
     height = random.uniform(7, 11)
     bole = height * {'round': 0.3, 'tall': 0.15, 'conifer': 0.1}.get(kind, 0.4)
@@ -177,7 +177,7 @@ def tree(kind: str, variant: int) -> Mesh:
 
 
 def _clump(random: Random, centre: np.ndarray, size: float, middle: np.ndarray) -> Mesh:
-    """Leaves on a randomly turned card, lit as part of the crown's rounded surface."""
+    """Return leaves on a randomly turned card, with the normals of a crown around ``middle``."""
     axes = np.linalg.qr(np.array([[random.gauss(0, 1) for _ in range(3)] for _ in range(3)]))[0]
     a, b = axes[0] * size, axes[1] * size
     corners = centre + np.array([-a - b, a - b, a + b, b - a])
@@ -215,7 +215,7 @@ def bush(variant: int) -> Mesh:
 
 @lru_cache(maxsize=4)
 def hedge(variant: int) -> Mesh:
-    """Return 4 m of hedge along z, about 1.3 m high."""
+    """Return a hedge 4 m long (along z) and about 1.3 m high."""
     random = Random(variant)
     parts = [box((0.7, 1.15, 4.0), (0, 0, 0), 'hedge', top=0.95, tile=1.3)]
     for _ in range(16):
@@ -226,7 +226,7 @@ def hedge(variant: int) -> Mesh:
 
 @lru_cache(maxsize=2)
 def wall(capped: bool) -> Mesh:
-    """Return 4 m of wall along z, 1 m high."""
+    """Return a wall 4 m long (along z) and 1 m high."""
     parts = [box((0.25, 1.0, 4.0), (0, 0, 0), 'wall', tile=1.5)]
     if capped:
         parts.append(box((0.35, 0.08, 4.0), (0, 1.0, 0), 'cap'))
@@ -236,7 +236,7 @@ def wall(capped: bool) -> Mesh:
 
 @lru_cache(maxsize=1)
 def fence() -> Mesh:
-    """Return 4 m of fence along z, 1 m high, cut out where its texture is."""
+    """Return a fence 4 m long (along z) and 1 m high, masked by its texture."""
     corners = [[[0, 1, -2], [0, 1, 2], [0, 0, 2], [0, 0, -2]]]
     sheet = quads(corners, 'fence', np.array([[[0, 0], [2.0, 0], [2.0, 1], [0, 1]]]))
     posts = [box((0.08, 1.06, 0.08), (0, 0, z), 'post') for z in (-2, 0)]
@@ -245,7 +245,7 @@ def fence() -> Mesh:
 
 @lru_cache(maxsize=8)
 def lamp_post(style: int) -> Mesh:
-    """Return a street lamp (style 0 to 2) or a utility pole (3) that reaches towards +x."""
+    """Return a street lamp (styles 0 to 2) or a utility pole (3) with its arm towards +x."""
     height = (7.5, 9.0, 4.5, 8.0)[style]
     radii = (0.11, 0.13)[style == 3], (0.06, 0.1)[style == 3]
     parts = [limb((0, 0, 0), (0, height, 0), radii, 'pole', 6)]
@@ -262,20 +262,20 @@ def lamp_post(style: int) -> Mesh:
 
 @lru_cache(maxsize=8)
 def plain_pole(height: float, radius: float) -> Mesh:
-    """Return an upright pole."""
+    """Return an upright pole; height and radius are in metres."""
     return limb((0, 0, 0), (0, height, 0), (radius, radius), 'pole', 8, closed=True)
 
 
 @lru_cache(maxsize=2)
 def gantry(reach: float) -> Mesh:
-    """Return a pole of 5.6 m with an arm over the road, towards +x."""
+    """Return a pole 5.6 m high with an arm of ``reach`` metres towards +x, over the road."""
     arm = limb((0, 5.4, 0), (reach, 5.7, 0), (0.09, 0.06), 'pole')
     return merged([limb((0, 0, 0), (0, 5.6, 0), (0.13, 0.1), 'pole', 8), arm])
 
 
 @lru_cache(maxsize=4)
 def traffic_light(lit: int) -> Mesh:
-    """Return the head of a traffic light that faces -z, above the origin; lamp ``lit`` shines."""
+    """Return the head of a traffic light above the origin, facing -z, with lamp ``lit`` on."""
     parts = [box((0.34, 0.98, 0.24), (0, 0, 0), 'case')]
     for i in range(3):
         y = 0.8 - 0.31 * i
@@ -305,7 +305,7 @@ _SIGNS = {
 
 @lru_cache(maxsize=len(_SIGNS))
 def sign(shape: str) -> Mesh:
-    """Return a traffic sign that faces -z, its lower edge at the origin."""
+    """Return a traffic sign that faces -z, with its lower edge at the origin."""
     sides, turn, stretch = _SIGNS[shape]
     angle = turn + np.arange(sides) * (2 * np.pi / sides)
     outline = np.stack([np.cos(angle) * stretch[0], np.sin(angle) * stretch[1]], 1) * 0.36

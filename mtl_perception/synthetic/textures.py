@@ -1,7 +1,7 @@
-"""The bank of procedural textures: made once a process, tinted and scaled anew by every scene.
+"""Bank of procedural textures, generated once per process and tinted by the materials.
 
-A texture is tileable RGB with two more channels: how far the material's colour tints a texel, and
-whether the surface exists there at all (leaves, fences). The bank is the same in every process.
+A texture is tileable RGB with two more channels: the tint (how much the colour of the material
+affects a texel) and the cover (whether the surface exists, for leaves and fences).
 """
 
 from collections.abc import Callable
@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 
 SIZE = 256
-"""Texels along a texture's side."""
+"""Side of a texture in texels."""
 
 LEVELS = 8
-"""Mip levels, each half the size of the one before."""
+"""Number of mip levels; each halves the size of the previous one."""
 
 GLASS = (0.16, 0.19, 0.22)
 
@@ -27,8 +27,8 @@ class Bank:
 
     Attributes:
         texels: ``(L, S, 2 S, 4)`` uint8, RGB and tint; level k starts at column ``2 S (1 - 2^-k)``.
-        covers: ``(L, S, S / 8)`` uint8, a bit a texel, the least first: where the surface exists.
-        layers: first layer and count of every kind.
+        covers: ``(L, S, S / 8)`` uint8, one bit per texel, least significant first: the cover.
+        layers: First layer and number of layers of each kind.
     """
 
     texels: np.ndarray
@@ -36,14 +36,14 @@ class Bank:
     layers: dict[str, tuple[int, int]]
 
     def pick(self, random: Random, kind: str) -> int:
-        """Return the layer of a random texture of that kind."""
+        """Return the layer of a random texture of a kind."""
         first, count = self.layers[kind]
         return first + int(random.random() * count)
 
 
 @lru_cache(maxsize=1)
 def bank() -> Bank:
-    """Make the bank, the same one in every process."""
+    """Return the bank, which is identical in all processes."""
     rng = np.random.default_rng(20180619)
     texels: list[np.ndarray] = []
     covers: list[np.ndarray] = []
@@ -74,7 +74,7 @@ _FULL = np.ones((SIZE, SIZE))
 
 
 def _noise(rng: np.random.Generator, slope: float, low: float = 0.0) -> np.ndarray:
-    """Tileable noise with zero mean, unit deviation and an amplitude that falls as f^-slope."""
+    """Return tileable noise with mean 0, standard deviation 1 and amplitude f^-slope."""
     frequency = np.hypot(np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None]) * SIZE
     amplitude = np.where(frequency > low, np.maximum(frequency, 1), np.inf) ** -slope
     amplitude[0, 0] = 0
@@ -101,7 +101,7 @@ def _asphalt(rng: np.random.Generator) -> _Texture:
 
 
 def _blocks(rows: tuple[int, int], columns: tuple[int, int], joint: float, spread: float):
-    """Courses of stones, slabs, bricks or tiles, every second one shifted by half a stone."""
+    """Return a texture of stones, bricks or tiles; every second row is shifted by half a stone."""
 
     def make(rng: np.random.Generator) -> _Texture:
         count_y = int(rng.integers(*rows)) * 2
@@ -126,7 +126,7 @@ def _grass(rng: np.random.Generator) -> _Texture:
 
 
 def _leaves(low: float, density: float) -> Callable[..., _Texture]:
-    """A clump of leaves: a ragged disc with holes."""
+    """Return a texture of leaves, a ragged disc with holes."""
 
     def make(rng: np.random.Generator) -> _Texture:
         y, x = np.mgrid[:SIZE, :SIZE] / (SIZE / 2) - 1
@@ -139,7 +139,7 @@ def _leaves(low: float, density: float) -> Callable[..., _Texture]:
 
 
 def _branches(rng: np.random.Generator) -> _Texture:
-    """Bare twigs that fork outwards from the middle of the lower edge."""
+    """Return bare twigs that fork from the middle of the lower edge."""
     cover = np.zeros((SIZE, SIZE), np.uint8)
     tips = [(SIZE / 2, SIZE - 1.0, -np.pi / 2, SIZE * 0.23, 5)]
     while tips:
@@ -153,7 +153,7 @@ def _branches(rng: np.random.Generator) -> _Texture:
 
 
 def _facade(rng: np.random.Generator) -> _Texture:
-    """Four bays by four storeys of windows in a tinted wall."""
+    """Return four bays by four storeys of windows in a tinted wall."""
     base = _blocks((16, 26), (9, 14), 0.72, 0.05) if rng.random() < 0.4 else _grain(0.9, 0.05)
     color, tint, _ = base(rng)
     color = np.dstack([color] * 3)
@@ -187,7 +187,7 @@ def _facade(rng: np.random.Generator) -> _Texture:
 
 
 def _pane(rng: np.random.Generator, pane: np.ndarray) -> None:
-    """Fill a window with dark glass, perhaps a curtain or a blind."""
+    """Draw a window with dark glass and sometimes a curtain or a blind, in place."""
     shade = np.linspace(rng.uniform(0.8, 2.2), 0.7, len(pane))[:, None, None]
     pane[:] = np.array(GLASS) * shade * rng.uniform(0.6, 1.4)
     style = rng.random()
@@ -199,7 +199,7 @@ def _pane(rng: np.random.Generator, pane: np.ndarray) -> None:
 
 
 def _shop(rng: np.random.Generator) -> _Texture:
-    """Two shop fronts side by side: fascia with lettering, display windows, a door."""
+    """Return two adjacent shop fronts with lettering, display windows and a door."""
     color, tint = np.full((SIZE, SIZE, 3), 0.75), _FULL.copy()
     color += 0.04 * _noise(rng, 0.9)[..., None]
     for x in (0, SIZE // 2):
@@ -234,7 +234,7 @@ def _sign_colors(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _lettering(rng: np.random.Generator, board: np.ndarray, ink: np.ndarray) -> None:
-    """Strokes that read as letters from afar."""
+    """Draw strokes that look like letters from a distance, in place."""
     height, width = board.shape[:2]
     size = int(height * rng.uniform(0.4, 0.75))
     top, x = (height - size) // 2, int(rng.integers(2, 12))
@@ -247,7 +247,7 @@ def _lettering(rng: np.random.Generator, board: np.ndarray, ink: np.ndarray) -> 
 
 
 def _board(rng: np.random.Generator) -> _Texture:
-    """An advertisement: a coloured board with lines of lettering and perhaps a picture."""
+    """Return an advertisement: a coloured board with lettering and sometimes a picture."""
     color = np.empty((SIZE, SIZE, 3))
     back, ink = _sign_colors(rng)
     color[:] = back
@@ -260,7 +260,7 @@ def _board(rng: np.random.Generator) -> _Texture:
 
 
 def _bars(rng: np.random.Generator) -> _Texture:
-    """Railings or pickets: upright bars between two rails."""
+    """Return upright bars between two rails."""
     cover = np.zeros((SIZE, SIZE))
     step = int(rng.choice([16, 32]))
     thick = int(step * rng.uniform(0.35, 0.7))
@@ -271,7 +271,7 @@ def _bars(rng: np.random.Generator) -> _Texture:
 
 
 def _wire(rng: np.random.Generator) -> _Texture:
-    """Chain link: diagonal wires and a post at the tile's edge."""
+    """Return diagonal wires with a post at the edge of the tile."""
     y, x = np.mgrid[:SIZE, :SIZE]
     cover = ((x + y) % 32 < 9) | ((x - y) % 32 < 9) | (x < 10) | (y < 12)
     return 0.8 + 0.05 * _noise(rng, 0.7), _FULL, cover.astype(float)

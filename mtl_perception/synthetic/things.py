@@ -1,4 +1,4 @@
-"""What is in a street, each thing with its place, look and truth, and how it is rendered."""
+"""Things in a street and their triangles for the renderer."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from mtl_perception.synthetic.rendering import Soup
 
 @dataclass(frozen=True)
 class Thing:
-    """A mesh in the world with its look and its truth; ground has its place in its corners."""
+    """Mesh with position, materials and ground truth; ``ground`` meshes are already placed."""
 
     mesh: Mesh
     palette: Palette
@@ -33,11 +33,11 @@ class Thing:
 
 
 Mover = Callable[[float], Thing]
-"""Somebody who is on the way: what they look like at a time in seconds."""
+"""Thing that moves, as a function of the time in seconds."""
 
 
 def soup(things: Iterable[Thing]) -> Soup:
-    """Pour things into the arrays that rendering takes."""
+    """Return the triangles of all things in world coordinates."""
     kept = list(things)
     meshes = [thing.placed() for thing in kept]
     counts = [len(mesh.slots) for mesh in meshes]

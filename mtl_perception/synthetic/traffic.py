@@ -1,4 +1,4 @@
-"""Who uses a street: vehicles, parked and on the way, riders and pedestrians."""
+"""Road users: parked and moving vehicles, riders and pedestrians."""
 
 import math
 
@@ -14,7 +14,7 @@ PERSON, RIDER, CAR, TRUCK, BUS = ids('person', 'rider', 'car', 'truck', 'bus')
 MOTORCYCLE, BICYCLE = ids('motorcycle', 'bicycle')
 
 TRAFFIC = {'car': 62, 'truck': 10, 'bus': 8, 'motorcycle': 20}
-"""How often each kind of vehicle is met on a lane."""
+"""Weight of each kind of vehicle on a lane."""
 
 _FLEETS = {
     'car': (CAR, vehicles.CARS, paint.CAR_COLORS),
@@ -25,14 +25,14 @@ _FLEETS = {
 
 
 def park(street: Street, side: Side, block: Stretch) -> None:
-    """Park vehicles beside the lanes, where there is room for them, and two-wheelers beyond."""
+    """Add parked vehicles next to the lanes, if space permits, and two-wheelers beyond the kerb."""
     if street.parking:
         _park_vehicles(street, side, block)
     _park_two_wheelers(street, side, block)
 
 
 def add_pedestrians(street: Street, side: Side, block: Stretch) -> None:
-    """Place groups along the road and, once for both sides, who crosses it."""
+    """Add pedestrians along the road and, from the right side, people who cross it."""
     random = street.random
     near = side.front - side.walk if side.walk else street.half_width
     width = max(side.walk, 1.2)
@@ -48,7 +48,7 @@ def add_pedestrians(street: Street, side: Side, block: Stretch) -> None:
 
 
 def fill_lanes(street: Street, duration: float) -> None:
-    """Send vehicles and cyclists along all lanes, enough of them for ``duration`` seconds."""
+    """Add enough moving vehicles and cyclists on all lanes for ``duration`` seconds."""
     for ahead in (True, False):
         for lane in range(street.lanes):
             _fill_lane(street, street.lane_centre(lane, ahead), ahead, duration)
@@ -136,7 +136,7 @@ def _cyclists(street: Street, ahead: bool) -> None:
 
 
 def _ride(street: Street, sort: str, along: float, right: float, speed: float) -> None:
-    """Send a two-wheeler with its rider, sometimes with a second one."""
+    """Add a moving two-wheeler with a rider and sometimes a pillion rider."""
     random = street.random
     label, mesh = _two_wheeler(street, sort == 'motorcycle')
     _send(street, mesh, paint.vehicle(random, paint.CAR_COLORS), label, along, right, speed)
@@ -174,7 +174,7 @@ def _vehicle(street: Street, sort: str) -> tuple[int, str, paint.Palette]:
 
 
 def _cross(street: Street) -> None:
-    """Send people across the road, at the crossings and perhaps one elsewhere."""
+    """Add people who cross the road at crossings and sometimes one elsewhere."""
     random = street.random
     for first, last in street.gaps:
         for stop in (first - 3, last + 3):

@@ -1,7 +1,7 @@
-"""Templates of cars, trucks, buses, motorcycles and bicycles, each centred on its ground contact.
+"""Templates of cars, trucks, buses, motorcycles and bicycles, centred on the ground.
 
-Positions along a vehicle are fractions from its front bumper (0) to its rear (1), heights are
-fractions of its height.
+Positions along a vehicle are fractions from the front bumper (0) to the rear (1); heights are
+fractions of the height of the vehicle.
 """
 
 from dataclasses import dataclass
@@ -17,18 +17,20 @@ _Points = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True)
 class Shape:
-    """The side view of a car, van, truck cab or bus, and where its windows are.
+    """Side view and windows of a car, van, truck cab or bus.
 
     Attributes:
-        size: width, height and length in metres.
-        clearance: metres below the body.
-        front, roof, rear: outline from the front bumper over the bonnet to the belt line, over the
-            cabin, and from there down to the rear bumper; points are (along, up).
-        side_windows: (first, last) positions along the vehicle.
-        glass: how high windows reach from the belt line to the roof line.
-        rear_window: whether the cabin's rear slope is glass.
-        taper: the roof's width as a share of the body's.
-        wheels: positions of the axles; ``wheel_radius`` in metres.
+        size: Width, height and length in metres.
+        clearance: Metres below the body.
+        front: Outline from the front bumper over the bonnet to the belt line, as (along, up).
+        roof: Outline over the cabin, as (along, up).
+        rear: Outline from the belt line to the rear bumper, as (along, up).
+        side_windows: Start and end of each window along the vehicle.
+        glass: Height of the windows as a share of the height from belt line to roof.
+        rear_window: Whether the rear slope of the cabin is glass.
+        taper: Width of the roof relative to the body.
+        wheels: Positions of the axles along the vehicle.
+        wheel_radius: Radius of the wheels in metres.
     """
 
     size: tuple[float, float, float]
@@ -141,7 +143,7 @@ SHAPES = {
         glass=0.6, taper=0.95, wheels=(0.2, 0.72), wheel_radius=0.52,
     ),
 }  # fmt: skip
-"""Typical dimensions of each kind of vehicle."""
+"""Shapes with typical dimensions."""
 
 CARS = ('hatchback', 'sedan', 'estate', 'suv', 'small', 'van', 'minibus')
 TRUCKS = ('box truck', 'heavy truck', 'tarpaulin', 'tipper', 'tanker', 'pickup')
@@ -154,11 +156,11 @@ _LOADS = {
     'tipper': ('heavy cab', (2.4, 1.2, 4.6), 'tipper'),
     'tanker': ('heavy cab', (2.3, 2.0, 6.5), 'tank'),
 }
-"""Cab, size of the load (width, height, length in metres) and its build."""
+"""Cab, size of the load (width, height, length in metres) and kind of load of each truck."""
 
 
 def length_of(kind: str) -> float:
-    """Return a vehicle's length in metres."""
+    """Return the length of a car, truck or bus in metres."""
     if kind in _LOADS:
         cab, load, _ = _LOADS[kind]
         return SHAPES[cab].size[2] + 0.15 + load[2]
@@ -167,7 +169,7 @@ def length_of(kind: str) -> float:
 
 @lru_cache(maxsize=64)
 def vehicle(kind: str) -> Mesh:
-    """Return a car, truck or bus of that kind."""
+    """Return a car, truck or bus."""
     if kind in _LOADS:
         return _truck(*_LOADS[kind])
     if kind == 'double decker':
@@ -187,7 +189,7 @@ def _shaped(shape: Shape, wheels: bool = True) -> Mesh:
 
 
 def _body(shape: Shape) -> list[Mesh]:
-    """The lower body: three bands up each side, closed over the top, dark below."""
+    """Return the lower body: two bands on each side, a top, a dark floor and sills."""
     width, height, length = shape.size
     belt = shape.roof[0], shape.roof[-1]
     outline = np.array([*shape.front, *belt, *shape.rear])
@@ -247,7 +249,7 @@ def _cabin(shape: Shape) -> list[Mesh]:
 
 
 def _slope_glass(low: np.ndarray, high: np.ndarray, out: float) -> Mesh:
-    """A framed windscreen a little in front of the slope from ``low`` to ``high``."""
+    """Return a windscreen slightly in front of the slope from ``low`` to ``high``."""
     bottom, top = low + 0.1 * (high - low), low + 0.92 * (high - low)
     left, right, shift = np.array((-0.92, 1, 1)), np.array((0.92, 1, 1)), np.array((0, 0.01, out))
     corners = np.array([bottom * left, bottom * right, top * right, top * left])
@@ -255,7 +257,7 @@ def _slope_glass(low: np.ndarray, high: np.ndarray, out: float) -> Mesh:
 
 
 def _ends(shape: Shape) -> list[Mesh]:
-    """Lamps, plates, grille and bumpers on the front and rear faces."""
+    """Return lamps, plates, grille, bumpers and mirrors."""
     width, height, length = shape.size
     parts = []
     ends = ((1, shape.front, 'lamp', 0.66, 0.93), (-1, shape.rear, 'tail', 0.74, 0.97))
@@ -345,7 +347,7 @@ def _load(build: str, size: tuple[float, float, float], deck: float, z: float) -
 
 @lru_cache(maxsize=4)
 def motorcycle(scooter: bool) -> Mesh:
-    """Return a motorcycle or a scooter, 2 m long, without its rider."""
+    """Return a motorcycle or a scooter 2 m long, without a rider."""
     radius = 0.24 if scooter else 0.31
     front, rear = 0.66, -0.62
     parts = []
@@ -382,7 +384,7 @@ def motorcycle(scooter: bool) -> Mesh:
 
 @lru_cache(maxsize=1)
 def bicycle() -> Mesh:
-    """Return a bicycle, 1.75 m long, without its rider."""
+    """Return a bicycle 1.75 m long, without a rider."""
     radius, front, rear = 0.34, 0.52, -0.5
     hub_front, hub_rear = (0, radius, front), (0, radius, rear)
     crank, seat, head = (0, 0.3, -0.05), (0, 0.82, -0.2), (0, 0.8, 0.36)
@@ -406,7 +408,7 @@ def bicycle() -> Mesh:
 
 
 def _strip(one: np.ndarray, other: np.ndarray, slot: str) -> Mesh:
-    """Quads between two polylines; those without an area are left out."""
+    """Return the quads between two polylines, without degenerate ones."""
     corners = np.stack([one[:-1], one[1:], other[1:], other[:-1]], 1)
     diagonals = np.cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1])
     return quads(corners[np.linalg.norm(diagonals, axis=1) > 1e-4], slot)
