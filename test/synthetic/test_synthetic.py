@@ -7,7 +7,7 @@ import pytest
 from mtl_perception.data.cityscapes import find_frames, write_frame
 from mtl_perception.frame import Frame
 from mtl_perception.labels import EVALUATED_IDS, INSTANCE_ID_BASE, IS_THING, SKY_ID, ids
-from mtl_perception.synthetic import synthetic_drive, synthetic_frame
+from mtl_perception.synthetic import FRAME_SECONDS, synthetic_drive, synthetic_frame
 
 SIZE = {'height': 96, 'width': 192}
 EGO_VEHICLE, ROAD, VEGETATION, CAR, TRAIN = ids('ego vehicle', 'road', 'vegetation', 'car', 'train')
@@ -16,6 +16,11 @@ EGO_VEHICLE, ROAD, VEGETATION, CAR, TRAIN = ids('ego vehicle', 'road', 'vegetati
 @lru_cache
 def street(index: int) -> Frame:
     return synthetic_frame(7, index, **SIZE)
+
+
+@lru_cache
+def drive() -> tuple[Frame, ...]:
+    return tuple(synthetic_drive(2, 4, **SIZE))
 
 
 def ground_points(frame: Frame, mask: np.ndarray) -> np.ndarray:
@@ -141,7 +146,7 @@ def test_the_picture_shows_what_the_labels_say():
 
 
 def test_a_drive_moves_along_one_street():
-    frames = list(synthetic_drive(2, 4, **SIZE))
+    frames = drive()
 
     assert [frame.name for frame in frames] == [f'synthetic_000002_{k:06d}' for k in range(4)]
     assert len({frame.camera for frame in frames}) == 1
@@ -153,8 +158,41 @@ def test_a_drive_moves_along_one_street():
     assert near < far
 
 
+def test_equal_arguments_give_equal_drives():
+    for one, other in zip(drive(), synthetic_drive(2, 4, **SIZE), strict=True):
+        for field in ('image', 'labels', 'instances', 'depth'):
+            assert getattr(one, field).tobytes() == getattr(other, field).tobytes()
+
+
+def test_an_instance_keeps_its_id_and_moves_at_the_speed_of_traffic():
+    """Instances overlap from frame to frame, and no two road users approach at 30 m/s."""
+    moves = []
+    for one, other in pairwise(drive()):
+        instances, counts = np.unique(one.instances, return_counts=True)
+        for instance in instances[(instances >= INSTANCE_ID_BASE) & (counts > 60)]:
+            before, after = one.instances == instance, other.instances == instance
+            if not after.any():
+                continue
+            assert (before & after).sum() > 0.5 * (before | after).sum()
+            moves.append(np.median(other.depth[after]) - np.median(one.depth[before]))
+    assert len(moves) >= 9
+    assert 0.05 < np.abs(moves).max() < 30 * FRAME_SECONDS
+
+
+def test_an_instance_is_no_deeper_than_a_bus_is_long():
+    distances = []
+    for index in range(20):
+        frame = street(index)
+        for instance in np.unique(frame.instances[IS_THING[frame.labels]]):
+            depth = frame.depth[frame.instances == instance]
+            assert np.ptp(depth) < 13
+            distances.append(depth[0])
+    assert len(distances) > 100
+    assert np.ptp(distances) > 50
+
+
 def test_a_drive_keeps_the_instances_of_what_stays_in_view():
-    first, second = synthetic_drive(2, 2, **SIZE)
+    first, second = drive()[:2]
 
     def large(frame: Frame) -> set[int]:
         ids, counts = np.unique(frame.instances, return_counts=True)
