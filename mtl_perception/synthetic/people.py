@@ -91,34 +91,21 @@ def _figure(
     bulk = build.bulk
     neck = _moved(hips, 0, 0.52, lean)
     head = _moved(neck, 0, 0.17, 0.03 + 0.2 * lean)
-    chest_slot = 'jacket' if build.torso in ('jacket', 'coat') else 'shirt'
+    waist = _moved(hips, 0, 0.26, 0.5 * lean)
+    top = 'shirt' if build.torso == 'shirt' else 'jacket'
     parts = [
-        limb(
-            _moved(hips, 0, -0.06, 0),
-            _moved(hips, 0, 0.26, 0.5 * lean),
-            (0.165 * bulk, 0.15 * bulk),
-            chest_slot,
-            8,
-            0.68,
-        ),
-        limb(
-            _moved(hips, 0, 0.26, 0.5 * lean),
-            _moved(neck, 0, -0.03, 0),
-            (0.155 * bulk, 0.19),
-            chest_slot,
-            8,
-            0.6,
-        ),
-        limb(_moved(neck, 0, -0.04, 0), _moved(neck, 0, 0.02, 0), (0.19, 0.07), chest_slot, 8, 0.6),
+        limb(_moved(hips, 0, -0.06, 0), waist, (0.165 * bulk, 0.15 * bulk), top, 8, 0.68),
+        limb(waist, _moved(neck, 0, -0.03, 0), (0.155 * bulk, 0.19), top, 8, 0.6),
+        limb(_moved(neck, 0, -0.04, 0), _moved(neck, 0, 0.02, 0), (0.19, 0.07), top, 8, 0.6),
         limb(neck, head, (0.055, 0.055), 'skin'),
         ellipsoid(head, (0.085, 0.12, 0.1), 'skin', 6),
     ]
     for side, hand in zip((1, -1), hands, strict=True):
         shoulder = _moved(neck, side * 0.19, -0.06, 0)
         elbow = _joint(shoulder, hand, 0.29, 0.28, np.array([side * 0.6, -0.3, -1.0]))
-        sleeve = chest_slot if build.torso != 'shirt' else 'skin'
+        sleeve = 'skin' if top == 'shirt' else top
         parts += [
-            limb(shoulder, elbow, (0.062 * bulk, 0.05), chest_slot),
+            limb(shoulder, elbow, (0.062 * bulk, 0.05), top),
             limb(elbow, hand, (0.047, 0.038), sleeve),
             ellipsoid(hand, (0.04, 0.06, 0.045), 'skin', 4),
         ]
@@ -132,25 +119,16 @@ def _figure(
             box((0.09, 0.08, 0.26), _moved(foot, 0, -0.07, 0.06), 'shoes', top=0.8),
         ]
     if build.legs == 'skirt' and not seat:
-        parts.append(
-            limb(_moved(hips, 0, 0.08, 0), _moved(hips, 0, -0.45, 0), (0.16, 0.27), 'legs', 8, 0.8)
-        )
+        hem = _moved(hips, 0, -0.45, 0)
+        parts.append(limb(_moved(hips, 0, 0.08, 0), hem, (0.16, 0.27), 'legs', 8, 0.8))
     if build.torso == 'coat' and not seat:
-        parts.append(
-            limb(
-                _moved(hips, 0, 0.1, 0), _moved(hips, 0, -0.3, 0), (0.17, 0.22), chest_slot, 8, 0.75
-            )
-        )
+        hem = _moved(hips, 0, -0.3, 0)
+        parts.append(limb(_moved(hips, 0, 0.1, 0), hem, (0.17, 0.22), top, 8, 0.75))
     return merged(parts + _accessories(build, hips, neck, head, hands[0], seat))
 
 
 def _accessories(
-    build: _Build,
-    hips: np.ndarray,
-    neck: np.ndarray,
-    head: np.ndarray,
-    hand: np.ndarray,
-    seat: str,
+    build: _Build, hips: np.ndarray, neck: np.ndarray, head: np.ndarray, hand: np.ndarray, seat: str
 ) -> list[Mesh]:
     parts = []
     if seat and build.hair != 'bald':
@@ -160,13 +138,11 @@ def _accessories(
     elif build.hair != 'bald':
         parts.append(ellipsoid(_moved(head, 0, 0.035, -0.025), (0.098, 0.105, 0.1), 'hair', 6))
     if build.hair == 'long':
-        parts.append(
-            limb(_moved(head, 0, 0, -0.06), _moved(neck, 0, -0.1, -0.09), (0.09, 0.07), 'hair')
-        )
+        ends = _moved(neck, 0, -0.1, -0.09)
+        parts.append(limb(_moved(head, 0, 0, -0.06), ends, (0.09, 0.07), 'hair'))
     if build.bag == 'backpack':
-        parts.append(
-            box((0.3, 0.42, 0.17), _moved((hips + neck) / 2, 0, -0.1, -0.2), 'bag', top=0.8)
-        )
+        back = _moved((hips + neck) / 2, 0, -0.1, -0.2)
+        parts.append(box((0.3, 0.42, 0.17), back, 'bag', top=0.8))
     elif build.bag == 'handbag' and not seat:
         parts.append(box((0.12, 0.26, 0.3), _moved(hand, 0.03, -0.32, 0), 'bag'))
     return parts

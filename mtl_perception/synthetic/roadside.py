@@ -27,7 +27,7 @@ def line_kerb(street: Street, side: Side, block: Stretch) -> None:
     for along in street.scatter(first, last, 0.018):
         _post_sign(street, side, along, side.sign * (street.edge + random.uniform(-0.1, 0.5)))
     for along in street.scatter(first, last, style.clutter):
-        piece = random.choice(list(surroundings.FURNITURE.values()))
+        piece = random.choice(surroundings.FURNITURE)
         right = side.sign * (street.edge + random.uniform(0, max(0.5, side.walk)))
         turn = inward + np.pi + random.gauss(0, 0.1)
         street.add(piece, paint.furniture(random), STATIC, along, right, street.kerb, turn)

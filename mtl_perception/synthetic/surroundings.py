@@ -6,15 +6,7 @@ from random import Random
 
 import numpy as np
 
-from mtl_perception.synthetic.mesh import (
-    Mesh,
-    box,
-    ellipsoid,
-    limb,
-    merged,
-    panel,
-    quads,
-)
+from mtl_perception.synthetic.mesh import Mesh, box, ellipsoid, limb, merged, panel, quads
 
 HOUSES, BLOCKS, TREES, BUSHES = 24, 32, 12, 5
 """Numbers of variants."""
@@ -325,43 +317,34 @@ def sign(shape: str) -> Mesh:
     return merged(parts)
 
 
-FURNITURE = {
-    'bin': limb((0, 0, 0), (0, 0.95, 0), (0.25, 0.28), 'paint', 8, closed=True),
-    'bench': merged(
-        [
-            *(box((0.45, 0.45, 0.08), (0, 0, z), 'metal') for z in (-0.7, 0.7)),
-            box((0.5, 0.06, 1.8), (0, 0.45, 0), 'wood'),
-            box((0.06, 0.4, 1.8), (0.25, 0.5, 0), 'wood'),
-        ]
-    ),
-    'cabinet': box((0.5, 1.3, 1.0), (0, 0, 0), 'paint'),
-    'kiosk': merged(
-        [
-            box((1.8, 2.3, 2.4), (0.9, 0, 0), 'paint'),
-            box((2.4, 0.2, 2.8), (0.8, 2.3, 0), 'roof'),
-            box((0.06, 1.1, 2.0), (-0.02, 0.9, 0), 'board', tile=1.2),
-        ]
-    ),
-    'crates': merged(
-        [
-            box((0.55, 0.5, 0.6), (0, 0, 0.9), 'wood'),
-            box((0.55, 0.5, 0.6), (0.1, 0, -0.2), 'paint'),
-            box((0.55, 0.5, 0.6), (0, 0.5, 0.4), 'wood'),
-            box((0.55, 0.5, 0.6), (0.6, 0, 0.4), 'paint'),
-        ]
-    ),
-    'cone': merged(
-        [
-            box((0.36, 0.04, 0.36), (0, 0, 0), 'metal'),
-            limb((0, 0.04, 0), (0, 0.7, 0), (0.15, 0.03), 'orange', 8),
-        ]
-    ),
-    'barrier': merged(
-        [
-            box((0.05, 0.25, 1.8), (0, 0.75, 0), 'orange'),
-            *(box((0.5, 0.95, 0.06), (0, 0, z), 'metal') for z in (0.8, -0.8)),
-        ]
-    ),
-    'hydrant': limb((0, 0, 0), (0, 0.75, 0), (0.13, 0.11), 'orange', 8, closed=True),
+_PIECES = {
+    'bin': [limb((0, 0, 0), (0, 0.95, 0), (0.25, 0.28), 'paint', 8, closed=True)],
+    'bench': [
+        *(box((0.45, 0.45, 0.08), (0, 0, z), 'metal') for z in (-0.7, 0.7)),
+        box((0.5, 0.06, 1.8), (0, 0.45, 0), 'wood'),
+        box((0.06, 0.4, 1.8), (0.25, 0.5, 0), 'wood'),
+    ],
+    'cabinet': [box((0.5, 1.3, 1.0), (0, 0, 0), 'paint')],
+    'kiosk': [
+        box((1.8, 2.3, 2.4), (0.9, 0, 0), 'paint'),
+        box((2.4, 0.2, 2.8), (0.8, 2.3, 0), 'roof'),
+        box((0.06, 1.1, 2.0), (-0.02, 0.9, 0), 'board', tile=1.2),
+    ],
+    'crates': [
+        box((0.55, 0.5, 0.6), (0, 0, 0.9), 'wood'),
+        box((0.55, 0.5, 0.6), (0.1, 0, -0.2), 'paint'),
+        box((0.55, 0.5, 0.6), (0, 0.5, 0.4), 'wood'),
+        box((0.55, 0.5, 0.6), (0.6, 0, 0.4), 'paint'),
+    ],
+    'cone': [
+        box((0.36, 0.04, 0.36), (0, 0, 0), 'metal'),
+        limb((0, 0.04, 0), (0, 0.7, 0), (0.15, 0.03), 'orange', 8),
+    ],
+    'barrier': [
+        box((0.05, 0.25, 1.8), (0, 0.75, 0), 'orange'),
+        *(box((0.5, 0.95, 0.06), (0, 0, z), 'metal') for z in (0.8, -0.8)),
+    ],
+    'hydrant': [limb((0, 0, 0), (0, 0.75, 0), (0.13, 0.11), 'orange', 8, closed=True)],
 }
+FURNITURE = [merged(parts) for parts in _PIECES.values()]
 """Pieces of street furniture."""
