@@ -11,13 +11,7 @@ Examples:
 
 import argparse
 
-from mtl_perception.commands.options import (
-    add_output,
-    add_seed,
-    picture_file,
-    positive_int,
-    size,
-)
+from mtl_perception.commands.options import add_output, add_seed, picture_file, positive_int, size
 from mtl_perception.data import SPLITS
 
 

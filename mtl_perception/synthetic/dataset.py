@@ -24,16 +24,7 @@ def write_dataset(
 ) -> list[Path]:
     """Render the missing frames of a split and return the image paths of all its frames.
 
-    A frame whose image exists is not rendered again. A progress bar goes to standard error.
-
-    Args:
-        root: Folder of the dataset, created if necessary.
-        split: One of ``SPLITS``.
-        frames: Number of frames in the split.
-        seed: Seed of the dataset; see ``split_seed``.
-        height: Height of the images in pixels.
-        width: Width of the images in pixels.
-        workers: Number of rendering processes.
+    Frames whose image exists are not rendered again. A progress bar goes to standard error.
 
     Raises:
         ValueError: The split contains images of another size.

@@ -89,10 +89,7 @@ def _zebra(street: Street, along: float, material: Material) -> None:
 def _arrows(street: Street, material: Material) -> None:
     shaft = [[-0.09, 0, -1.6], [0.09, 0, -1.6], [0.09, 0, 0.5], [-0.09, 0, 0.5]]
     mesh = merged(
-        [
-            quads([shaft], 'ground'),
-            panel([[-0.3, 0, 0.5], [0.3, 0, 0.5], [0, 0, 1.7]], 'ground'),
-        ]
+        [quads([shaft], 'ground'), panel([[-0.3, 0, 0.5], [0.3, 0, 0.5], [0, 0, 1.7]], 'ground')]
     )
     for first, last in street.gaps:
         for along, ahead in ((first - 12, True), (last + 12, False)):

@@ -33,11 +33,7 @@ class Mesh:
     slot_names: tuple[str, ...]
 
     def placed(
-        self,
-        position: Point,
-        heading: float = 0.0,
-        scale: float | Point = 1.0,
-        lean: float = 0.0,
+        self, position: Point, heading: float = 0.0, scale: float | Point = 1.0, lean: float = 0.0
     ) -> 'Mesh':
         """Return the mesh scaled, leaned and turned to the right (radians), then moved."""
         cos, sin = float(np.cos(heading)), float(np.sin(heading))
@@ -123,13 +119,7 @@ def panel(points: np.ndarray | Sequence, slot: str) -> Mesh:
     return triangles(corners, slot, np.zeros((len(corners), 3, 2)))
 
 
-def box(
-    size: Point,
-    centre: Point,
-    slot: str,
-    top: float = 1.0,
-    tile: float = 1.0,
-) -> Mesh:
+def box(size: Point, centre: Point, slot: str, top: float = 1.0, tile: float = 1.0) -> Mesh:
     """Return a box of ``size`` (x, y, z) with the centre of its bottom face at ``centre``.
 
     ``top`` scales the top face, to taper the box.
