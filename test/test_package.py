@@ -80,22 +80,6 @@ def test_everything_that_ros_looks_for_is_installed(installed):
         assert (installed / 'bin' / executable).is_file()
 
 
-def test_the_core_imports_no_ros_and_inference_no_lightning():
-    code = (
-        'import sys, pkgutil, importlib, mtl_perception\n'
-        'for package in ("data", "evaluation", "inference", "network", "tasks"):\n'
-        '    path = importlib.import_module(f"mtl_perception.{package}").__path__\n'
-        '    for module in pkgutil.walk_packages(path, f"mtl_perception.{package}."):\n'
-        '        importlib.import_module(module.name)\n'
-        'found = {name.partition(".")[0] for name in sys.modules}\n'
-        'print(sorted(found & {"rclpy", "sensor_msgs", "lightning", "torchmetrics"}))\n'
-    )
-    result = subprocess.run(
-        [sys.executable, '-c', code], check=True, capture_output=True, text=True, cwd=SOURCE
-    )
-    assert result.stdout.strip() == '[]'
-
-
 @pytest.mark.parametrize('name', EMBEDDED_CHECKPOINTS)
 def test_embedded_checkpoints_are_found_by_name_and_say_what_they_are(name):
     path = checkpoint_path(name)
