@@ -1,4 +1,4 @@
-"""Fixtures that several tests share."""
+"""Fixtures that several tests share, and the rule for tests that need ROS."""
 
 import itertools
 import os
@@ -7,20 +7,52 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from rclpy.context import Context
+    from rclpy.executors import Executor
     from rclpy.node import Node
     from rclpy.qos import QoSProfile
+
+ROS_TESTS = [Path(__file__).parent / name for name in ('ros', 'live', 'benchmark/test_node.py')]
+"""Folders and files that import ROS; all their tests have the marker ``ros``."""
+
+
+class _Unimportable(pytest.File):
+    """File that imports ROS where ROS is not installed: one test that is skipped."""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        yield _Skipped.from_parent(self, name='needs_ros')
+
+
+class _Skipped(pytest.Item):
+    def runtest(self) -> None:
+        pytest.fail('pytest_runtest_setup skips this test')
+
+
+def pytest_pycollect_makemodule(
+    module_path: Path, parent: pytest.Collector
+) -> pytest.Collector | None:
+    if not any(module_path.is_relative_to(path) for path in ROS_TESTS):
+        return None
+    kind = pytest.Module if find_spec('rclpy') else _Unimportable
+    module = kind.from_parent(parent, path=module_path)
+    module.add_marker('ros')
+    return module
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker('ros') and not find_spec('rclpy'):
+        pytest.skip('rclpy is not installed')
 
 
 @pytest.fixture(scope='session', autouse=True)
 def _caches_of_this_run() -> Iterator[None]:
-    """Keep what is cached, compiled models above all, out of the user's folder."""
+    """Keep the caches of the tests, mostly compiled models, out of the user's folder."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv('XDG_CACHE_HOME', folder)
         yield
@@ -30,7 +62,7 @@ def _caches_of_this_run() -> Iterator[None]:
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a checkpoint of a small network for inputs of 64 rows.
 
-    Its weights are random, its biases such that it sees a few cars, and everything metres away.
+    The weights are random. The biases make it predict a few cars, and depths of some metres.
     """
     import torch
 
@@ -52,7 +84,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def partial_checkpoint(
     tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Path]:
-    """Return a function that writes ``tiny_checkpoint`` without the heads of all but some tasks."""
+    """Return a function that writes ``tiny_checkpoint`` with the heads of some tasks only."""
     from dataclasses import replace
 
     from mtl_perception.network.checkpoint import load_checkpoint, save_checkpoint
@@ -73,7 +105,7 @@ def partial_checkpoint(
 
 @pytest.fixture(scope='session')
 def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a small dataset of synthetic streets: 8 frames to train on, 2 to validate on."""
+    """Return a dataset of synthetic streets with 8 training and 2 validation frames."""
     from mtl_perception.data.cityscapes import write_frame
     from mtl_perception.synthetic import synthetic_frame
 
@@ -97,7 +129,7 @@ def street_bag(streets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make_bag(tmp_path: Path) -> Callable[[list[tuple[str, int, Any]]], Path]:
-    """Return a function that writes (topic, time, message) to a bag."""
+    """Return a function that writes (topic, nanoseconds, message) entries to a bag."""
     from mtl_perception.bags.writer import BagWriter
 
     def make(entries: list[tuple[str, int, Any]]) -> Path:
@@ -109,37 +141,27 @@ def make_bag(tmp_path: Path) -> Callable[[list[tuple[str, int, Any]]], Path]:
     return make
 
 
-# Runs of several users of one machine should not meet, nor one test its predecessor.
+# Test runs of several users of one machine need different domains, and so do successive tests.
 _domains = (1 + (os.getpid() + i) % 100 for i in itertools.count())
 
 
 class Ros:
-    """What a test needs of ROS: nodes spun together, collected messages, other processes."""
+    """Node of a test, nodes spun with it, collected messages and other processes."""
 
-    def __init__(self, context: 'Context', logs: Path) -> None:
-        self.context = context
-        from rclpy.executors import SingleThreadedExecutor
-
-        self.executor = SingleThreadedExecutor(context=context)
+    def __init__(self, node: 'Node', executor: 'Executor', logs: Path) -> None:
+        self.node = node
+        self.context = node.context
+        self.executor = executor
         self.processes: list[subprocess.Popen] = []
         self._logs = logs
-        self._node: Node | None = None
-
-    @property
-    def node(self) -> 'Node':
-        """The test's own node."""
-        from rclpy.node import Node
-
-        if self._node is None:
-            self._node = self.add(Node('test', context=self.context))
-        return self._node
+        self.add(node)
 
     def add(self, node: Any) -> Any:
         self.executor.add_node(node)
         return node
 
     def collect(self, message_type: type, topic: str, qos: 'QoSProfile | int' = 10) -> list:
-        """Return a list that the topic's messages are appended to."""
+        """Return a list to which every new message of the topic is appended."""
         messages: list = []
         self.node.create_subscription(message_type, topic, messages.append, qos)
         return messages
@@ -149,10 +171,10 @@ class Ros:
         while not condition():
             assert time.monotonic() < deadline, f'not within {timeout} s; {self.logs()}'
             self.executor.spin_once(timeout_sec=0.05)
-            time.sleep(0.001)  # else, while there is always a callback, no other thread runs
+            time.sleep(0.001)  # without a pause, frequent callbacks starve the other threads
 
     def start(self, *arguments: str) -> subprocess.Popen:
-        """Run ``python -m`` with these arguments in this test's domain."""
+        """Start ``python -m`` with these arguments in the domain of the test."""
         log = (self._logs / f'{len(self.processes)}.log').open('w')
         with log:
             process = subprocess.Popen(
@@ -177,8 +199,10 @@ class Ros:
 
 @pytest.fixture
 def ros(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Ros]:
-    rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
+    """Return ROS in a domain of its own."""
+    import rclpy
     from rclpy.context import Context
+    from rclpy.executors import SingleThreadedExecutor
 
     from mtl_perception.ros.transport import transport_environment
 
@@ -192,6 +216,7 @@ def ros(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Ros]:
     rclpy.init(context=context, domain_id=domain)
     logs = tmp_path / 'processes'
     logs.mkdir()
-    world = Ros(context, logs)
+    node = rclpy.create_node('test', context=context)
+    world = Ros(node, SingleThreadedExecutor(context=context), logs)
     yield world
     world.close()

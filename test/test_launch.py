@@ -1,3 +1,5 @@
+"""The launch files, and the configuration files that belong to them."""
+
 import importlib.util
 from types import ModuleType
 
@@ -24,7 +26,7 @@ def launch_file() -> ModuleType:
 
 
 def commands(launch_file: ModuleType, **arguments: str) -> list[str]:
-    """Return the command line of each program but nodes that the launch file would start."""
+    """Return the command lines that the launch file starts, except the nodes'."""
     from launch import LaunchContext
     from launch_ros.actions import Node
 
@@ -70,7 +72,6 @@ def test_replay_hands_on_what_the_other_launch_file_declares(launch_file: Module
 
 
 def test_node_parameters_in_the_file_are_those_that_the_node_declares() -> None:
-    pytest.importorskip('rclpy', reason='rclpy is not installed')
     from mtl_perception.inference.settings import SETTINGS
 
     def flat(values: dict, prefix: str = '') -> dict:
@@ -87,8 +88,8 @@ def test_node_parameters_in_the_file_are_those_that_the_node_declares() -> None:
         assert type(value) is type(next(s.default for s in SETTINGS if s.name == name)), name
 
 
+@pytest.mark.ros
 def test_rviz_shows_topics_that_the_node_publishes() -> None:
-    pytest.importorskip('rclpy', reason='rclpy is not installed')
     from mtl_perception.ros.outputs import OUTPUTS
 
     config = yaml.safe_load(share_file('config', 'mtl.rviz').read_text())

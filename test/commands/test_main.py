@@ -1,4 +1,4 @@
-"""The command line as a whole: help, exit statuses, and errors of one line."""
+"""The command line in general: help, exit statuses and one-line errors."""
 
 import subprocess
 import sys
@@ -49,8 +49,11 @@ def test_what_cannot_be_done_ends_with_status_1_and_one_line(tmp_path):
     'arguments',
     [
         ['predict', '{empty}'],
-        ['camera', '{empty}'],
-        ['demo', '--source', '{empty}', '--checkpoint', '{checkpoint}', '--output', '{new}'],
+        pytest.param(['camera', '{empty}'], marks=pytest.mark.ros),
+        pytest.param(
+            ['demo', '--source', '{empty}', '--checkpoint', '{checkpoint}', '--output', '{new}'],
+            marks=pytest.mark.ros,
+        ),
     ],
 )
 def test_a_folder_without_pictures_is_named(arguments, tmp_path, tiny_checkpoint, capsys):
@@ -63,7 +66,7 @@ def test_a_folder_without_pictures_is_named(arguments, tmp_path, tiny_checkpoint
     assert error.count('\n') == 1
 
 
-@pytest.mark.parametrize('command', ['demo', 'synthesize'])
+@pytest.mark.parametrize('command', [pytest.param('demo', marks=pytest.mark.ros), 'synthesize'])
 def test_an_output_folder_that_cannot_be_written_is_named_before_the_work(
     command, tmp_path, tiny_checkpoint, capsys
 ):
