@@ -9,12 +9,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 REQUIREMENTS := requirements.txt requirements-ros.txt requirements-train.txt requirements-dev.txt
 
-.PHONY: help setup demo test lint format clean
+.PHONY: help setup demo test quick lint format clean
 
 help:
 	@echo 'make setup   create $(VENV) with the pinned requirements, including ROS 2'
 	@echo 'make demo    run a camera and the node on a synthetic street; results in out/demo'
 	@echo 'make test    run all tests'
+	@echo 'make quick   run the tests that are fast and need no ROS'
 	@echo 'make lint    run ruff and mypy'
 	@echo 'make format  fix and format the sources with ruff'
 	@echo 'make clean   remove what was set up and built, but not out/'
@@ -37,6 +38,9 @@ demo: $(STAMP)
 test: $(STAMP)
 	@$(BIN)/pytest -m 'not ros'
 	@$(BIN)/pytest -m ros
+
+quick: $(STAMP)
+	@$(BIN)/pytest -m 'not slow and not ros'
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

@@ -146,6 +146,7 @@ def test_an_import_that_the_row_lacks_is_found_wherever_it_is(module, code):
     assert found.endswith(f'{module} may import {ROW_OF[module].text}')
 
 
+@pytest.mark.slow
 def test_modules_without_ros_or_lightning_do_not_load_them_indirectly():
     names = [
         '.'.join(path.relative_to(SOURCE).with_suffix('').parts)

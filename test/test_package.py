@@ -55,6 +55,7 @@ def installed(tmp_path_factory) -> Path:
     return prefix
 
 
+@pytest.mark.slow
 def test_an_installed_package_finds_its_share_files(installed):
     code = 'from mtl_perception.resources import *; print(share_file("launch", "mtl.launch.py"))'
     (packages,) = installed.glob('lib/python3*/site-packages')
@@ -69,6 +70,7 @@ def test_an_installed_package_finds_its_share_files(installed):
     assert Path(result.stdout.strip()) == installed / 'share/mtl_perception/launch/mtl.launch.py'
 
 
+@pytest.mark.slow
 def test_everything_that_ros_looks_for_is_installed(installed):
     share = installed / 'share' / 'mtl_perception'
     assert (share / 'package.xml').is_file()

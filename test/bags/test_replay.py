@@ -164,6 +164,7 @@ def test_without_truth_there_is_a_report_all_the_same(streets, tiny_checkpoint, 
     assert not (output / 'bag').exists()
 
 
+@pytest.mark.slow
 def test_ros_is_not_needed(street_bag, tiny_checkpoint, tmp_path):
     code = (
         'import sys\n'

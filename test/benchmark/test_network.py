@@ -34,6 +34,7 @@ def test_multiplications_are_those_of_the_convolutions():
     assert two - one == head
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('small_roofline')
 def test_all_ways_are_compared_with_their_roofline(tiny_checkpoint):
     figures = measure(tiny_checkpoint, compare=True)

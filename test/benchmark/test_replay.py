@@ -7,6 +7,7 @@ from mtl_perception.inference.predictor import Predictor
 from mtl_perception.synthetic import synthetic_drive
 
 
+@pytest.mark.slow
 def test_the_predictor_alone_and_both_replays_are_timed(tiny_checkpoint):
     predictor = Predictor(tiny_checkpoint, device='cpu', runtime='torch')
     frames = list(synthetic_drive(0, 3, height=64, width=128))

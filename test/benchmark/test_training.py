@@ -15,6 +15,7 @@ SMALL = (
 )
 
 
+@pytest.mark.slow
 def test_loop_and_network_alone_are_timed_in_turns(streets, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     figures = benchmark_training(
@@ -34,6 +35,7 @@ def test_loop_and_network_alone_are_timed_in_turns(streets, tmp_path, monkeypatc
     assert f'{figures["ratio"]:.0%} of the network alone' in text
 
 
+@pytest.mark.slow
 def test_the_command_takes_options_of_training(streets, tmp_path, capsys):
     path = tmp_path / 'figures.json'
     arguments = ['--rounds', '1', '--steps', '1', '--json', str(path)]

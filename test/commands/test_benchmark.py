@@ -1,8 +1,11 @@
 import json
 
+import pytest
+
 from mtl_perception.commands import main
 
 
+@pytest.mark.slow
 def test_instances_are_measured_and_written_as_json(tiny_checkpoint, tmp_path, capsys):
     path = tmp_path / 'figures.json'
     options = ('--checkpoint', tiny_checkpoint, '--device', 'cpu', '--limit', 1, '--json', path)
@@ -26,6 +29,7 @@ def test_instances_are_measured_and_written_as_json(tiny_checkpoint, tmp_path, c
     assert 'identical' in text
 
 
+@pytest.mark.slow
 def test_the_network_is_measured_and_written_as_json(tiny_checkpoint, tmp_path, capsys):
     path = tmp_path / 'figures.json'
     options = ('--checkpoint', tiny_checkpoint, '--device', 'cpu', '--json', path)

@@ -43,6 +43,7 @@ def test_figures_are_printed_and_written(dataset, tiny_checkpoint, tmp_path, cap
     assert str(output) in printed
 
 
+@pytest.mark.slow
 def test_what_is_no_task_of_the_network_is_not_measured(
     streets, tiny_checkpoint, partial_checkpoint, tmp_path, capsys
 ):
@@ -104,6 +105,7 @@ def test_an_output_that_cannot_be_written_is_one_line(dataset, tiny_checkpoint, 
     assert str(output) in error
 
 
+@pytest.mark.slow
 def test_groups_of_labels_are_printed_and_written(dataset, tiny_checkpoint, tmp_path, capsys):
     arguments = ('--data', dataset, '--checkpoint', tiny_checkpoint, '--output', tmp_path / 'out')
     assert run(*arguments, '--groups', 'camvid') == 0
@@ -115,6 +117,7 @@ def test_groups_of_labels_are_printed_and_written(dataset, tiny_checkpoint, tmp_
     assert 'camvid, idd' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_one_city_of_several_is_measured_and_recorded_under_its_name(
     dataset, tiny_checkpoint, tmp_path, capsys
 ):
@@ -129,6 +132,7 @@ def test_one_city_of_several_is_measured_and_recorded_under_its_name(
     assert "no city 'cc'; the cities are aa, bb" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_recorded_figures_are_kept_in_the_checkpoint(dataset, tiny_checkpoint, tmp_path):
     checkpoint, output = tmp_path / 'mine.safetensors', tmp_path / 'out'
     shutil.copy(tiny_checkpoint, checkpoint)

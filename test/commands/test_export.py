@@ -1,8 +1,11 @@
 """``mtl export`` on the command line."""
 
+import pytest
+
 from mtl_perception.commands import main
 
 
+@pytest.mark.slow
 def test_export_writes_a_file_and_says_where(tiny_checkpoint, tmp_path, capsys):
     options = ('--format', 'onnx', '--checkpoint', tiny_checkpoint, '--output', tmp_path)
     assert main(['export', *map(str, options), '--size', '64x96']) == 0

@@ -28,6 +28,7 @@ def run(*words):
     return main(['predict', '--device', 'cpu', *map(str, words)])
 
 
+@pytest.mark.slow
 def test_a_folder_becomes_overviews_and_maps_and_a_broken_picture_is_named(
     pictures, tiny_checkpoint, tmp_path
 ):
@@ -52,6 +53,7 @@ def test_a_folder_becomes_overviews_and_maps_and_a_broken_picture_is_named(
         assert {row['id'] for row in rows} >= set(np.unique(instances[instances >= 1000]).tolist())
 
 
+@pytest.mark.slow
 def test_raw_maps_can_be_left_out_and_images_limited(pictures, tiny_checkpoint, tmp_path, capsys):
     output = tmp_path / 'out'
     options = ('--checkpoint', tiny_checkpoint, '--output', output, '--no-raw', '--limit', 1)
@@ -62,6 +64,7 @@ def test_raw_maps_can_be_left_out_and_images_limited(pictures, tiny_checkpoint, 
     assert 'focal length unknown' not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_explanation_is_drawn_beside_the_overview(pictures, tiny_checkpoint, tmp_path):
     output = tmp_path / 'out'
     options = ('--checkpoint', tiny_checkpoint, '--output', output, '--no-raw', '--explain')
@@ -70,6 +73,7 @@ def test_an_explanation_is_drawn_beside_the_overview(pictures, tiny_checkpoint, 
     assert cv2.imread(str(output / 'street_explained.png')).std() > 0
 
 
+@pytest.mark.slow
 def test_a_network_for_labels_alone_writes_what_it_has(
     pictures, partial_checkpoint, tmp_path, capsys
 ):
@@ -81,6 +85,7 @@ def test_a_network_for_labels_alone_writes_what_it_has(
     assert 'lacks instance' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_depth_scales_with_the_focal_length(pictures, tiny_checkpoint, tmp_path):
     output = tmp_path / 'out'
 

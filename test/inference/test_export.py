@@ -13,6 +13,7 @@ from mtl_perception.network.fused import FusedNetwork
 
 openvino = pytest.importorskip('openvino')
 onnx = pytest.importorskip('onnx')
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize('kind', FORMATS)

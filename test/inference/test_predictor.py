@@ -68,6 +68,7 @@ def test_depth_is_proportional_to_the_focal_length(predictor, image):
     np.testing.assert_array_equal(near.disparity, far.disparity)
 
 
+@pytest.mark.slow
 def test_depth_beyond_the_maximum_is_infinite(tiny_checkpoint, image):
     unlimited = Predictor(tiny_checkpoint, device='cpu').predict(image).depth
     values = np.unique(unlimited)
@@ -117,6 +118,7 @@ def test_resized_maps_hold_only_values_that_there_were():
     assert prediction.resized(8, 12) is prediction
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('runtime', 'tasks', 'absent'),
     [

@@ -47,6 +47,7 @@ def street(request):
         return checkpoint, image, network(normalize(torch.from_numpy(small)[None]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('name', 'device'), RUNTIMES)
 def test_results_agree_with_float32(name, device, street):
     checkpoint, image, expected = street
@@ -91,6 +92,7 @@ def test_maps_stay_as_they_are_while_the_next_image_is_worked_on(name, device, t
         np.testing.assert_array_equal(before, after)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('name', 'device'), RUNTIMES)
 @pytest.mark.parametrize('configured', [False, True])
 def test_a_closed_runtime_holds_no_weights(name, device, configured, tiny):

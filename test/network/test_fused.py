@@ -28,6 +28,7 @@ def images() -> torch.Tensor:
     return torch.randint(0, 256, (2, 64, 96, 3), dtype=torch.uint8, generator=generator)
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 @pytest.mark.parametrize(
     'config',

@@ -80,6 +80,7 @@ def test_plot_is_identical_to_that_of_scikit_learn(
         )
 
 
+@pytest.mark.slow
 def test_plot_of_a_lattice_is_that_of_every_search_scikit_learn_has() -> None:
     points = lattice(np.random.default_rng(0), 90)
     for min_samples in (2, 50):
