@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 REQUIREMENTS := requirements.txt requirements-ros.txt requirements-train.txt requirements-dev.txt
 
-.PHONY: help setup demo test quick lint format clean
+.PHONY: help setup demo test quick lint format hooks clean
 
 help:
 	@echo 'make setup   create $(VENV) with the pinned requirements, including ROS 2'
@@ -18,6 +18,7 @@ help:
 	@echo 'make quick   run the tests that are fast and need no ROS'
 	@echo 'make lint    run ruff and mypy'
 	@echo 'make format  fix and format the sources with ruff'
+	@echo 'make hooks   check the subject of each commit in this clone'
 	@echo 'make clean   remove what was set up and built, but not out/'
 
 setup: $(STAMP)
@@ -50,6 +51,9 @@ lint: $(STAMP)
 format: $(STAMP)
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+hooks:
+	@git config core.hooksPath .githooks
 
 clean:
 	rm -rf $(VENV) build install log *.egg-info
