@@ -19,6 +19,7 @@ from mtl_perception.resources import (
 )
 
 SOURCE = Path(__file__).resolve().parents[1]
+LICENCE = '# SPDX-License-Identifier: Apache-2.0\n'
 
 
 def test_the_version_is_the_same_everywhere():
@@ -35,6 +36,15 @@ def test_share_files_are_found_in_a_source_checkout():
 def test_a_share_file_that_is_missing_is_named():
     with pytest.raises(FileNotFoundError, match=r'config/absent\.yaml'):
         share_file('config', 'absent.yaml')
+
+
+def test_every_source_file_begins_with_its_licence():
+    scripts = [SOURCE / '.ci' / 'run', SOURCE / '.githooks' / 'commit-msg', SOURCE / 'setup.py']
+    folders = [SOURCE / name for name in ('docs', 'launch', 'mtl_perception', 'test')]
+    paths = scripts + [path for folder in folders for path in sorted(folder.rglob('*.py'))]
+    texts = {path: path.read_text().removeprefix('#!/bin/sh\n') for path in paths}
+    missing = [path for path, text in texts.items() if not text.startswith(LICENCE)]
+    assert not missing, f'{len(missing)} files without {LICENCE!r}: {missing[0]} ...'
 
 
 @pytest.fixture(scope='module')
