@@ -1,4 +1,4 @@
-"""Pictures and other files, which are whole or not there at all."""
+"""Files and pictures that appear complete or not at all."""
 
 import contextlib
 import json
@@ -15,24 +15,28 @@ import numpy as np
 
 
 def make_folder(path: Path) -> None:
-    """Make ``path`` a folder that can be written, before the work whose results go there.
+    """Create the folder ``path`` unless it exists, and check that it is writable.
+
+    Commands call this before long work whose results go there.
 
     Raises:
-        OSError: it cannot; ``filename`` is the folder.
+        OSError: The folder cannot be created or written; ``filename`` is the folder.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as err:
-        raise OSError(err.errno, f'cannot be made a folder ({err.strerror})', str(path)) from err
+        raise OSError(err.errno, f'cannot be created ({err.strerror})', str(path)) from err
     if not os.access(path, os.W_OK | os.X_OK):
-        raise PermissionError(None, 'this folder cannot be written', str(path))
+        raise PermissionError(None, 'the folder cannot be written', str(path))
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` under a temporary name, then rename it; make its folder.
+    """Write ``data`` to a temporary file, then rename it to ``path``.
+
+    The folder is created.
 
     Raises:
-        OSError: the folder cannot be made or written; ``filename`` is ``path``.
+        OSError: The folder cannot be created or the file not written; ``filename`` is the path.
     """
     make_folder(path.parent)
     temporary = path.with_name(f'.{path.name}.{uuid4().hex}')
@@ -67,12 +71,14 @@ def finite(value: Any) -> Any:
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
-    """Write ``(H, W, 3)`` RGB, or an ``(H, W)`` map of 8 or 16 bits, as ``path``'s suffix says.
+    """Write a picture in the format of the suffix of ``path``.
 
-    The file appears complete or not at all.
+    Args:
+        path: File to write; its folder is created.
+        picture: ``(H, W, 3)`` RGB, or an ``(H, W)`` map of 8 or 16 bits.
 
     Raises:
-        OSError: the folder cannot be made or written.
+        OSError: The folder cannot be created or the file not written.
     """
     if picture.ndim == 3:
         picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
@@ -81,31 +87,31 @@ def write_picture(path: Path, picture: np.ndarray) -> None:
 
 
 def decode_picture(data: 'bytes | array[int]', flags: int) -> np.ndarray | None:
-    """Return what ``cv2.imdecode`` makes of ``data`` with ``flags``, ``None`` if it is damaged.
+    """Return the result of ``cv2.imdecode``, or ``None`` if ``data`` is damaged.
 
-    A JPEG that was cut off is damaged too; OpenCV before 4.7 would make up what is missing.
+    A truncated JPEG counts as damaged; OpenCV before 4.7 fills in the missing part.
     """
     values = np.frombuffer(data, np.uint8)
     try:
         picture = cv2.imdecode(values, flags) if values.size else None
-    except cv2.error:  # a header that claims more pixels than OpenCV accepts
+    except cv2.error:  # the header states more pixels than OpenCV accepts
         return None
     return None if _is_cut_off(values) else picture
 
 
 def _is_cut_off(values: np.ndarray) -> bool:
-    """Return whether these bytes are a JPEG that lacks its end; more may follow a whole one."""
+    """Return whether these bytes are a JPEG without an end; other bytes may follow the end."""
     start, scan, end = b'\xff\xd8', b'\xff\xda', b'\xff\xd9'
     if values[:2].tobytes() != start:
         return False
     data = values.tobytes()
     segment = len(start)
-    # A thumbnail lies in a segment, so its end is none.
+    # Skip whole segments: a thumbnail in one of them has an end of its own.
     while (marker := data[segment : segment + 2]) != scan:
         if len(marker) < 2:
             return True
         if marker[0] != 0xFF:
-            return False  # not as the standard says; what it is, is up to OpenCV
+            return False  # violates the standard: leave the decision to OpenCV
         is_padding = marker[1] == 0xFF
         length = int.from_bytes(data[segment + 2 : segment + 4], 'big')
         segment += 1 if is_padding else 2 + length

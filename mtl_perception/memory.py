@@ -1,4 +1,4 @@
-"""What the C library does with memory that is freed, and how much of it this process holds."""
+"""Memory of the process, and how the C library treats freed memory."""
 
 import ctypes
 from pathlib import Path
@@ -9,16 +9,15 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 """Parameters of ``mallopt(3)``."""
 
 LARGEST, KEPT = 2**25, 2**30
-"""Bytes of the largest block that is kept when it is freed, which is what glibc allows, and of all
-that are."""
+"""Bytes of the largest block that is kept (the maximum in glibc), and of all kept blocks."""
 
 
 def reuse_freed_memory() -> None:
-    """Let this process keep large blocks that are freed, for those that it needs next.
+    """Keep large freed blocks in this process for later allocations.
 
-    By default glibc gives them back to the system, and a frame's images then cost more in new pages
-    than in computing their pixels. All threads share what is kept, so threads that come and go hold
-    nothing back. Other C libraries are left as they are.
+    By default glibc returns them to the system, and the images of a frame then cost more in new
+    pages than in computing their pixels. All threads share the kept blocks, so a thread that ends
+    holds no memory back. Only glibc is affected.
     """
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
     if mallopt is None:
@@ -29,14 +28,14 @@ def reuse_freed_memory() -> None:
 
 
 def release_freed_memory() -> None:
-    """Give freed memory back to the system once, after work that is not repeated."""
+    """Return freed memory to the system once, after work that is not repeated."""
     malloc_trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
     if malloc_trim is not None:
         malloc_trim(0)
 
 
 def resident_memory(process: int | str = 'self') -> float | None:
-    """Return the MiB of memory that a process occupies, ``None`` where there is no ``/proc``."""
+    """Return the resident memory of a process in MiB, or ``None`` without ``/proc``."""
     try:
         status = Path(f'/proc/{process}/status').read_text()
     except OSError:

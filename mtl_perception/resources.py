@@ -1,21 +1,21 @@
-"""Where the package's own launch files, configurations and checkpoints lie."""
+"""Paths of the installed launch files, configurations and checkpoints."""
 
 from pathlib import Path
 
 PACKAGE_NAME = 'mtl_perception'
 
 EMBEDDED_CHECKPOINTS = ('street', 'synthetic')
-"""Names of the checkpoints that the package brings; the first is used where no other is named."""
+"""Names of the checkpoints in the package; the first is the default."""
 
 
 def share_directory() -> Path:
     """Return the folder that holds ``launch/``, ``config/`` and ``checkpoints/``.
 
-    That is the root of a source checkout, or ``share/mtl_perception`` under the prefix that the
-    package was installed to, by colcon as well as by pip; no environment variable is needed.
+    It is the root of a source checkout, or ``share/mtl_perception`` under the prefix that colcon or
+    pip installed to. No environment variable is needed.
 
     Raises:
-        FileNotFoundError: the package was copied without its share files.
+        FileNotFoundError: The package was copied without its share files.
     """
     module = Path(__file__).resolve()
     source = module.parents[1]
@@ -31,24 +31,24 @@ def share_directory() -> Path:
 
 
 def share_file(*parts: str) -> Path:
-    """Return the path of one share file, ``share_file('config', 'node.yaml')``.
+    """Return the path of a share file, as in ``share_file('config', 'node.yaml')``.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: The file does not exist.
     """
     path = share_directory().joinpath(*parts)
     if not path.is_file():
-        msg = f'{path}: not among the files of {PACKAGE_NAME}; reinstall the package'
+        msg = f'{path}: missing from the installation of {PACKAGE_NAME}; reinstall the package'
         raise FileNotFoundError(msg)
     return path
 
 
 def checkpoint_path(checkpoint: str | Path) -> Path:
-    """Return the file of an embedded checkpoint where ``checkpoint`` is its name, else the path.
+    """Return the file of a checkpoint, given its path or the name of an embedded one.
 
     Raises:
         ValueError: ``checkpoint`` is empty.
-        FileNotFoundError: the package was copied without its share files.
+        FileNotFoundError: The package was copied without its share files.
     """
     if not str(checkpoint):
         msg = f'no checkpoint named: give a file, or {" or ".join(EMBEDDED_CHECKPOINTS)}'

@@ -15,10 +15,10 @@ def test_a_file_replaces_its_predecessor_and_leaves_nothing_else(tmp_path):
 
 def test_a_folder_below_a_file_is_refused_by_name(tmp_path):
     (tmp_path / 'file').write_text('')
-    with pytest.raises(OSError, match='cannot be made a folder') as caught:
+    with pytest.raises(OSError, match='cannot be created') as caught:
         make_folder(tmp_path / 'file')
     assert caught.value.filename == str(tmp_path / 'file')
-    with pytest.raises(OSError, match='cannot be made a folder'):
+    with pytest.raises(OSError, match='cannot be created'):
         write_file(tmp_path / 'file' / 'out' / 'data.bin', b'')
 
 
@@ -41,7 +41,7 @@ def test_a_picture_survives_saving(tmp_path):
 
 def test_a_picture_that_cannot_be_saved_names_the_folder(tmp_path):
     (tmp_path / 'file').write_text('')
-    with pytest.raises(OSError, match='cannot be made a folder'):
+    with pytest.raises(OSError, match='cannot be created'):
         write_picture(tmp_path / 'file' / 'a.png', np.zeros((2, 2, 3), np.uint8))
 
 

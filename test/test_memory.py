@@ -24,7 +24,7 @@ print(again, held - resident_memory())
 """
 
 
-@pytest.mark.skipif(sys.platform != 'linux', reason='glibc alone')
+@pytest.mark.skipif(sys.platform != 'linux', reason='needs glibc')
 def test_a_freed_block_is_used_again_until_all_are_released():
     output = subprocess.run(
         [sys.executable, '-c', FAULTS], capture_output=True, text=True, check=True
@@ -34,7 +34,7 @@ def test_a_freed_block_is_used_again_until_all_are_released():
     assert released > 12
 
 
-@pytest.mark.skipif(sys.platform != 'linux', reason='/proc alone')
+@pytest.mark.skipif(sys.platform != 'linux', reason='needs /proc')
 def test_memory_of_this_process_is_known_and_of_none_that_is_gone():
     assert resident_memory() > 10
     assert resident_memory(2**30) is None

@@ -1,4 +1,4 @@
-"""The package as a whole: what it ships, what it calls itself, and how it is built."""
+"""The package as a whole: its files, names, licence and installation."""
 
 import os
 import re
@@ -40,7 +40,7 @@ def test_a_share_file_that_is_missing_is_named():
 
 def test_every_source_file_begins_with_its_licence():
     scripts = [SOURCE / '.ci' / 'run', SOURCE / '.githooks' / 'commit-msg', SOURCE / 'setup.py']
-    folders = [SOURCE / name for name in ('docs', 'launch', 'mtl_perception', 'test')]
+    folders = [SOURCE / name for name in ('docs', 'examples', 'launch', 'mtl_perception', 'test')]
     paths = scripts + [path for folder in folders for path in sorted(folder.rglob('*.py'))]
     texts = {path: path.read_text().removeprefix('#!/bin/sh\n') for path in paths}
     missing = [path for path, text in texts.items() if not text.startswith(LICENCE)]
@@ -49,7 +49,7 @@ def test_every_source_file_begins_with_its_licence():
 
 @pytest.fixture(scope='module')
 def installed(tmp_path_factory) -> Path:
-    """Return the prefix that a copy of the package was installed to, not in place."""
+    """Return the prefix to which a copy of the package was installed."""
     folder = tmp_path_factory.mktemp('installed')
     source, prefix = folder / 'source', folder / 'prefix'
     ignored = shutil.ignore_patterns('.*', 'out', 'build', 'install', 'log', '*.egg-info')

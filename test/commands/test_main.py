@@ -75,7 +75,7 @@ def test_an_output_folder_that_cannot_be_written_is_named_before_the_work(
     arguments = ['--checkpoint', str(tiny_checkpoint)] if command == 'demo' else []
     assert main([command, '--output', str(output), *arguments]) == 1
     error = capsys.readouterr().err
-    assert error.startswith(f'mtl {command}: {output}: cannot be made a folder')
+    assert error.startswith(f'mtl {command}: {output}: cannot be created')
     assert error.count('\n') == 1
 
 

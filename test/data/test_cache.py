@@ -122,6 +122,6 @@ def test_a_file_that_is_gone_is_named(paths, tmp_path):
 
 def test_a_frame_that_cannot_be_kept_is_returned_with_a_warning(paths, tmp_path):
     (tmp_path / 'file').touch()
-    with pytest.warns(UserWarning, match='not cached: .*cannot be made a folder'):
+    with pytest.warns(UserWarning, match='not cached: .*cannot be created'):
         frame = FrameCache(tmp_path / 'file' / 'cache', 1024).read(paths)
     assert_equal(frame, paths.read())

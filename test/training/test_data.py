@@ -243,7 +243,7 @@ def test_fewer_validation_frames_than_processes_are_refused(streets):
 
 def test_a_cache_that_cannot_be_written_is_refused(streets, tmp_path):
     (tmp_path / 'file').write_text('')
-    with pytest.raises(OSError, match='cannot be made a folder'):
+    with pytest.raises(OSError, match='cannot be created'):
         data_of(streets, cache=tmp_path / 'file' / 'cache')
 
 
