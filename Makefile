@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 REQUIREMENTS := requirements.txt requirements-ros.txt requirements-train.txt requirements-dev.txt
 
-.PHONY: help setup demo test quick lint format hooks clean
+.PHONY: help setup demo test quick lint format docs hooks clean
 
 help:
 	@echo 'make setup   create $(VENV) with the pinned requirements, including ROS 2'
@@ -18,6 +18,7 @@ help:
 	@echo 'make quick   run the tests that are fast and need no ROS'
 	@echo 'make lint    run ruff and mypy'
 	@echo 'make format  fix and format the sources with ruff'
+	@echo 'make docs    build the documentation in out/site'
 	@echo 'make hooks   check the subject of each commit in this clone'
 	@echo 'make clean   remove what was set up and built, but not out/'
 
@@ -51,6 +52,11 @@ lint: $(STAMP)
 format: $(STAMP)
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+# Material prints a notice about MkDocs 2 unless told not to.
+docs: $(STAMP)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 hooks:
 	@git config core.hooksPath .githooks
