@@ -1,6 +1,7 @@
 """Frames as samples: random views to train on, whole frames to validate on."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,89 +17,76 @@ from mtl_perception.training.sampling import Draw
 Reader = Callable[[FramePaths], Frame]
 
 
+@dataclass(frozen=True)
 class TrainingFrames(Dataset):
     """Random views of frames; a ``Draw`` says of which, and is the seed of what is random."""
 
-    def __init__(
-        self,
-        frames: Sequence[FramePaths],
-        read: Reader,
-        augmentation: Augmentation,
-        input_height: int,
-        crop: tuple[int, int],
-        seed: int,
-        *,
-        groups: Mapping[str, str],
-        skips: bool = False,
-    ) -> None:
-        self._frames = frames
-        self._read = read
-        self._augmentation = augmentation
-        self._input_height = input_height
-        self._crop = crop
-        self._seed = seed
-        self._groups = groups
-        self._skips = skips
+    frames: Sequence[FramePaths]
+    read: Reader
+    augmentation: Augmentation
+    input_height: int
+    crop: tuple[int, int]
+    seed: int
+    groups: Mapping[str, str]
+    skips: bool
 
     def __len__(self) -> int:
-        return len(self._frames)
+        return len(self.frames)
 
     def __getitem__(self, draw: Draw) -> dict[str, Any] | Exception:
         return _or_exception(lambda: self._sample(draw))
 
     def _sample(self, draw: Draw) -> dict[str, Any]:
-        rng = np.random.default_rng((self._seed, draw.position))
+        rng = np.random.default_rng((self.seed, draw.position))
         paths, frame, skipped = self._first_whole(draw.frame)
-        view = augment(frame, self._augmentation, self._input_height, self._crop, rng)
+        view = augment(frame, self.augmentation, self.input_height, self.crop, rng)
         return {
-            **to_sample(view, self._groups.get(paths.city)),
+            **to_sample(view, self.groups.get(paths.city)),
             'skipped': '\n'.join(skipped),
         }
 
     def _first_whole(self, index: int) -> tuple[FramePaths, Frame, list[str]]:
         """Return the first frame from ``index`` on that is not damaged, and what the others are."""
         skipped: list[str] = []
-        for i in range(len(self._frames)):
-            paths = self._frames[(index + i) % len(self._frames)]
+        for i in range(len(self.frames)):
+            paths = self.frames[(index + i) % len(self.frames)]
             try:
-                return paths, self._read(paths), skipped
+                return paths, self.read(paths), skipped
             except DatasetError as err:
-                if not self._skips:
+                if not self.skips:
                     raise
                 skipped.append(str(err))
         msg = f'all {len(skipped)} training frames are damaged; {skipped[0]}'
         raise DatasetError(msg)
 
 
+@dataclass(frozen=True)
 class ValidationFrames(Dataset):
     """Whole frames at the size the network sees them in use."""
 
-    def __init__(
-        self, frames: Sequence[FramePaths], read: Reader, input_height: int, *, skips: bool = False
-    ) -> None:
-        self._frames = frames
-        self._read = read
-        self._input_height = input_height
-        self._skips = skips
+    frames: Sequence[FramePaths]
+    read: Reader
+    input_height: int
+    skips: bool
 
     def __len__(self) -> int:
-        return len(self._frames)
+        return len(self.frames)
 
     def __getitem__(self, index: int) -> dict[str, Any] | Exception:
-        return _or_exception(lambda: self._sample(self._frames[index]))
+        return _or_exception(lambda: self._sample(self.frames[index]))
 
     def _sample(self, paths: FramePaths) -> dict[str, Any]:
         skipped = ''
         try:
-            frame = self._read(paths)
+            frame = self.read(paths)
         except DatasetError as err:
-            if not self._skips:
+            if not self.skips:
                 raise
             # Nothing is measured on a frame without ground truth.
             frame = Frame(paths.name, np.zeros((SIZE_MULTIPLE, SIZE_MULTIPLE, 3), np.uint8))
             skipped = str(err)
         height, width = frame.image.shape[:2]
-        whole = resize_frame(frame, *input_size(height, width, self._input_height))
+        whole = resize_frame(frame, *input_size(height, width, self.input_height))
         return {**to_sample(whole), 'skipped': skipped}
 
 
