@@ -130,6 +130,17 @@ class DepthMetrics:
         }
 
 
+def confusion_matrix(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Count pixels by label, ``(34, 34)`` int64 indexed ``[truth, prediction]`` by label ID.
+
+    Args:
+        predicted: Label IDs, uint8, of any shape.
+        true: Label IDs, uint8, of the same shape.
+    """
+    pairs = true.astype(np.uint16) * NUM_LABELS + predicted
+    return np.bincount(pairs.ravel(), minlength=NUM_LABELS**2).reshape(NUM_LABELS, NUM_LABELS)
+
+
 def group_scores(confusion: np.ndarray, groups: Mapping[str, Sequence[int]]) -> GroupScores:
     """Score a confusion matrix by groups of labels; a confusion within a group is none.
 

@@ -17,7 +17,12 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from mtl_perception.evaluation.metrics import CATEGORIES, category_members, mean_of_known
+from mtl_perception.evaluation.metrics import (
+    CATEGORIES,
+    category_members,
+    confusion_matrix,
+    mean_of_known,
+)
 from mtl_perception.labels import (
     EVALUATED_IDS,
     INSTANCE_ID_BASE,
@@ -93,9 +98,7 @@ class OfficialSemantic:
         _check_sizes(predicted, true)
         _check_labels('predicted', [predicted.max()])
         _check_labels('true', [true.max()])
-        pairs = true.astype(np.uint16) * NUM_LABELS + predicted
-        counts = np.bincount(pairs.ravel(), minlength=self.confusion.size)
-        confusion = counts.reshape(self.confusion.shape).astype(self.confusion.dtype)
+        confusion = confusion_matrix(predicted, true).astype(self.confusion.dtype)
         if instances is not None:
             self._add_instances(predicted, instances)
             self._confusion_beside_instances += confusion

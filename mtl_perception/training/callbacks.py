@@ -29,6 +29,7 @@ from mtl_perception.pictures.sheets import map_row, overview_sheet
 from mtl_perception.tasks import semantic
 from mtl_perception.tasks.depth import decode
 from mtl_perception.training.curves import CURVES_FILE, PANELS, read_curves, write_curves
+from mtl_perception.training.metrics import to_array
 
 PICTURED = 4
 """How many of the validation frames are pictured."""
@@ -136,15 +137,13 @@ def _map_panels(
 ) -> list[np.ndarray]:
     metres = None
     if disparity is not None:
-        metres = decode(_array(disparity), focal_length, MAX_DEPTH)
-    panels = map_row(None if labels is None else _array(labels), None, metres, height, PANEL_WIDTH)
+        metres = decode(to_array(disparity), focal_length, MAX_DEPTH)
+    panels = map_row(
+        None if labels is None else to_array(labels), None, metres, height, PANEL_WIDTH
+    )
     if offsets is not None:
-        panels[1] = resize_nearest(color_offsets(_array(offsets)), height, PANEL_WIDTH)
+        panels[1] = resize_nearest(color_offsets(to_array(offsets)), height, PANEL_WIDTH)
     return panels
-
-
-def _array(values: Tensor) -> np.ndarray:
-    return (values.float() if values.is_floating_point() else values).cpu().numpy()
 
 
 class ConfigBesideCheckpoint(SaveConfigCallback):

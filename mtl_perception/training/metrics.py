@@ -1,87 +1,90 @@
-"""What is measured on the validation frames while training, pooled over pixels and processes."""
+"""Validation metrics during training, pooled over pixels and processes."""
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
-from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassJaccardIndex
+from torch import Tensor, distributed
 
-from mtl_perception.evaluation.metrics import MAX_DEPTH
-from mtl_perception.frame import CITYSCAPES_BASELINE
+from mtl_perception.evaluation.metrics import (
+    CLASSES,
+    MAX_DEPTH,
+    DepthMetrics,
+    OffsetMetrics,
+    confusion_matrix,
+    group_scores,
+)
 from mtl_perception.labels import NUM_LABELS
 from mtl_perception.network.multitask import NetworkOutput
-from mtl_perception.tasks import semantic
-
-ROOTS = ('offset_rms_px', 'disparity_rms_px')
-"""Means whose square root is the figure."""
-
-MEANS = ('offset_px', 'disparity_px', 'abs_rel', *ROOTS)
+from mtl_perception.tasks import depth, semantic
 
 
-class ValidationMetrics(nn.Module):
-    """Mean IoU over the labels present, offset and disparity errors, and AbsRel of depth."""
+class ValidationMetrics:
+    """Mean IoU over the labels present, offset and disparity errors, and AbsRel of depth.
+
+    The figures are defined in ``evaluation.metrics``.
+    """
 
     def __init__(self) -> None:
-        super().__init__()
-        self.iou = MulticlassJaccardIndex(
-            NUM_LABELS, ignore_index=semantic.IGNORE, average='none', validate_args=False
-        )
-        for name in MEANS:
-            # float32 would round away what the millionth pixel adds.
-            setattr(self, name, MeanMetric().set_dtype(torch.float64))
+        self._offsets, self._depth = OffsetMetrics(), DepthMetrics()
+        self._confusion = np.zeros((NUM_LABELS, NUM_LABELS))
 
     def update(self, output: NetworkOutput, batch: Mapping[str, Any]) -> None:
         """Add a batch of ``to_sample``'s arrays; what is unknown or not predicted adds nothing."""
         if output.semantic is not None:
-            self.iou.update(semantic.decode(output.semantic).labels, batch['semantic'].long())
+            labels = to_array(semantic.decode(output.semantic).labels)
+            true = to_array(batch['semantic'])
+            scored = true != semantic.IGNORE
+            self._confusion += confusion_matrix(labels[scored], true[scored])
         if output.instance is not None:
-            known = ~batch['instance'][:, 0].isnan()
-            error = (output.instance.float() - batch['instance']).norm(dim=1)
-            self._update(error[known], 'offset_px', 'offset_rms_px')
+            predicted, true = to_array(output.instance), to_array(batch['instance'])
+            for offsets in zip(predicted, true, strict=True):
+                self._offsets.update(*offsets)
         if output.depth is not None:
-            self._update_depth(output.depth[:, 0].float(), batch)
+            predicted, true = to_array(output.depth[:, 0]), to_array(batch['depth'])
+            focal_lengths = batch['focal_length'].tolist()
+            for disparities in zip(predicted, true, focal_lengths, strict=True):
+                self._add_depth(*disparities)
 
-    def _update_depth(self, disparity: Tensor, batch: Mapping[str, Any]) -> None:
-        target = batch['depth']
-        known = target > 0  # neither unknown nor sky
-        error = (disparity - target)[known].abs()
-        self._update(error, 'disparity_px', 'disparity_rms_px')
-        rig = batch['focal_length'].float()[:, None, None] * CITYSCAPES_BASELINE
-        # As in the final evaluation, what is predicted beyond MAX_DEPTH counts as MAX_DEPTH.
-        true, predicted = rig / target, rig / disparity.clamp(min=rig / MAX_DEPTH)
-        self._update(((predicted - true).abs() / true)[known & (true <= MAX_DEPTH)], 'abs_rel')
+    def _add_depth(self, disparity: np.ndarray, true: np.ndarray, focal_length: float) -> None:
+        true = np.where(true > 0, true, np.float32(np.nan))  # stereo tells nothing about the sky
+        self._depth.update_disparity(disparity, true)
+        self._depth.update(
+            depth.decode(disparity, focal_length, MAX_DEPTH),
+            depth.decode(true, focal_length, MAX_DEPTH),
+        )
 
-    def _update(self, errors: Tensor, mean: str, root: str | None = None) -> None:
-        if errors.numel():
-            getattr(self, mean).update(errors)
-            if root is not None:
-                getattr(self, root).update(errors.square())
+    def add_other_processes(self, device: torch.device) -> None:
+        """Replace the totals of this process by the sums over all processes.
 
-    def compute(self) -> dict[str, Tensor]:
+        Args:
+            device: Device of the tensors that processes exchange.
+        """
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return
+        metrics = self._offsets.totals, self._depth.totals, self._depth.disparity_totals
+        for totals in (self._confusion, *metrics):
+            pooled = torch.from_numpy(totals).to(device)
+            distributed.all_reduce(pooled)
+            totals[:] = pooled.cpu()
+
+    def compute(self) -> dict[str, float]:
         """Return what there was ground truth for, by the names it is logged under.
 
         IoU and AbsRel are shares, the others pixels of the output map.
         """
-        with warnings.catch_warnings():
-            # Every process computes every metric, whether it saw a frame for it or not: the others
-            # wait for it.
-            warnings.filterwarnings('ignore', 'The ``compute`` method', UserWarning)
-            per_class = self.iou.compute()
-            figures = {f'val/{name}': getattr(self, name).compute() for name in MEANS}
-        for name in ROOTS:
-            figures[f'val/{name}'] = figures[f'val/{name}'].sqrt()
-        # Labels in neither truth nor prediction are NaN, those in the prediction alone 0.
-        figures['val/iou'] = per_class[self._present()].mean()
-        return {name: value for name, value in figures.items() if not value.isnan()}
+        figures = {'val/iou': group_scores(self._confusion, CLASSES)['iou']}
+        if offsets := self._offsets.compute():
+            figures['val/offset_px'] = offsets['mean_error_px']
+            figures['val/offset_rms_px'] = offsets['rms_error_px']
+        if depths := self._depth.compute():
+            figures['val/disparity_px'] = depths['mean_disparity_error_px']
+            figures['val/disparity_rms_px'] = depths['rms_disparity_error_px']
+            figures['val/abs_rel'] = depths['abs_rel']
+        return {name: value for name, value in figures.items() if value is not None}
 
-    def _present(self) -> Tensor:
-        with self.iou.sync_context(should_unsync=True):
-            return self.iou.confmat.sum(1) > 0
 
-    def reset(self) -> None:
-        """Start anew."""
-        for name in ('iou', *MEANS):
-            getattr(self, name).reset()
+def to_array(values: Tensor) -> np.ndarray:
+    """Return ``values`` as an array; floating-point numbers of any width become float32."""
+    return (values.float() if values.is_floating_point() else values).cpu().numpy()

@@ -217,9 +217,15 @@ class MultiTaskModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics and start them anew."""
+        self.metrics.add_other_processes(self.device)
+        # As float64, which Lightning keeps.
+        figures = {
+            name: torch.tensor(value, dtype=torch.float64, device=self.device)
+            for name, value in self.metrics.compute().items()
+        }
         # They are those of all processes already; Lightning would warn that it cannot know.
-        self.log_dict(self.metrics.compute(), prog_bar=True, sync_dist=True)
-        self.metrics.reset()
+        self.log_dict(figures, prog_bar=True, sync_dist=True)
+        self.metrics = ValidationMetrics()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is trained to the file that training resumes from.

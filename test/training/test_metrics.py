@@ -1,5 +1,9 @@
 """What is measured while training is what the official evaluation measures."""
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -54,7 +58,7 @@ def test_iou_offset_and_disparity_errors_are_those_of_the_final_evaluation():
         depth_metrics.update_disparity(found, disparity)
         depth = decode(disparity, FOCAL_LENGTH, 1e9)
         depth_metrics.update(decode(found, FOCAL_LENGTH, 80.0), depth)
-    figures = {name: float(value) for name, value in ours.compute().items()}
+    figures = ours.compute()
     offset, depth = offset_metrics.compute(), depth_metrics.compute()
     expected = {
         'val/iou': official.compute()['iou_class'],
@@ -64,7 +68,7 @@ def test_iou_offset_and_disparity_errors_are_those_of_the_final_evaluation():
         'val/disparity_rms_px': depth['rms_disparity_error_px'],
         'val/abs_rel': depth['abs_rel'],
     }
-    assert figures == pytest.approx(expected, abs=1e-6)
+    assert figures == pytest.approx(expected, rel=1e-12)
     assert 0.3 < figures['val/iou'] < 0.7
 
 
@@ -86,7 +90,76 @@ def test_a_perfect_prediction_has_iou_one_and_no_error():
         'focal_length': torch.tensor([FOCAL_LENGTH]),
     }
     metrics.update(output, batch)
-    figures = {name: float(value) for name, value in metrics.compute().items()}
+    figures = metrics.compute()
     assert figures.pop('val/iou') == 1.0
     assert set(figures.values()) == {0.0}
     assert len(figures) == 5
+
+
+PROCESS = """
+import json, sys
+from pathlib import Path
+
+import torch
+from torch import distributed
+
+from mtl_perception.network.multitask import NetworkOutput
+from mtl_perception.training.metrics import ValidationMetrics
+
+distributed.init_process_group('gloo')
+rank = distributed.get_rank()
+logits = torch.zeros(1, 34, 1, 4)
+logits[:, 7] = 1
+metrics = ValidationMetrics()
+metrics.update(
+    NetworkOutput(logits, depth=torch.full((1, 1, 1, 4), 3.0) if rank else None),
+    {
+        'semantic': torch.tensor([[[7, 7, 7, (8, 11)[rank]]]], dtype=torch.uint8),
+        'depth': torch.full((1, 1, 4), 2.0),
+        'focal_length': torch.tensor([100.0]),
+    },
+)
+metrics.add_other_processes(torch.device('cpu'))
+Path(sys.argv[1], f'{rank}.json').write_text(json.dumps(metrics.compute()))
+"""
+
+
+def test_every_process_has_the_figures_of_all(tmp_path):
+    script = tmp_path / 'process.py'
+    script.write_text(PROCESS)
+    launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2']
+    subprocess.run([sys.executable, *launcher, str(script), str(tmp_path)], check=True)
+    figures = [json.loads((tmp_path / f'{rank}.json').read_text()) for rank in (0, 1)]
+    # Road is found 6 times of 6 and predicted twice elsewhere; only one process predicts depth.
+    expected = {
+        'val/iou': (6 / 8 + 0 + 0) / 3,
+        'val/disparity_px': 1.0,
+        'val/disparity_rms_px': 1.0,
+        'val/abs_rel': 1 / 3,
+    }
+    assert figures[0] == figures[1] == pytest.approx(expected)
+
+
+def test_metrics_are_pooled_over_pixels():
+    """One of the two frames has a single valid pixel; a mean of frame means would differ."""
+    metrics = ValidationMetrics()
+    nan = np.nan
+    for errors in ([1.0, 1.0, 1.0], [9.0, nan, nan]):
+        offset = torch.tensor(errors)
+        target = torch.stack([offset, offset * 0])[None, :, None]
+        disparity = torch.where(offset.isnan(), nan, 2.0)[None, None]
+        predicted = 2.0 + offset.nan_to_num()
+        metrics.update(
+            NetworkOutput(instance=torch.zeros(1, 2, 1, 3), depth=predicted[None, None, None]),
+            {
+                'instance': target,
+                'depth': disparity,
+                'focal_length': torch.tensor([100.0]),
+            },
+        )
+    figures = metrics.compute()
+    assert figures['val/offset_px'] == pytest.approx((1 + 1 + 1 + 9) / 4)
+    assert figures['val/disparity_px'] == pytest.approx((1 + 1 + 1 + 9) / 4)
+    # Depth is rig / disparity: from 2 to 3 px it shrinks by a third, from 2 to 11 px by 9/11.
+    assert figures['val/abs_rel'] == pytest.approx((3 * (1 / 3) + 9 / 11) / 4)
+    assert 'val/iou' not in figures

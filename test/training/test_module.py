@@ -5,7 +5,6 @@ from functools import partial
 from types import SimpleNamespace
 
 import lightning as L
-import numpy as np
 import pytest
 import torch
 from torch.utils.data import default_collate
@@ -13,9 +12,8 @@ from torch.utils.data import default_collate
 from mtl_perception.data.augmentation import Augmentation
 from mtl_perception.data.cityscapes import find_frames
 from mtl_perception.network.checkpoint import CheckpointError
-from mtl_perception.network.multitask import NetworkConfig, NetworkOutput
+from mtl_perception.network.multitask import NetworkConfig
 from mtl_perception.training.data import StreetData
-from mtl_perception.training.metrics import ValidationMetrics
 from mtl_perception.training.module import MultiTaskModule, TrainingError
 from mtl_perception.training.samples import to_sample
 
@@ -267,28 +265,3 @@ def test_only_the_same_kind_of_training_is_resumed(optimizer):
     else:
         with pytest.raises(CheckpointError, match=r'last\.ckpt: .* optimizer adamw instead of sgd'):
             other.on_load_checkpoint(checkpoint)
-
-
-def test_metrics_are_pooled_over_pixels():
-    """One of the two frames has a single valid pixel; a mean of frame means would differ."""
-    metrics = ValidationMetrics()
-    nan = np.nan
-    for errors in ([1.0, 1.0, 1.0], [9.0, nan, nan]):
-        offset = torch.tensor(errors)
-        target = torch.stack([offset, offset * 0])[None, :, None]
-        disparity = torch.where(offset.isnan(), nan, 2.0)[None, None]
-        predicted = 2.0 + offset.nan_to_num()
-        metrics.update(
-            NetworkOutput(instance=torch.zeros(1, 2, 1, 3), depth=predicted[None, None, None]),
-            {
-                'instance': target,
-                'depth': disparity,
-                'focal_length': torch.tensor([100.0]),
-            },
-        )
-    figures = metrics.compute()
-    assert float(figures['val/offset_px']) == pytest.approx((1 + 1 + 1 + 9) / 4)
-    assert float(figures['val/disparity_px']) == pytest.approx((1 + 1 + 1 + 9) / 4)
-    # Depth is rig / disparity: from 2 to 3 px it shrinks by a third, from 2 to 11 px by 9/11.
-    assert float(figures['val/abs_rel']) == pytest.approx((3 * (1 / 3) + 9 / 11) / 4)
-    assert 'val/iou' not in figures
