@@ -177,61 +177,69 @@ class TrainingCLI(LightningCLI):
             )
 
     def after_fit(self) -> None:
-        """Write the trained network, what it was trained on and how, beside Lightning's files.
-
-        Its figures on the validation frames are those of the file, whose weights are rounded.
-        """
+        """Write the trained network with its validation figures, next to Lightning's files."""
         path = Path(self.trainer.default_root_dir) / CHECKPOINT_NAME
-        data = self.datamodule
+        self._save(path)
+        figures = self._measure()
+        if skipped := self.datamodule.skipped:
+            print(
+                f'skipped: {len(skipped)} damaged frames, drawn {skipped.total()} times; each is '
+                'named above',
+                flush=True,
+            )
+        if figures and self.trainer.is_global_zero:
+            record_metrics(path, 'val', figures)
+        rank_zero_info(f'{path}: written{self._advice(path)}')
+
+    def _save(self, path: Path) -> None:
         failure: OSError | None = None
         if self.trainer.is_global_zero:
-            recipe = {
-                'steps': self.trainer.global_step,
-                'processes': self.trainer.world_size,
-                'config': self._resolved(),
-            }
-            terms = [data.terms]
-            if origin := self.model.origin:
-                recipe['initial'] = {'data': origin['data'], **origin['recipe']}
-                terms.append(origin['terms'])  # they still hold
-            info = CheckpointInfo(
-                network=self.model.network.config,
-                input_height=data.input_height,
-                data=data.description,
-                terms='; '.join(filter(None, dict.fromkeys(terms))),
-                recipe=recipe,
-                revision=_revision(),
-            )
             try:
-                save_checkpoint(path, self.model.network, info)
+                save_checkpoint(path, self.model.network, self._info())
             except OSError as err:
                 failure = err
-        # Of all processes, or the others would wait for this one to validate.
+        # All processes raise; otherwise the others would wait for this one in the validation.
         failure = self.trainer.strategy.broadcast(failure)
         if failure is not None:
             raise failure
+
+    def _info(self) -> CheckpointInfo:
+        data, origin = self.datamodule, self.model.origin
+        recipe = {
+            'steps': self.trainer.global_step,
+            'processes': self.trainer.world_size,
+            'config': self._resolved(),
+        }
+        terms = [data.terms]
+        if origin:
+            recipe['initial'] = {'data': origin['data'], **origin['recipe']}
+            terms.append(origin['terms'])  # they still hold
+        return CheckpointInfo(
+            network=self.model.network.config,
+            input_height=data.input_height,
+            data=data.description,
+            terms='; '.join(filter(None, dict.fromkeys(terms))),
+            recipe=recipe,
+            revision=_revision(),
+        )
+
+    def _measure(self) -> dict[str, float]:
+        """Validate the weights as the checkpoint holds them: rounded to bfloat16."""
         with torch.no_grad():
             for parameter in self.model.network.parameters():
                 parameter.copy_(parameter.bfloat16())
-        (metrics,) = self.trainer.validate(self.model, datamodule=data, verbose=False) or [{}]
-        if data.skipped:
-            print(
-                f'skipped: {len(data.skipped)} damaged frames, which were drawn '
-                f'{data.skipped.total()} times; they are named above',
-                flush=True,
-            )
-        if not self.trainer.is_global_zero:
-            return
-        if metrics:
-            figures = {name.removeprefix('val/'): value for name, value in metrics.items()}
-            batches = self.trainer.num_val_batches[0] * self.trainer.world_size
-            frames = min(data.validation_size, batches)
-            record_metrics(path, 'val', {'frames': frames, **figures})
-        message = f'{path}: written'
-        if 'semantic' in self.model.network.config.tasks:
-            root = next(iter(data.roots))
-            message += f'; measure it with "mtl evaluate --data {root} --checkpoint {path}"'
-        rank_zero_info(message)
+        metrics = self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
+        if not any(metrics):
+            return {}
+        batches = self.trainer.num_val_batches[0] * self.trainer.world_size
+        figures = {name.removeprefix('val/'): value for name, value in metrics[0].items()}
+        return {'frames': min(self.datamodule.validation_size, batches), **figures}
+
+    def _advice(self, path: Path) -> str:
+        if 'semantic' not in self.model.network.config.tasks:
+            return ''
+        root = next(iter(self.datamodule.roots))
+        return f'; measure it with "mtl evaluate --data {root} --checkpoint {path}"'
 
     def _resolved(self) -> dict[str, Any]:
         """Return the configuration without the paths of this machine."""

@@ -232,7 +232,7 @@ def test_the_end_of_a_training_says_what_was_skipped(arguments, streets, tmp_pat
     find_frames(root, 'val')[0].labels.write_bytes(b'')
     options = ['--data.root', str(root), '--data.on_error', 'skip', '--trainer.max_steps', '1']
     assert main([*arguments, *options]) == 0
-    assert 'skipped: 1 damaged frames, which were drawn 1 times' in capsys.readouterr().out
+    assert 'skipped: 1 damaged frames, drawn 1 times' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
