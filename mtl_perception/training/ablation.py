@@ -12,7 +12,7 @@ import yaml
 
 from mtl_perception.files import make_folder, write_file, write_json
 from mtl_perception.training.cli import RESUME_FILE
-from mtl_perception.training.comparison import ROWS, finished_run, write_files
+from mtl_perception.training.comparison import ROWS, finished_run, run_folder, write_comparison
 
 SETTINGS_FILE, CONFIG_FILE = 'settings.json', 'config.yaml'
 
@@ -60,7 +60,10 @@ def ablate(
     def finish(i: int, *, waits: bool) -> bool:
         """Train the ``i``-th run if it is not finished; return whether it is another process's."""
         row, seed = wanted[i]
-        name, folder = f'{i + 1} of {len(wanted)}: {row}, seed {seed}', _folder(output, row, seed)
+        name, folder = (
+            f'{i + 1} of {len(wanted)}: {row}, seed {seed}',
+            run_folder(output, row, seed),
+        )
         make_folder(folder)
         with _lock(folder, waits=waits) as lock:
             if lock is None:
@@ -156,11 +159,6 @@ def _keep_settings(output: Path, config: Path, overrides: Sequence[str]) -> None
     write_file(output / CONFIG_FILE, yaml.safe_dump(values, sort_keys=False).encode())
 
 
-def _folder(output: Path, row: str, seed: int) -> Path:
-    return output / row / f'seed_{seed}'
-
-
 def _write_comparison(output: Path) -> str:
-    """Write the three files of what is finished; return the table."""
     with _lock(output):
-        return write_files(output)
+        return write_comparison(output)

@@ -1,7 +1,7 @@
 """The rows of the ablation, and the table and curves of what is finished."""
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -120,95 +120,125 @@ ROWS = {
 }
 
 
-def comparison(output: Path) -> list[dict[str, Any]]:
-    """Return the figures of every row: of each seed, their mean and standard deviation.
+@dataclass(frozen=True)
+class RowResult:
+    """Finished runs of one row.
 
-    IoU is a share from 0 to 1, all else in pixels. What a row or seed lacks is left out.
+    Attributes:
+        key: Key of the row in ``ROWS``.
+        runs: Metadata of each run's final checkpoint, by seed in rising order.
     """
-    rows = []
-    for key, row in ROWS.items():
-        runs = {
-            int(folder.name.partition('_')[2]): info.metrics['val']
-            for folder, info in _runs(output, key)
+
+    key: str
+    runs: Mapping[int, CheckpointInfo]
+
+    @property
+    def mean(self) -> dict[str, float]:
+        """Mean of each figure over the seeds that have it."""
+        return {name: statistics.mean(v) for name, v in self._values().items() if v}
+
+    @property
+    def deviation(self) -> dict[str, float]:
+        """Standard deviation of each figure that at least two seeds have."""
+        return {name: statistics.stdev(v) for name, v in self._values().items() if v[1:]}
+
+    def _values(self) -> dict[str, list[float]]:
+        measured = [info.metrics['val'] for info in self.runs.values()]
+        return {name: [run[name] for run in measured if name in run] for name in FIGURES}
+
+    def figures(self) -> dict[str, Any]:
+        """Return the entry of ``ablation.json``: IoU is a share from 0 to 1, the rest pixels."""
+        row = ROWS[self.key]
+        return {
+            'row': self.key,
+            'loss': row.loss,
+            'weights': 'learned' if row.weights is None else row.weights,
+            'seeds': {seed: info.metrics['val'] for seed, info in self.runs.items()},
+            'mean': self.mean,
+            'deviation': self.deviation,
+            'paper': row.paper,
+            'tensorflow': row.tensorflow,
         }
-        values = {name: [run[name] for run in runs.values() if name in run] for name in FIGURES}
-        rows.append(
-            {
-                'row': key,
-                'loss': row.loss,
-                'weights': 'learned' if row.weights is None else dict(row.weights),
-                'seeds': dict(sorted(runs.items())),
-                'mean': {name: statistics.mean(v) for name, v in values.items() if v},
-                'deviation': {name: statistics.stdev(v) for name, v in values.items() if v[1:]},
-                'paper': dict(row.paper),
-                'tensorflow': dict(row.tensorflow),
-            }
-        )
-    return rows
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the rows of ``comparison`` in Markdown."""
-    paper = ', '.join(FIGURES[name].heading for name in PAPER_FIGURES)
-    tensorflow = ', '.join(FIGURES[name].heading for name in TENSORFLOW_FIGURES)
-    heading = [
-        'loss',
-        'sem / inst / depth weights',
-        'seeds',
-        *(figure.heading for figure in FIGURES.values()),
-        f'paper: {paper}',
-        f'ranandalon/mtl: {tensorflow}',
-    ]
-    lines = [heading, ['---'] * len(heading)]
-    for row in rows:
-        own = [_cell(name, row['mean'], row['deviation']) for name in FIGURES]
-        lines.append(
-            [
-                row['loss'],
-                _weights(row['weights']),
-                str(len(row['seeds'])),
-                *own,
-                ', '.join(_cell(name, row['paper']) for name in PAPER_FIGURES),
-                ', '.join(_cell(name, row['tensorflow']) for name in TENSORFLOW_FIGURES),
-            ]
+def write_comparison(output: Path) -> str:
+    """Write table, figures and curves of the finished runs below ``output``; return the table.
+
+    Raises:
+        CheckpointError: The final checkpoint of a run is damaged.
+        OSError: A file cannot be written.
+    """
+    results = read_results(output)
+    text = table(results)
+    if info := next((info for result in results for info in result.runs.values()), None):
+        text += (
+            f'\n\n{info.data}, {info.recipe["steps"]} steps a row; mean ± standard deviation over '
+            'the seeds. The figures of the paper and of ranandalon/mtl are on Cityscapes.'
         )
-    return '\n'.join(f'| {" | ".join(cells)} |' for cells in lines)
+    write_file(output / TABLE_FILE, (text + '\n').encode())
+    write_json(output / FIGURES_FILE, {'rows': [result.figures() for result in results]})
+    curves = {
+        ROWS[result.key].loss: [
+            _curves(run_folder(output, result.key, seed)) for seed in result.runs
+        ]
+        for result in results
+        if result.runs
+    }
+    if any(PANELS.keys() & run.keys() for runs in curves.values() for run in runs):
+        write_curves(output / CURVES_FILE, curves)
+    return text
+
+
+def read_results(output: Path) -> list[RowResult]:
+    """Return the finished runs of every row below ``output``."""
+    results = []
+    for key in ROWS:
+        folders = output.glob(f'{key}/seed_*')
+        seeds = sorted(int(folder.name.removeprefix('seed_')) for folder in folders)
+        runs = {seed: finished_run(run_folder(output, key, seed)) for seed in seeds}
+        results.append(RowResult(key, {seed: info for seed, info in runs.items() if info}))
+    return results
+
+
+def run_folder(output: Path, row: str, seed: int) -> Path:
+    """Return the folder of a run."""
+    return output / row / f'seed_{seed}'
 
 
 def finished_run(folder: Path) -> CheckpointInfo | None:
-    """Return what the final checkpoint of a run says of itself, if it was measured."""
+    """Return the metadata of a run's final checkpoint, ``None`` if it is missing or unmeasured."""
     path = folder / CHECKPOINT_NAME
     info = read_info(path) if path.is_file() else None
     return info if info and 'val' in info.metrics else None
 
 
-def _runs(output: Path, row: str) -> Iterator[tuple[Path, CheckpointInfo]]:
-    for folder in sorted((output / row).glob('seed_*')):
-        if info := finished_run(folder):
-            yield folder, info
-
-
-def write_files(output: Path) -> str:
-    """Write the table, the figures and the curves of what is finished; return the table."""
-    rows = comparison(output)
-    finished = {ROWS[key].loss: list(_runs(output, key)) for key in ROWS}
-    any_run = next((info for runs in finished.values() for _, info in runs), None)
-    text = table(rows)
-    if any_run is not None:
-        text += (
-            f'\n\n{any_run.data}, {any_run.recipe["steps"]} steps a row; mean ± standard deviation '
-            'over the seeds. The figures of the paper and of ranandalon/mtl are on Cityscapes.'
+def table(results: Sequence[RowResult]) -> str:
+    """Return ``results`` as a Markdown table."""
+    headings = {name: figure.heading for name, figure in FIGURES.items()}
+    lines = [
+        [
+            'loss',
+            'sem / inst / depth weights',
+            'seeds',
+            *headings.values(),
+            f'paper: {", ".join(headings[name] for name in PAPER_FIGURES)}',
+            f'ranandalon/mtl: {", ".join(headings[name] for name in TENSORFLOW_FIGURES)}',
+        ],
+        ['---'] * (5 + len(FIGURES)),
+    ]
+    for result in results:
+        row, mean, deviation = ROWS[result.key], result.mean, result.deviation
+        lines.append(
+            [
+                row.loss,
+                _weights(row.weights),
+                str(len(result.runs)),
+                *(_cell(name, mean, deviation) for name in FIGURES),
+                ', '.join(_cell(name, row.paper) for name in PAPER_FIGURES),
+                ', '.join(_cell(name, row.tensorflow) for name in TENSORFLOW_FIGURES),
+            ]
         )
-    write_file(output / TABLE_FILE, (text + '\n').encode())
-    write_json(output / FIGURES_FILE, {'rows': rows})
-    curves = {
-        loss: [_curves(folder) for folder, _ in runs] for loss, runs in finished.items() if runs
-    }
-    if any(
-        PANELS.keys() & found.keys() for repetitions in curves.values() for found in repetitions
-    ):
-        write_curves(output / CURVES_FILE, curves)
-    return text
+    return '\n'.join(f'| {" | ".join(cells)} |' for cells in lines)
 
 
 def _curves(folder: Path) -> Curves:
@@ -218,9 +248,9 @@ def _curves(folder: Path) -> Curves:
         return {}  # trainer.logger may be off
 
 
-def _weights(weights: Mapping[str, float] | str) -> str:
-    if isinstance(weights, str):
-        return weights
+def _weights(weights: Mapping[str, float] | None) -> str:
+    if weights is None:
+        return 'learned'
     return ' / '.join(f'{weights.get(task, 0):.2g}' for task in TASKS)
 
 

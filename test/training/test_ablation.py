@@ -16,7 +16,7 @@ from mtl_perception.network.multitask import MultiTaskNetwork, NetworkConfig
 from mtl_perception.resources import share_file
 from mtl_perception.training import ablation
 from mtl_perception.training.ablation import AblationError, ablate
-from mtl_perception.training.comparison import ROWS, comparison, table
+from mtl_perception.training.comparison import ROWS, read_results, table
 
 
 @pytest.fixture
@@ -170,7 +170,8 @@ def test_the_comparison_has_mean_and_deviation_over_seeds_beside_the_others_figu
     for seed, iou in ((0, 0.4), (1, 0.5), (10, 0.6)):
         finish(tmp_path / 'all' / f'seed_{seed}', iou=iou, disparity_px=0.8)
     finish(tmp_path / 'depth' / 'seed_0', disparity_px=1.25)
-    rows = {row['row']: row for row in comparison(tmp_path)}
+    results = read_results(tmp_path)
+    rows = {result.key: result.figures() for result in results}
     assert list(rows['all']['seeds']) == [0, 1, 10]
     assert rows['all']['mean']['iou'] == pytest.approx(0.5)
     assert rows['all']['deviation']['iou'] == pytest.approx(0.1)
@@ -179,7 +180,7 @@ def test_the_comparison_has_mean_and_deviation_over_seeds_beside_the_others_figu
     assert rows['depth']['mean'] == {'disparity_px': 1.25}
     assert rows['depth']['deviation'] == {}
     assert rows['semantic']['seeds'] == {}
-    lines = table(list(rows.values())).splitlines()
+    lines = table(results).splitlines()
     assert len(lines) == 2 + 9
     cells = [cell.strip() for cell in lines[-1].strip('|').split('|')]
     assert cells == [
