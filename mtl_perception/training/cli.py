@@ -25,9 +25,9 @@ from mtl_perception.network.checkpoint import (
 )
 from mtl_perception.training.callbacks import (
     AtomicCheckpointIO,
-    ConfigBesideCheckpoint,
     CurvesPicture,
-    EndOfOthers,
+    KillSiblingsOnFailure,
+    ResolvedConfig,
     ResumableCheckpoint,
     ValidationPictures,
 )
@@ -93,9 +93,9 @@ def training_cli(arguments: list[str], *, runs: bool = True) -> 'TrainingCLI':
         seed_everything_default=0,
         trainer_defaults={
             'default_root_dir': 'out/train',
-            'callbacks': [ValidationPictures(), CurvesPicture(), EndOfOthers()],
+            'callbacks': [ValidationPictures(), CurvesPicture(), KillSiblingsOnFailure()],
         },
-        save_config_callback=ConfigBesideCheckpoint,
+        save_config_callback=ResolvedConfig,
         save_config_kwargs={'save_to_log_dir': False},
         auto_configure_optimizers=False,  # the module has its own
     )

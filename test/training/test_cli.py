@@ -15,7 +15,7 @@ from mtl_perception.commands import main
 from mtl_perception.data.cityscapes import find_frames
 from mtl_perception.network.checkpoint import load_checkpoint, read_info, save_checkpoint
 from mtl_perception.resources import checkpoint_path, share_file
-from mtl_perception.training.callbacks import EndOfOthers
+from mtl_perception.training.callbacks import KillSiblingsOnFailure
 from mtl_perception.training.cli import training_cli
 
 
@@ -185,10 +185,10 @@ def test_a_process_that_fails_ends_those_that_wait_for_it():
     with subprocess.Popen(['sleep', '60']) as other:
         strategy = SimpleNamespace(launcher=_SubprocessScriptLauncher(None, 2, 1))
         strategy.launcher.procs = [other]
-        EndOfOthers().on_exception(SimpleNamespace(strategy=strategy), None, ValueError())
+        KillSiblingsOnFailure().on_exception(SimpleNamespace(strategy=strategy), None, ValueError())
         assert other.wait() == -signal.SIGKILL
     strategy.launcher = None
-    EndOfOthers().on_exception(SimpleNamespace(strategy=strategy), None, ValueError())
+    KillSiblingsOnFailure().on_exception(SimpleNamespace(strategy=strategy), None, ValueError())
 
 
 def test_what_lightning_refuses_is_said_in_one_line(arguments, capsys):
