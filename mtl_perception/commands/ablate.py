@@ -1,16 +1,16 @@
-"""Train the paper's nine rows under equal budgets, and compare them.
+"""Train the paper's nine rows with equal budgets, and compare them.
 
-Semantic, instance and depth alone, all three with equal, with tuned and with learned weights, and
-the three pairs. Each run is a process of mtl train fit, whose options may follow, for all runs
-alike. What is finished is kept and what was interrupted goes on, so that rows and seeds can be
-added; where the same command runs twice, on two GPUs for example, the two share the runs. Writes
-ablation.md, ablation.json and curves.png.
+The rows are: semantic, instance and depth alone; all three with equal, tuned and learned weights;
+the three pairs. Each run is a process of mtl train fit; options of mtl train fit may follow and
+apply to all runs. Finished runs are kept and interrupted runs resumed, so rows and seeds can be
+added later. Start the command twice to share the runs, on two GPUs for example. Writes ablation.md,
+ablation.json and curves.png.
 
 Examples:
   mtl ablate --config config/ablate_synthetic.yaml
   mtl ablate --config config/ablate_synthetic.yaml --rows semantic unweighted all --seeds 0 1 2
   mtl ablate --config config/train_cityscapes.yaml --data.root /data/cityscapes
-  CUDA_VISIBLE_DEVICES=1 mtl ablate --config config/train_cityscapes.yaml …   beside it
+  CUDA_VISIBLE_DEVICES=1 mtl ablate --config config/train_cityscapes.yaml …
 """
 
 import argparse
@@ -26,14 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar='FILE',
-        help='configuration of mtl train, the budget of every run',
+        help='configuration of mtl train for all runs',
     )
     parser.add_argument(
         '--rows',
         nargs='+',
         metavar='ROW',
         help='semantic, instance, depth, unweighted, optimal, semantic+instance, semantic+depth, '
-        'instance+depth, all (default: every one)',
+        'instance+depth, all (default: all nine)',
     )
     parser.add_argument(
         '--seeds',
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=[0],
         metavar='N',
-        help='repeat the rows with each of these seeds (default: 0)',
+        help='seeds of initial weights and samples; each repeats the rows (default: 0)',
     )
     options.add_output(parser, 'out/ablate')
     options.add_overrides(parser)
@@ -55,7 +55,7 @@ def main(args: argparse.Namespace) -> int:
     rows = args.rows or list(ROWS)
     unknown = [row for row in rows if row not in ROWS]
     if unknown:
-        msg = f'--rows {" ".join(unknown)}: unknown; choose among {", ".join(ROWS)}'
+        msg = f'--rows {" ".join(unknown)}: unknown; choose from {", ".join(ROWS)}'
         raise ValueError(msg)
     print(ablate(args.config, args.output, rows=rows, seeds=args.seeds, overrides=args.overrides))
     print(f'written to {args.output}')

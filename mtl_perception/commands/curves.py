@@ -1,6 +1,6 @@
-"""Draw the curves of several trainings on the same axes, a panel for each task.
+"""Draw the curves of several trainings on common axes, a panel for each task.
 
-Reads what mtl train logged for TensorBoard, while it trains or afterwards, and writes curves.png.
+Reads the TensorBoard logs of mtl train, during the training or afterwards, and writes curves.png.
 
 Example:
   mtl curves out/semantic_only out/all_three --output out
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         type=Path,
         metavar='RUN',
-        help='folder of a training (trainer.default_root_dir); its name goes into the legend',
+        help='folder of a training (trainer.default_root_dir), which names it in the legend',
     )
     options.add_output(parser, 'out/curves')
 

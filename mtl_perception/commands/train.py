@@ -1,14 +1,13 @@
 """Train a checkpoint with Lightning: ``mtl train fit --config FILE``.
 
-What is trained on what, for how long and how is in the configuration file; every value of it can be
-overridden on the command line.
+The configuration file defines data, network and schedule; options override its values.
 
 Examples:
   mtl train fit --config config/train_synthetic.yaml --data.root out/synthetic
   mtl train fit --config config/train_cityscapes.yaml --data.root /data/cityscapes
   mtl train fit --config config/train_synthetic.yaml --trainer.max_steps 1000
 
-Resume an interrupted training, show the resulting configuration, list all options:
+Resume an interrupted training, print the resulting configuration, list all options:
   mtl train fit --config config/train_synthetic.yaml --ckpt_path out/train_synthetic/last.ckpt
   mtl train fit --config config/train_cityscapes.yaml --print_config
   mtl train fit --help
@@ -16,7 +15,7 @@ Resume an interrupted training, show the resulting configuration, list all optio
 
 
 def main(arguments: list[str]) -> int:
-    """Hand ``arguments`` to LightningCLI; return the exit status."""
+    """Pass ``arguments`` to LightningCLI; return the exit status."""
     if not arguments or arguments[0] in ('-h', '--help'):
         print(__doc__)
         return 0 if arguments else 2

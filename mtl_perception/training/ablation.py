@@ -1,4 +1,4 @@
-"""The paper's ablation: one network under every choice of tasks and weights, side by side."""
+"""The paper's ablation: train one network with nine choices of tasks and weights."""
 
 import fcntl
 import json
@@ -18,7 +18,7 @@ SETTINGS_FILE, CONFIG_FILE = 'settings.json', 'config.yaml'
 
 
 class AblationError(ValueError):
-    """An ablation cannot be run or continued; the message says why."""
+    """An ablation cannot be run or continued; the message states the reason."""
 
 
 def ablate(
@@ -29,22 +29,21 @@ def ablate(
     seeds: Sequence[int] = (0,),
     overrides: Sequence[str] = (),
 ) -> str:
-    """Train what is missing of ``rows`` × ``seeds`` and return the table of all that is there.
+    """Train the unfinished runs of ``rows`` × ``seeds`` and return the table of all finished runs.
 
-    Every run is ``mtl train fit`` in a process of its own, with the same configuration but for the
-    tasks and their weights: equal budgets, and for one seed the same samples in the same order and
-    the same first weights of what the networks have in common. A run that was interrupted goes on
-    from its last checkpoint. One that another process works on is left to it, and looked at again
-    in the end, so that several may share the work, one on each GPU. After each run,
-    ``ablation.md``, ``ablation.json`` and ``curves.png`` are brought up to date. The figures are
-    those of the final checkpoints on all validation frames.
+    Every run is ``mtl train fit`` in its own process. Only the tasks and their weights differ:
+    budgets are equal, and runs with one seed share the samples, their order and the initial weights
+    of their common parts. An interrupted run resumes from its last checkpoint. A run in progress in
+    another process is skipped and checked again at the end, so several processes can share the
+    work, one on each GPU. Each finished run updates ``ablation.md``, ``ablation.json`` and
+    ``curves.png``. All figures belong to the final checkpoints and all validation frames.
 
     Args:
-        config: what ``mtl train`` takes.
-        output: folder for the runs and their comparison.
-        rows: keys of ``ROWS``.
-        seeds: of first weights, order and augmentation.
-        overrides: options of ``mtl train fit`` for all runs.
+        config: Configuration of ``mtl train``.
+        output: Folder for the runs and their comparison.
+        rows: Keys of ``ROWS``.
+        seeds: Seeds of initial weights, order and augmentation.
+        overrides: Options of ``mtl train fit`` for all runs.
 
     Raises:
         AblationError: ``output`` was begun with other settings, or runs failed.
@@ -58,7 +57,7 @@ def ablate(
     failed = []
 
     def finish(i: int, *, waits: bool) -> bool:
-        """Train the ``i``-th run if it is not finished; return whether it is another process's."""
+        """Train an unfinished run; return whether it is in progress in another process."""
         row, seed = wanted[i]
         name, folder = (
             f'{i + 1} of {len(wanted)}: {row}, seed {seed}',
@@ -84,8 +83,8 @@ def ablate(
     table = _write_comparison(output)
     if failed:
         msg = (
-            f'{output}: {len(failed)} of {len(wanted)} runs failed: {", ".join(failed)}; their '
-            'messages are above, and the same command tries them again'
+            f'{output}: {len(failed)} of {len(wanted)} runs failed: {", ".join(failed)}; see their '
+            'messages above, and repeat the command to retry them'
         )
         raise AblationError(msg)
     return table
@@ -97,7 +96,7 @@ def _command(config: Path, overrides: Sequence[str]) -> list[str]:
 
 
 def _options(key: str, seed: int, folder: Path) -> list[str]:
-    """Return what distinguishes a run from the others, as options of ``mtl train fit``."""
+    """Return the options of ``mtl train fit`` in which a run differs from the others."""
     row = ROWS[key]
     options = {
         'trainer.default_root_dir': str(folder),
@@ -114,7 +113,7 @@ def _options(key: str, seed: int, folder: Path) -> list[str]:
 
 
 def _train(command: Sequence[str], lock: int) -> int:
-    # The child holds the lock too: it may outlive this process.
+    # The child inherits the lock, because it may outlive this process.
     with subprocess.Popen(command, pass_fds=(lock,)) as process:  # noqa: S603
         try:
             return process.wait()
@@ -126,7 +125,7 @@ def _train(command: Sequence[str], lock: int) -> int:
 
 @contextmanager
 def _lock(folder: Path, *, waits: bool = True) -> Iterator[int | None]:
-    """Keep other processes out of ``folder``; yield ``None`` where one of them is in it."""
+    """Lock ``folder`` against other processes; yield ``None`` if another one holds the lock."""
     with (folder / '.lock').open('w') as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
@@ -137,9 +136,9 @@ def _lock(folder: Path, *, waits: bool = True) -> Iterator[int | None]:
 
 
 def _keep_settings(output: Path, config: Path, overrides: Sequence[str]) -> None:
-    """Write the settings, or see that they are the same: budgets in a table must be equal.
+    """Write the settings, or check that they are equal, as the budgets in a table must be.
 
-    The runs get a copy of ``config``, which may be edited while they go on.
+    The runs read a copy of ``config``, so the original may be edited meanwhile.
     """
     path = output / SETTINGS_FILE
     try:
@@ -152,8 +151,8 @@ def _keep_settings(output: Path, config: Path, overrides: Sequence[str]) -> None
         write_json(path, settings)
     elif json.loads(path.read_text()) != settings:
         msg = (
-            f'{output}: was begun with another configuration or other options, which are in '
-            f'{path.name}; use those, or another --output'
+            f'{output}: was begun with another configuration or other options (see {path.name}); '
+            'use the same ones, or another --output'
         )
         raise AblationError(msg)
     write_file(output / CONFIG_FILE, yaml.safe_dump(values, sort_keys=False).encode())

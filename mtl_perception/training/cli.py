@@ -1,4 +1,4 @@
-"""``mtl train``: LightningCLI over the module and its data, which ends with a checkpoint to use."""
+"""``mtl train``: LightningCLI that ends with a checkpoint for inference."""
 
 import os
 import pickle
@@ -43,7 +43,7 @@ LOCAL = (
     ('model', 'initial'),
     ('data', 'cache'),
 )
-"""Values that say where things lie, not how to train; they stay out of the checkpoint."""
+"""Paths and loggers of this machine, which stay out of the checkpoint's recipe."""
 
 FIT_USAGE = 'mtl train fit --config FILE [--SECTION.OPTION VALUE ...]'
 
@@ -52,16 +52,16 @@ def run(arguments: list[str]) -> None:
     """Run LightningCLI with ``arguments``, ``fit --config …`` for example.
 
     Raises:
-        ValueError, FileNotFoundError: a value or a file of the configuration cannot be used.
-        TrainingError: the GPU's memory is too small, or Lightning refuses a value.
-        OSError: a checkpoint cannot be written.
+        ValueError, FileNotFoundError: A value or a file of the configuration is invalid.
+        TrainingError: The GPU's memory is too small, or Lightning rejects a value.
+        OSError: A checkpoint cannot be written.
     """
     try:
         training_cli(arguments)
     except torch.cuda.OutOfMemoryError as err:
         msg = (
-            'the GPU has not enough memory: lower data.batch_size, and raise '
-            'trainer.accumulate_grad_batches by as much, or lower data.crop'
+            'the GPU has not enough memory: lower data.batch_size and raise '
+            'trainer.accumulate_grad_batches by the same factor, or lower data.crop'
         )
         raise TrainingError(msg) from err
     except MisconfigurationException as err:
@@ -69,26 +69,28 @@ def run(arguments: list[str]) -> None:
 
 
 def training_cli(arguments: list[str], *, runs: bool = True) -> 'TrainingCLI':
-    """Return trainer, model and data as ``arguments`` want them, after the command in these.
+    """Build trainer, model and data, run the subcommand, and return the CLI.
 
-    With ``runs=False`` there is no command among the arguments, and nothing is run.
+    Args:
+        arguments: Subcommand and options; options alone with ``runs=False``.
+        runs: Whether to run the subcommand.
 
     Raises:
-        ValueError, FileNotFoundError, OSError: as ``run``.
+        ValueError, FileNotFoundError, OSError: See ``run``.
     """
-    reuse_freed_memory()  # on a CPU, a step with new pages for every activation takes 7 % longer
-    # ``sys.argv`` says more and must stay: Lightning starts the processes of other GPUs with it.
+    reuse_freed_memory()  # on a CPU, new pages for every activation make a step 7 % slower
+    # Lightning starts the processes of other GPUs with ``sys.argv``, so it must stay as it is.
     warnings.filterwarnings('ignore', "LightningCLI's args parameter")
-    # StreetData knows where to continue, in a way that Lightning does not look for.
+    # StreetData continues at its own position, which Lightning does not check.
     warnings.filterwarnings('ignore', '.*your dataloader is not resumable')
-    # Frozen batch norm is meant to be in evaluation.
+    # Frozen batch norm is in evaluation mode on purpose.
     warnings.filterwarnings('ignore', '.*in eval mode at the start of training')
     return TrainingCLI(
         MultiTaskModule,
         StreetData,
         args=arguments,
         run=runs,
-        # Each subcommand's own would be a hundred lines of options before the error.
+        # The default usage is a hundred lines of options before the error.
         parser_kwargs={'prog': 'mtl train', 'fit': {'usage': FIT_USAGE}},
         seed_everything_default=0,
         trainer_defaults={
@@ -102,58 +104,58 @@ def training_cli(arguments: list[str], *, runs: bool = True) -> 'TrainingCLI':
 
 
 def _started_processes() -> int:
-    """Return how many processes torchrun, Lightning or SLURM started for this training."""
+    """Return the number of processes that torchrun, Lightning or SLURM started."""
     if 'WORLD_SIZE' in os.environ:
         return int(os.environ['WORLD_SIZE'])
     return int(os.environ['SLURM_NTASKS']) if SLURMEnvironment.detect() else 1
 
 
 class TrainingCLI(LightningCLI):
-    """Keeps everything of a run in ``trainer.default_root_dir`` and ends with a checkpoint."""
+    """Keep all files of a run in ``trainer.default_root_dir``, and end with a checkpoint."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add ``--checkpoint``: how often the file to resume from, ``last.ckpt``, is written."""
+        """Add ``--checkpoint``, the options of ``last.ckpt``, which a run resumes from."""
         parser.add_lightning_class_args(ResumableCheckpoint, 'checkpoint')
         parser.set_defaults(
             {
                 'checkpoint.every_n_train_steps': 1000,
                 'checkpoint.save_last': True,
                 'checkpoint.save_top_k': 0,
-                'checkpoint.enable_version_counter': False,  # last.ckpt is always the last
+                'checkpoint.enable_version_counter': False,  # overwrite last.ckpt
             }
         )
         parser.link_arguments('trainer.default_root_dir', 'checkpoint.dirpath')
         parser.link_arguments('seed_everything', 'data.seed', compute_fn=int)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse ``args``, and see that there is something to resume from if they say so.
+        """Parse ``args`` and check the file to resume from.
 
         Raises:
-            CheckpointError: the file to resume from is damaged.
+            CheckpointError: The file to resume from is damaged.
         """
         super().parse_arguments(parser, args)
         if subcommand := self.config.get('subcommand'):
             _check_resumable(Path(self.config[subcommand].get('ckpt_path') or ''))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Return the trainer, which writes files complete or not at all."""
+        """Return a trainer that writes checkpoints whole or not at all."""
         plugins = self._get(self.config_init, 'trainer.plugins') or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
         return super().instantiate_trainer(plugins=[*plugins, AtomicCheckpointIO()], **kwargs)
 
     def before_fit(self) -> None:
-        """Refuse what would go wrong later, and warn of a precision that is slow here.
+        """Check processes, precision and output folder.
 
         Raises:
-            TrainingError: the folder holds a training that is not to be resumed, more processes
-                were started than take part, or the precision is none that the network takes.
+            TrainingError: The folder holds another training, more processes were started than take
+                part, or the network does not support the precision.
         """
         started, processes = _started_processes(), self.trainer.world_size
         if started not in (1, processes):
             msg = (
-                f'{started} processes were started, but trainer.devices and trainer.num_nodes are '
-                f'for {processes}, so each would train by itself: set --trainer.devices to the '
-                'processes of a machine'
+                f'{started} processes were started, but trainer.devices and trainer.num_nodes '
+                f'expect {processes}, so each would train alone: set --trainer.devices to the '
+                'number of processes per machine'
             )
             raise TrainingError(msg)
         precision = str(self.trainer.precision)
@@ -163,17 +165,16 @@ class TrainingCLI(LightningCLI):
         saved = Path(self.trainer.default_root_dir) / RESUME_FILE
         if saved.is_file() and not self.config[self.subcommand].get('ckpt_path'):
             msg = (
-                f'{saved}: is of another training, which would be lost; go on from it with '
-                f'--ckpt_path {saved}, or give this one a folder of its own with '
-                '--trainer.default_root_dir'
+                f'{saved}: belongs to an earlier training and would be overwritten; resume it with '
+                f'--ckpt_path {saved}, or choose another folder with --trainer.default_root_dir'
             )
             raise TrainingError(msg)
         device = self.trainer.strategy.root_device
         if precision.startswith('bf16') and not multiplies_bfloat16(device):
             other = '16-mixed' if device.type == 'cuda' else '32-true'
             rank_zero_warn(
-                f'this {device.type.upper()} has no instructions for bfloat16, which is slow then: '
-                f'--trainer.precision {other}'
+                f'{precision} is slow, because this {device.type.upper()} has no instructions for '
+                f'bfloat16: use --trainer.precision {other}'
             )
 
     def after_fit(self) -> None:
@@ -213,7 +214,7 @@ class TrainingCLI(LightningCLI):
         terms = [data.terms]
         if origin:
             recipe['initial'] = {'data': origin['data'], **origin['recipe']}
-            terms.append(origin['terms'])  # they still hold
+            terms.append(origin['terms'])  # still apply
         return CheckpointInfo(
             network=self.model.network.config,
             input_height=data.input_height,
@@ -224,7 +225,7 @@ class TrainingCLI(LightningCLI):
         )
 
     def _measure(self) -> dict[str, float]:
-        """Validate the weights as the checkpoint holds them: rounded to bfloat16."""
+        """Validate the weights of the checkpoint, which are rounded to bfloat16."""
         with torch.no_grad():
             for parameter in self.model.network.parameters():
                 parameter.copy_(parameter.bfloat16())
@@ -239,7 +240,7 @@ class TrainingCLI(LightningCLI):
         if 'semantic' not in self.model.network.config.tasks:
             return ''
         root = next(iter(self.datamodule.roots))
-        return f'; measure it with "mtl evaluate --data {root} --checkpoint {path}"'
+        return f'; evaluate it with "mtl evaluate --data {root} --checkpoint {path}"'
 
     def _resolved(self) -> dict[str, Any]:
         """Return the configuration without the paths of this machine."""
@@ -257,7 +258,7 @@ class TrainingCLI(LightningCLI):
 
 
 def _names(paths: str | dict[str, Any]) -> str | dict[str, Any]:
-    """Return the last part of a path, or as many as tell the keys of a mapping apart."""
+    """Return the last part of a path, or enough parts to distinguish the keys of a mapping."""
     if isinstance(paths, dict):
         parts = {path: Path(path).parts for path in paths}
         for count in range(1, max(map(len, parts.values())) + 1):
@@ -269,24 +270,24 @@ def _names(paths: str | dict[str, Any]) -> str | dict[str, Any]:
 
 
 def _check_resumable(path: Path) -> None:
-    """Raise in one line what would be a traceback of many where Lightning reads the file."""
+    """Raise a one-line error before Lightning reads the file and raises a long traceback."""
     if not path.is_file():
-        return  # Lightning has words such as "last" too
+        return  # Lightning also accepts words, "last" for example
     try:
         torch.load(path, map_location='cpu', mmap=True, weights_only=True)
     except (EOFError, LookupError, RuntimeError, pickle.UnpicklingError) as err:
         msg = (
-            f'{path}: not a file that training can resume from, or a damaged one; leave out '
-            '--ckpt_path to start anew'
+            f'{path}: not a checkpoint to resume from, or damaged; leave out --ckpt_path to start '
+            'from the beginning'
         )
         raise CheckpointError(msg) from err
 
 
 def _revision() -> str:
-    """Return the git revision of the source checkout, or nothing where there is none."""
+    """Return the git revision of the source checkout; empty for an installed package."""
     source = Path(__file__).parents[2]
     if not (source / '.git').exists():
-        return ''  # the repository around an installed package is another one
+        return ''  # a repository around an installed package is not the source
     try:
         result = subprocess.run(
             ['git', 'describe', '--always', '--dirty'],  # noqa: S607

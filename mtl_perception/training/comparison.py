@@ -1,4 +1,4 @@
-"""The rows of the ablation, and the table and curves of what is finished."""
+"""Rows of the ablation, and table, figures and curves of its finished runs."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ TABLE_FILE, FIGURES_FILE = 'ablation.md', 'ablation.json'
 
 
 class Figure(NamedTuple):
-    """How a figure is shown: under which heading, times what, with how many decimals."""
+    """Column heading of a figure, factor before it is shown, and number of decimals."""
 
     heading: str
     factor: float
@@ -36,7 +36,7 @@ FIGURES = {
     'disparity_px': Figure('disparity mean px', 1, 3),
     'disparity_rms_px': Figure('disparity RMS px', 1, 3),
 }
-"""What is compared, by the name it has in a checkpoint's metadata; pixels of the output map."""
+"""Compared figures, by name in a checkpoint's metadata; px are pixels of the output map."""
 
 PAPER_FIGURES = ('iou', 'offset_px', 'disparity_px')
 
@@ -45,14 +45,14 @@ TENSORFLOW_FIGURES = ('iou', 'offset_rms_px', 'disparity_rms_px')
 
 @dataclass(frozen=True)
 class Row:
-    """One choice of tasks and weights, and what others reached with it on Cityscapes.
+    """One choice of tasks and weights, with published figures on Cityscapes.
 
     Attributes:
-        loss: its name in the table.
-        tasks: the heads of the network.
-        weights: of the tasks' losses; ``None``: learned.
-        paper: figures of Kendall, Gal, Cipolla, CVPR 2018, table 1.
-        tensorflow: figures of the TensorFlow implementation, ranandalon/mtl.
+        loss: Name in the table.
+        tasks: Heads of the network.
+        weights: Weights of the tasks' losses; ``None``: learned.
+        paper: Figures of Kendall, Gal, Cipolla, CVPR 2018, table 1.
+        tensorflow: Figures of the TensorFlow implementation, ranandalon/mtl.
     """
 
     loss: str
@@ -147,7 +147,7 @@ class RowResult:
         return {name: [run[name] for run in measured if name in run] for name in FIGURES}
 
     def figures(self) -> dict[str, Any]:
-        """Return the entry of ``ablation.json``: IoU is a share from 0 to 1, the rest pixels."""
+        """Return the row's entry in ``ablation.json``; IoU is a ratio, the rest pixels."""
         row = ROWS[self.key]
         return {
             'row': self.key,

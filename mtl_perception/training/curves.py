@@ -1,4 +1,4 @@
-"""Curves of one or more trainings, and pictures of what a network says while it is trained."""
+"""Curves of one or more trainings: read from TensorBoard's logs, drawn with matplotlib."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -17,25 +17,24 @@ PANELS = {
     'val/offset_px': 'instance: mean offset error, px',
     'val/disparity_px': 'depth: mean disparity error, px',
 }
-"""What is drawn, a panel for each task."""
-
+"""Titles of the panels, one for each task, by the name of the figure they show."""
 
 Curves = dict[str, dict[int, float]]
-"""Values by step, by the name they are logged under."""
+"""Values by logged name and step."""
 
 
 def read_curves(folder: Path) -> Curves:
-    """Return what a training logged for TensorBoard anywhere below ``folder``.
+    """Return the scalars that a training logged for TensorBoard anywhere below ``folder``.
 
-    A training that was resumed has several logs. What an earlier one holds from the first step of
-    the next on was lost with the interruption, and is left out.
+    A resumed training has several logs. The first step of a log replaces all later steps of the
+    logs before, because the interruption discarded them.
 
     Raises:
-        FileNotFoundError: there is no log.
+        FileNotFoundError: ``folder`` holds no log.
     """
     logs = sorted(folder.rglob('events.out.tfevents.*'), key=lambda path: path.name)
     if not logs:
-        msg = f'{folder}: holds no log of a training (events.out.tfevents.…)'
+        msg = f'{folder}: no log of a training (events.out.tfevents.…) found'
         raise FileNotFoundError(msg)
     curves: Curves = {}
     for log in logs:
@@ -48,15 +47,15 @@ def read_curves(folder: Path) -> Curves:
 
 
 def write_curves(path: Path, runs: Mapping[str, Sequence[Curves]]) -> None:
-    """Draw the validation figures of several runs on the same axes, a panel for each task.
+    """Draw the validation figures of several runs on common axes, a panel for each task.
 
     Args:
-        path: a picture that matplotlib can write, ``.png`` or ``.svg`` for example.
-        runs: by their name in the legend; repetitions of a run have the same colour.
+        path: Picture in a format of matplotlib, ``.png`` or ``.svg`` for example.
+        runs: Curves by name in the legend; repetitions of a run share a colour.
 
     Raises:
-        ValueError: no run has a validation figure, or the format is unknown.
-        OSError: the file cannot be written.
+        ValueError: No run has a validation figure, or the format is unknown.
+        OSError: The file cannot be written.
     """
     shown = [
         name
@@ -64,7 +63,7 @@ def write_curves(path: Path, runs: Mapping[str, Sequence[Curves]]) -> None:
         if any(curves.get(name) for repetitions in runs.values() for curves in repetitions)
     ]
     if not shown:
-        msg = f'{", ".join(runs)}: no validation figure was logged yet'
+        msg = f'{", ".join(runs)}: no validation figure in the logs yet'
         raise ValueError(msg)
     figure = Figure(figsize=(5.2 * len(shown), 4.6), layout='constrained')
     for axes, name in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
@@ -84,7 +83,7 @@ def write_curves(path: Path, runs: Mapping[str, Sequence[Curves]]) -> None:
 
 
 def _read_log(path: Path) -> Curves:
-    # Everything of scalars, and next to nothing of what else the log holds.
+    # All scalars (0 means no limit); other data is not needed.
     sizes = {'scalars': 0, 'images': 1, 'tensors': 1, 'histograms': 1, 'compressedHistograms': 1}
     log = EventAccumulator(str(path), sizes)
     log.Reload()

@@ -1,4 +1,4 @@
-"""What training is fed: the frames of one or more datasets, in batches."""
+"""Lightning data module: batches from one or more datasets in the Cityscapes layout."""
 
 import math
 from collections import Counter
@@ -31,26 +31,26 @@ from mtl_perception.training.sampling import SampleOrder
 
 
 class StreetData(L.LightningDataModule):
-    """Frames in the Cityscapes layout, with whatever ground truth each of them has.
+    """Frames in the Cityscapes layout; any frame may lack ground truth of any task.
 
     Args:
-        root: the dataset's folder, or several with the share of the training samples that each of
-            them gets, in proportion: ``{out/synthetic: 1, /data/street: 2}``. Instead of one share
-            a dataset may have those of its cities, ``{camvid: 1, kitti: 0.2}``; what is not named
-            is not trained on, and still validated on.
-        input_height: rows of a frame as the network sees it in use; its width follows.
+        root: Folder of the dataset, or several folders with their shares of the training samples,
+            in proportion: ``{out/synthetic: 1, /data/street: 2}``. Instead of one share, a dataset
+            may have a share for each of its cities: ``{camvid: 1, kitti: 0.2}``; other cities are
+            used for validation only.
+        input_height: Rows of the network's input; the width follows from the frame's shape.
         crop: (height, width) of the training crops, multiples of 32.
-        augmentation: how training frames are changed.
-        batch_size: training crops in a batch of one process.
-        groups: cities whose labels are trusted no further than up to groups, and which: those that
-            ``mtl evaluate --groups`` scores, ``{idd: idd}`` for example. Validation trusts all.
-        workers: processes that read and augment.
-        cache: a folder to keep decoded and shrunk frames in, which any number of runs can share.
-        on_error: what to do about a damaged frame: ``fail``, or ``skip`` it, which is counted.
-        val_frames: validate on only so many frames of each dataset, spread evenly.
-        seed: of shuffling and augmentation; in ``mtl train`` that of ``seed_everything``.
-        description: what the data is; kept in the checkpoint.
-        terms: what the data's terms mean for the weights; kept in the checkpoint.
+        augmentation: Ranges and probabilities of the random changes to training frames.
+        batch_size: Training crops in a batch of one process.
+        groups: Cities with labels that are right only up to a group, and the set of groups as in
+            ``mtl evaluate --groups``: ``{idd: idd}`` for example. Validation trusts all labels.
+        workers: Number of processes that read and augment frames.
+        cache: Folder for decoded and resized frames; several runs can share it.
+        on_error: Reaction to a damaged frame: ``fail``, or ``skip`` and count it.
+        val_frames: Validation frames per dataset, spread evenly; ``None``: all.
+        seed: Seed of shuffling and augmentation; ``mtl train`` sets it to ``seed_everything``.
+        description: Description of the data, stored in the checkpoint.
+        terms: Consequences of the data's terms for the weights, stored in the checkpoint.
     """
 
     def __init__(
@@ -96,17 +96,18 @@ class StreetData(L.LightningDataModule):
         self.description = description or ' + '.join(path.name for path in self.roots)
         self.terms = terms
         self.skipped: Counter[str] = Counter()
-        """How often a damaged frame was drawn, by what is wrong with it; of this process."""
+        """Draws of damaged frames in this process, by error message."""
         self._resumed_at = 0, 0
 
     def setup(self, stage: str) -> None:
-        """Find the frames and say how many there are, with which ground truth.
+        """Find the frames, and log their number and ground truth.
 
         Raises:
-            FileNotFoundError: a dataset has no training frames, or there is nothing to validate on.
-            ValueError: the frames make no batch or are too few to validate on, or a task to be
-                trained has no ground truth.
-            OSError: the cache cannot be written.
+            FileNotFoundError: A dataset has no training frames, or no dataset has validation
+                frames.
+            ValueError: The frames are too few for a batch or for validation, or a task of the
+                network has no ground truth.
+            OSError: The cache cannot be written.
         """
         if self.cache is not None:
             make_folder(self.cache)
@@ -114,18 +115,18 @@ class StreetData(L.LightningDataModule):
             self._setup_training()
         frames = [frame for root in self.roots for frame in self._validation_frames(root)]
         if not frames:
-            msg = f'{self._names()}: none of them has a split val to validate on'
+            msg = f'{self._names()}: no validation frames; one of them needs a split val'
             raise FileNotFoundError(msg)
         if len(frames) < (processes := self._processes()[0]):
             msg = (
                 f'{self._names()}: {len(frames)} validation frames are too few for {processes} '
-                'processes; each needs one'
+                'processes; each process needs one'
             )
             raise ValueError(msg)
         if missing := self._tasks_without_truth(frames):
             rank_zero_warn(
-                f'{self._names()}: no validation frame has ground truth for {", ".join(missing)}, '
-                'which will not be measured; is the dataset complete?'
+                f'{self._names()}: no validation frame has ground truth for {", ".join(missing)}; '
+                'validation omits it; is the dataset complete?'
             )
         self._val = ValidationFrames(
             frames, self._reader(self.input_height), self.input_height, skips=self.skips
@@ -139,8 +140,8 @@ class StreetData(L.LightningDataModule):
             found = find_frames(root, 'train')
             for part, weight in _parts(found, share):
                 _report(root, 'train', part)
-                # Frames with the same ground truth make a group, so that every batch has its share
-                # of those that have what others lack.
+                # Frames with equal ground truth form a group, so that every batch has its share of
+                # rare ground truth.
                 tasks = attrgetter('tasks')
                 for _, group in groupby(sorted(part, key=tasks), key=tasks):
                     alike = list(group)
@@ -149,7 +150,7 @@ class StreetData(L.LightningDataModule):
                     self._weights.append(weight * len(alike) / len(part))
         if len(frames) < self._step_size():
             msg = (
-                f'{self._names()}: {len(frames)} training frames make no batch of '
+                f'{self._names()}: {len(frames)} training frames are too few for a batch of '
                 f'{self._step_size()}; lower data.batch_size'
             )
             raise ValueError(msg)
@@ -157,7 +158,7 @@ class StreetData(L.LightningDataModule):
         cities = {frame.city for frame in frames}
         if unknown := [city for city in self.groups if city not in cities]:
             msg = (
-                f'data.groups: no training frame of {self._names()} is of {unknown[0]!r}; the '
+                f'data.groups: {self._names()} has no training frames of {unknown[0]!r}; the '
                 f'cities are {", ".join(sorted(cities))}'
             )
             raise ValueError(msg)
@@ -178,7 +179,7 @@ class StreetData(L.LightningDataModule):
             msg = (
                 f'{self._names()}: no training frame has ground truth for {", ".join(missing)}; '
                 'is the dataset complete? Semantic and instance need gtFine, depth needs '
-                'disparity and camera; model.network.tasks chooses what is trained'
+                'disparity and camera; model.network.tasks selects the tasks'
             )
             raise ValueError(msg)
 
@@ -205,16 +206,16 @@ class StreetData(L.LightningDataModule):
         return ', '.join(str(path) for path in self.roots)
 
     def _processes(self) -> tuple[int, int]:
-        """Return how many processes train, and the rank of this one."""
+        """Return the number of training processes and the rank of this process."""
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
     def _step_size(self) -> int:
-        """Return how many samples all processes together take for one optimizer step."""
+        """Return the samples of one optimizer step of all processes together."""
         accumulated = self.trainer.accumulate_grad_batches if self.trainer else 1
         return self.batch_size * accumulated * self._processes()[0]
 
     def _position(self) -> int:
-        """Return how many samples the run has taken."""
+        """Return the number of samples that the run has taken."""
         samples, step = self._resumed_at
         # Lightning may ask for the first batches before it has restored its own counter.
         return samples + max(0, self._step() - step) * self._step_size()
@@ -224,19 +225,19 @@ class StreetData(L.LightningDataModule):
 
     @property
     def validation_size(self) -> int:
-        """How many frames are validated on."""
+        """Number of validation frames."""
         return len(self._val)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where in the order of samples the run is."""
+        """Return the position in the order of samples."""
         return {'samples': self._position(), 'step': self._step()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from there."""
+        """Continue at the position in ``state_dict``."""
         self._resumed_at = state_dict['samples'], state_dict['step']
 
     def train_dataloader(self) -> DataLoader:
-        """Return augmented batches, in an order that a resumed run continues."""
+        """Return a loader of augmented batches, in an order that a resumed run continues."""
         processes, rank = self._processes()
         order = SampleOrder(
             self._sizes,
@@ -250,7 +251,7 @@ class StreetData(L.LightningDataModule):
         return self._loader(self._train, order, self.batch_size)
 
     def val_dataloader(self) -> DataLoader:
-        """Return whole frames one by one, because their sizes may differ."""
+        """Return a loader of whole frames, one per batch because sizes may differ."""
         processes, rank = self._processes()
         share = UnrepeatedDistributedSampler(
             self._val, num_replicas=processes, rank=rank, shuffle=False
@@ -271,7 +272,7 @@ class StreetData(L.LightningDataModule):
         )
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002
-        """Raise what a worker could not cope with, and count what it skipped."""
+        """Raise the exception of a worker; count the frames that it skipped."""
         if isinstance(batch, Exception):
             raise batch
         for reason in filter(None, '\n'.join(batch.pop('skipped')).splitlines()):
@@ -303,7 +304,7 @@ def _weighted_roots(root: Mapping[str, Share] | Path) -> dict[Path, Share]:
 def _parts(
     frames: Sequence[FramePaths], share: Share
 ) -> Iterator[tuple[Sequence[FramePaths], float]]:
-    """Divide the frames of a dataset into parts with a share each: all of them, or cities."""
+    """Yield the parts of a dataset with their shares: all frames, or one city after another."""
     if not isinstance(share, Mapping):
         yield frames, share
         return
@@ -324,4 +325,4 @@ def _collate(samples: list[dict[str, Any] | Exception]) -> Any:
 
 
 def _single_threaded(_worker: int) -> None:
-    cv2.setNumThreads(0)  # the workers are the threads
+    cv2.setNumThreads(0)  # workers run in parallel already

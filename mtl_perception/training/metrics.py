@@ -23,7 +23,7 @@ from mtl_perception.tasks import depth, semantic
 class ValidationMetrics:
     """Mean IoU over the labels present, offset and disparity errors, and AbsRel of depth.
 
-    The figures are defined in ``evaluation.metrics``.
+    ``evaluation.metrics`` defines the figures.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,12 @@ class ValidationMetrics:
         self._confusion = np.zeros((NUM_LABELS, NUM_LABELS))
 
     def update(self, output: NetworkOutput, batch: Mapping[str, Any]) -> None:
-        """Add a batch of ``to_sample``'s arrays; what is unknown or not predicted adds nothing."""
+        """Add the pixels of a batch that have both a prediction and ground truth.
+
+        Args:
+            output: Output of the network.
+            batch: Arrays of ``to_sample``, stacked.
+        """
         if output.semantic is not None:
             labels = to_array(semantic.decode(output.semantic).labels)
             true = to_array(batch['semantic'])
@@ -48,7 +53,7 @@ class ValidationMetrics:
                 self._add_depth(*disparities)
 
     def _add_depth(self, disparity: np.ndarray, true: np.ndarray, focal_length: float) -> None:
-        true = np.where(true > 0, true, np.float32(np.nan))  # stereo tells nothing about the sky
+        true = np.where(true > 0, true, np.float32(np.nan))  # 0 is sky, out of reach of stereo
         self._depth.update_disparity(disparity, true)
         self._depth.update(
             depth.decode(disparity, focal_length, MAX_DEPTH),
@@ -59,7 +64,7 @@ class ValidationMetrics:
         """Replace the totals of this process by the sums over all processes.
 
         Args:
-            device: Device of the tensors that processes exchange.
+            device: Device of the tensors that the processes exchange.
         """
         if not (distributed.is_available() and distributed.is_initialized()):
             return
@@ -70,9 +75,9 @@ class ValidationMetrics:
             totals[:] = pooled.cpu()
 
     def compute(self) -> dict[str, float]:
-        """Return what there was ground truth for, by the names it is logged under.
+        """Return the figures by logged name; one without ground truth is absent.
 
-        IoU and AbsRel are shares, the others pixels of the output map.
+        IoU and AbsRel are ratios, the other figures pixels of the output map.
         """
         figures = {'val/iou': group_scores(self._confusion, CLASSES)['iou']}
         if offsets := self._offsets.compute():

@@ -1,4 +1,4 @@
-"""What Lightning trains: the network, its losses and their weighting, optimizer and metrics."""
+"""Lightning module: network, losses, weighting, optimizer, schedule and metrics."""
 
 import math
 from collections.abc import Mapping
@@ -29,44 +29,45 @@ from mtl_perception.training.metrics import ValidationMetrics
 
 
 class TrainingError(ValueError):
-    """Training cannot go on; the message says at which step, of what and what to do."""
+    """Training cannot continue; the message names step, cause and remedy."""
 
 
 REGRESSION_LOSSES = {'instance': instance.loss, 'depth': depth.loss}
 
 TRAINED = 'mtl_perception'
-"""Key of what is trained, in a checkpoint to resume from."""
+"""Key of network, weighting and optimizer in a checkpoint to resume from."""
 
 ORIGIN = 'mtl_perception_origin'
-"""Key of the data, terms and recipe of the checkpoint that the training began as."""
+"""Key of data, terms and recipe of the initial checkpoint in a checkpoint to resume from."""
 
 
 class MultiTaskModule(L.LightningModule):
     """The multi-task network with its losses, their weighting and the optimizer.
 
     Losses are means over the valid pixels of a batch of all processes. Where the trainer
-    accumulates gradients of several batches, it averages their totals: each batch counts the same,
-    however many valid pixels it has.
+    accumulates gradients of several batches, it averages their totals: all batches count equally,
+    whatever their numbers of valid pixels.
 
     Args:
-        network: what to train.
-        pretrained: ImageNet weights of the encoder: a .pth or .safetensors file with torchvision's
-            names, or ``imagenet`` for those that come with efficientnet_lite0.
-        initial: a checkpoint of this package with the same network, but for the stride, to go on
-            from its weights.
-        weighting: ``uncertainty`` learns the tasks' weights, ``fixed`` takes ``fixed_weights``.
-        fixed_weights: weight of each task's loss, used with ``fixed``.
-        label_weights: weight in the cross-entropy of each label, by its name; 1 where it is not
-            named. A short training does not learn rare labels without.
+        network: Architecture of the network.
+        pretrained: ImageNet weights for the encoder: a .pth or .safetensors file with torchvision's
+            names, or ``imagenet`` for the weights that come with efficientnet_lite0.
+        initial: Checkpoint of this package with the initial weights; only the stride of its network
+            may differ.
+        weighting: ``uncertainty`` learns the weights of the tasks, ``fixed`` uses
+            ``fixed_weights``.
+        fixed_weights: Weight of each task's loss, for ``fixed``.
+        label_weights: Weight of each label in the cross-entropy, by name; 1 for other labels. A
+            short training does not learn rare labels without a larger weight.
         optimizer: ``sgd`` with Nesterov momentum 0.9, or ``adamw``.
-        learning_rate: at the start; it falls as (1 − i/max)^0.9.
-        uncertainty_learning_rate: that of the learned uncertainties; ``None``: the same. AdamW's
-            steps do not grow with the gradient, so that with it they need a larger one.
-        warmup_steps: steps over which the learning rate rises from 0.
-        weight_decay: of the network's weights; the uncertainties have none.
-        freeze_batch_norm: leave the running statistics of the encoder's batch norm as they are and
-            normalize with them, for pretrained encoders and batches too small to have their own.
-        compiled: run the network through ``torch.compile``.
+        learning_rate: Initial learning rate; it falls as (1 − i/max)^0.9.
+        uncertainty_learning_rate: Learning rate of the uncertainties; ``None``: ``learning_rate``.
+            AdamW's steps do not grow with the gradient, so it needs a larger rate here.
+        warmup_steps: Steps in which the learning rate rises from 0.
+        weight_decay: Weight decay of the network; the uncertainties have none.
+        freeze_batch_norm: Keep the running statistics of the encoder's batch norm and normalize
+            with them; for pretrained encoders and batches that are too small for statistics.
+        compiled: Run the network through ``torch.compile``.
     """
 
     def __init__(
@@ -87,15 +88,15 @@ class MultiTaskModule(L.LightningModule):
     ) -> None:
         super().__init__()
         if pretrained is not None and initial is not None:
-            msg = 'model.pretrained and model.initial exclude each other: both are first weights'
+            msg = 'model.pretrained and model.initial exclude each other: both set initial weights'
             raise ValueError(msg)
         self.network = MultiTaskNetwork(network)
         self.origin: dict[str, Any] = {}
-        """Data, terms and recipe of the checkpoint that ``initial`` named, also after resuming."""
+        """Data, terms and recipe of the ``initial`` checkpoint, also after resuming."""
         if pretrained is not None:
             load_pretrained(self.network.encoder, pretrained)
         if initial is not None:
-            self.origin = self._begin_as(initial)
+            self.origin = self._load_initial(initial)
         # mypy knows only the overloads without a memory format.
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.weighting = _weighting(weighting, network, fixed_weights)
@@ -112,7 +113,7 @@ class MultiTaskModule(L.LightningModule):
         self.freeze_batch_norm = freeze_batch_norm
         self.metrics = ValidationMetrics()
         self._learned: set[str] = set()
-        """Tasks that contributed to the gradient since the last optimizer step."""
+        """Tasks with a gradient since the last optimizer step."""
         if compiled:
             self.network.compile()
         self.train()
@@ -131,13 +132,13 @@ class MultiTaskModule(L.LightningModule):
         return self.network(normalize(images))
 
     def training_step(self, batch: Mapping[str, Any], _index: int) -> Tensor:
-        """Return the weighted total of the losses, and log each of them.
+        """Return the weighted total of the losses; log all losses, weights and uncertainties.
 
         Args:
-            batch: the arrays of ``to_sample``, stacked.
+            batch: Arrays of ``to_sample``, stacked.
 
         Raises:
-            TrainingError: a loss is not finite.
+            TrainingError: A loss is not finite.
         """
         output = self(batch['image'])
         sums = self._sums(output, batch)
@@ -153,12 +154,12 @@ class MultiTaskModule(L.LightningModule):
         self.log_dict({'train/total': total.detach(), **values}, prog_bar=True)
         self.log_dict({f'weight/{task}': w for task, w in self.weighting.weights().items()})
         self.log_dict({f'sigma/{task}': sigma for task, sigma in self.weighting.sigmas().items()})
-        # DDP waits for the gradient of every parameter, so those of absent tasks get one of zeros.
+        # DDP waits for the gradient of every parameter; parameters of absent tasks get zeros.
         idle = sum(sums[task].total for task in sums if task not in losses)
         return total + idle + 0 * sum(s.sum() for s in self.weighting.parameters())
 
     def on_before_optimizer_step(self, _optimizer: torch.optim.Optimizer) -> None:
-        """Leave alone what no ground truth spoke of; momentum and decay would move it."""
+        """Drop gradients of tasks without ground truth; momentum and decay would move them."""
         tasks = self.network.config.tasks
         idle = [self.network.heads[task] for task in tasks if task not in self._learned]
         if not self._learned:
@@ -172,7 +173,7 @@ class MultiTaskModule(L.LightningModule):
         self._learned.clear()
 
     def on_train_epoch_end(self) -> None:
-        """Say what the tasks weigh by now."""
+        """Log the current weights of the tasks."""
         sigmas = self.weighting.sigmas()
         texts = [
             f'{task} {weight:.4g}' + (f' (σ {sigmas[task]:.4g})' if task in sigmas else '')
@@ -181,9 +182,9 @@ class MultiTaskModule(L.LightningModule):
         rank_zero_info(f'epoch {self.current_epoch}: weights {", ".join(texts)}')
 
     def losses(self, output: NetworkOutput, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Return each task's mean loss over the valid pixels of the whole batch, on all processes.
+        """Return each task's mean loss over the valid pixels of a batch of all processes.
 
-        A task without a valid pixel is left out. ``batch`` is that of ``training_step``.
+        A task without a valid pixel is left out. For ``batch`` see ``training_step``.
         """
         return _means_over_processes(self._sums(output, batch))
 
@@ -207,47 +208,47 @@ class MultiTaskModule(L.LightningModule):
         ]
         frames = ', '.join(names) or 'frames of another process'
         return (
-            f'step {self.global_step}: the {task} loss is not finite on {frames}; the last '
-            'checkpoint is kept: look at these frames, or go on from it with a lower learning rate'
+            f'step {self.global_step}: the {task} loss is not finite on {frames}; check these '
+            'frames, or resume from the last checkpoint, which is kept, with a lower learning rate'
         )
 
     def validation_step(self, batch: Mapping[str, Any], _index: int) -> None:
-        """Add a batch to the metrics, pooled over pixels."""
+        """Add a batch to the metrics."""
         self.metrics.update(self(batch['image']), batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the metrics and start them anew."""
+        """Log the metrics of all processes and reset them."""
         self.metrics.add_other_processes(self.device)
-        # As float64, which Lightning keeps.
+        # Lightning would round Python floats to float32.
         figures = {
             name: torch.tensor(value, dtype=torch.float64, device=self.device)
             for name, value in self.metrics.compute().items()
         }
-        # They are those of all processes already; Lightning would warn that it cannot know.
+        # The figures are equal in all processes; sync_dist only silences Lightning's warning.
         self.log_dict(figures, prog_bar=True, sync_dist=True)
         self.metrics = ValidationMetrics()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what is trained to the file that training resumes from.
+        """Add the kind of training to the checkpoint, for ``on_load_checkpoint``.
 
         Raises:
-            TrainingError: a weight is not finite; the file before is kept.
+            TrainingError: A weight is not finite; the previous checkpoint is kept.
         """
         for name, value in self.state_dict().items():
             if not value.isfinite().all():
                 msg = (
-                    f'step {self.global_step}: {name} is not finite; the last checkpoint is kept: '
-                    'go on from it with a lower learning rate'
+                    f'step {self.global_step}: {name} is not finite; resume from the last '
+                    'checkpoint, which is kept, with a lower learning rate'
                 )
                 raise TrainingError(msg)
         checkpoint[TRAINED] = self._trained()
         checkpoint[ORIGIN] = self.origin
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the learning rates and the weight decay of now; refuse another training.
+        """Keep the learning rates and weight decay of this run, not of the checkpoint.
 
         Raises:
-            CheckpointError: the checkpoint is of another network, weighting or optimizer.
+            CheckpointError: The checkpoint has another network, weighting or optimizer.
         """
         mine, found = self._trained(), checkpoint.get(TRAINED, {})
         wrong = [
@@ -262,7 +263,7 @@ class MultiTaskModule(L.LightningModule):
             )
             raise CheckpointError(msg)
         self.origin = checkpoint.get(ORIGIN, self.origin)
-        # The optimizer and the schedule would take their old values from the file.
+        # Optimizer and schedule would restore their values from the checkpoint.
         groups = self._parameter_groups()
         for optimizer in checkpoint.get('optimizer_states', ()):
             for saved, group in zip(optimizer['param_groups'], groups, strict=True):
@@ -273,10 +274,10 @@ class MultiTaskModule(L.LightningModule):
         for schedule in checkpoint.get('lr_schedulers', ()):
             schedule['base_lrs'] = [group['lr'] for group in groups]
 
-    def _begin_as(self, initial: Path) -> dict[str, Any]:
+    def _load_initial(self, initial: Path) -> dict[str, Any]:
         network, info = load_checkpoint(initial)
         config = self.network.config
-        # The stride changes how far apart the weights look, not their shapes.
+        # The stride changes dilations, not the shapes of the weights.
         if replace(info.network, stride=config.stride) != config:
             msg = f'{initial}: holds the network {info.network}, but {config} is to be trained'
             raise CheckpointError(msg)
@@ -299,13 +300,13 @@ class MultiTaskModule(L.LightningModule):
         return [group for group in groups if group['params']]
 
     def _trained(self) -> dict[str, Any]:
-        """Return what decides which values a checkpoint to resume from holds."""
+        """Return the settings that a checkpoint to resume from must share."""
         network = {f'network.{key}': value for key, value in asdict(self.network.config).items()}
         weighting = type(self.weighting).__name__
         return {**network, 'weighting': weighting, 'optimizer': self.optimizer_name}
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Return the optimizer, uncertainties in a group without weight decay, and its schedule."""
+        """Return the optimizer and its schedule; uncertainties have a group without decay."""
         groups = self._parameter_groups()
         optimizer: torch.optim.Optimizer
         if self.optimizer_name == 'sgd':
@@ -332,17 +333,17 @@ def _weighting(
 ) -> UncertaintyWeighting | FixedWeighting:
     if name == 'uncertainty':
         if fixed_weights is not None:
-            msg = 'model.fixed_weights go with model.weighting fixed alone'
+            msg = 'model.fixed_weights requires model.weighting fixed'
             raise ValueError(msg)
         return UncertaintyWeighting(network.tasks)
     if set(fixed_weights or ()) != set(network.tasks):
-        msg = f'fixed weighting needs fixed_weights for {", ".join(network.tasks)}'
+        msg = f'model.weighting fixed needs model.fixed_weights for {", ".join(network.tasks)}'
         raise ValueError(msg)
     return FixedWeighting(fixed_weights or {})
 
 
 def _means_over_processes(sums: Mapping[str, LossSum]) -> dict[str, Tensor]:
-    """Return the mean of each loss over the valid pixels of all processes, if there are any."""
+    """Return the mean of each loss over the valid pixels of all processes; omit empty ones."""
     processes = 1
     totals = torch.stack([loss.total.detach() for loss in sums.values()])
     counts = torch.stack([loss.count.float() for loss in sums.values()])
@@ -356,8 +357,8 @@ def _means_over_processes(sums: Mapping[str, LossSum]) -> dict[str, Tensor]:
     for i, (task, loss) in enumerate(sums.items()):
         if known[i]:
             total, count = totals[i], counts[i]
-            # DDP averages gradients over processes, so the share of this one is multiplied by their
-            # number. It has the gradient, the mean of all has the value.
+            # DDP averages gradients over processes, so the share of this process is multiplied by
+            # their number. The share carries the gradient, the mean over all the value.
             share = loss.total * processes / count
             means[task] = share + (total / count - share).detach()
     return means

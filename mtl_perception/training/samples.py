@@ -1,4 +1,4 @@
-"""Frames as samples: random views to train on, whole frames to validate on."""
+"""Training samples: random views for training, whole frames for validation."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,18 @@ Reader = Callable[[FramePaths], Frame]
 
 @dataclass(frozen=True)
 class TrainingFrames(Dataset):
-    """Random views of frames; a ``Draw`` says of which, and is the seed of what is random."""
+    """Random views of frames; a ``Draw`` selects the frame and seeds the augmentation.
+
+    Attributes:
+        frames: Files of the frames.
+        read: Function that reads a frame.
+        augmentation: Ranges and probabilities of the random changes.
+        input_height: Rows of a whole frame at scale 1.
+        crop: (height, width) of a sample's image.
+        seed: Seed of the augmentation, together with the position of the draw.
+        groups: Cities with labels trusted only up to groups, and the key of ``GROUPS``.
+        skips: Whether the next whole frame replaces a damaged one.
+    """
 
     frames: Sequence[FramePaths]
     read: Reader
@@ -34,7 +45,7 @@ class TrainingFrames(Dataset):
         return len(self.frames)
 
     def __getitem__(self, draw: Draw) -> dict[str, Any] | Exception:
-        return _or_exception(lambda: self._sample(draw))
+        return _or_exception(self._sample, draw)
 
     def _sample(self, draw: Draw) -> dict[str, Any]:
         rng = np.random.default_rng((self.seed, draw.position))
@@ -46,7 +57,7 @@ class TrainingFrames(Dataset):
         }
 
     def _first_whole(self, index: int) -> tuple[FramePaths, Frame, list[str]]:
-        """Return the first frame from ``index`` on that is not damaged, and what the others are."""
+        """Return the first whole frame from ``index`` on, and the errors of the frames before."""
         skipped: list[str] = []
         for i in range(len(self.frames)):
             paths = self.frames[(index + i) % len(self.frames)]
@@ -62,7 +73,14 @@ class TrainingFrames(Dataset):
 
 @dataclass(frozen=True)
 class ValidationFrames(Dataset):
-    """Whole frames at the size the network sees them in use."""
+    """Whole frames at the network's input size.
+
+    Attributes:
+        frames: Files of the frames.
+        read: Function that reads a frame.
+        input_height: Rows of the network's input.
+        skips: Whether a damaged frame becomes an image without ground truth.
+    """
 
     frames: Sequence[FramePaths]
     read: Reader
@@ -73,16 +91,16 @@ class ValidationFrames(Dataset):
         return len(self.frames)
 
     def __getitem__(self, index: int) -> dict[str, Any] | Exception:
-        return _or_exception(lambda: self._sample(self.frames[index]))
+        return _or_exception(self._sample, index)
 
-    def _sample(self, paths: FramePaths) -> dict[str, Any]:
-        skipped = ''
+    def _sample(self, index: int) -> dict[str, Any]:
+        paths, skipped = self.frames[index], ''
         try:
             frame = self.read(paths)
         except DatasetError as err:
             if not self.skips:
                 raise
-            # Nothing is measured on a frame without ground truth.
+            # A frame without ground truth does not change the metrics.
             frame = Frame(paths.name, np.zeros((SIZE_MULTIPLE, SIZE_MULTIPLE, 3), np.uint8))
             skipped = str(err)
         height, width = frame.image.shape[:2]
@@ -90,24 +108,28 @@ class ValidationFrames(Dataset):
         return {**to_sample(whole), 'skipped': skipped}
 
 
-def _or_exception(make: Callable[[], dict[str, Any]]) -> dict[str, Any] | Exception:
-    """Return what ``make`` returns, or what it raises.
+def _or_exception(make: Callable[..., dict[str, Any]], key: Any) -> dict[str, Any] | Exception:
+    """Return ``make(key)``, or its exception.
 
-    An exception that leaves a worker would arrive as a traceback of many lines.
+    An exception raised in a worker process would lose its attributes, the file name of an OSError
+    for example, and have a traceback as its message.
     """
     try:
-        return make()
+        return make(key)
     except (OSError, ValueError) as err:
         return err
 
 
 def to_sample(frame: Frame, groups: str | None = None) -> dict[str, np.ndarray | str | float]:
-    """Return the frame as training takes it: the image, and targets at half its size.
+    """Return the image of a frame, and the targets of all tasks at half its size.
 
     ``image`` ``(H, W, 3)`` uint8; ``semantic`` ``(H/2, W/2)`` uint8; ``instance`` ``(2, H/2, W/2)``
     and ``depth`` ``(H/2, W/2)`` float32; ``focal_length`` in pixels of the targets; ``name``. A
-    task without ground truth has a target without a valid pixel. ``groups`` is that of
-    ``semantic.target``.
+    task without ground truth has a target without a valid pixel.
+
+    Args:
+        frame: Frame with sides that are multiples of ``OUTPUT_STRIDE``.
+        groups: Key of ``GROUPS`` for ``semantic.target``; ``None`` trusts all labels.
     """
     height, width = (size // OUTPUT_STRIDE for size in frame.image.shape[:2])
     small = resize_frame(frame, height, width)

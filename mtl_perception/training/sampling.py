@@ -1,4 +1,4 @@
-"""Which frame comes when: an order that a resumed run continues, whatever reads the frames."""
+"""Order of the training samples, which a resumed run continues with any number of workers."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -8,31 +8,30 @@ from torch.utils.data import DistributedSampler
 
 
 class Draw(NamedTuple):
-    """One sample to be made: of which frame, and its index in the whole run."""
+    """Index of a frame, and position of the sample in the whole run."""
 
     frame: int
     position: int
 
 
 class SampleOrder(DistributedSampler):
-    """The samples of this process, in an order that follows from the seed and the position alone.
+    """Samples of one process, in an order that depends on seed and position alone.
 
-    Frames lie in groups, one after the other. Each group has its share of the samples, spread
-    evenly, so that every batch has nearly that share of them; inside a group, every frame is drawn
-    once before any is drawn again. An epoch is as many samples as there are frames, rounded down to
-    whole optimizer steps. The processes take turns, so that their batches together are the batch
-    that a single process would have drawn.
+    Frames are numbered group by group. Each group has a share of the samples, spread evenly, so
+    that every batch has nearly this share; inside a group, every frame is drawn once before any is
+    drawn again. An epoch has as many samples as there are frames, rounded down to whole optimizer
+    steps. The processes take turns, so their batches together equal the batch of a single process.
 
-    It is a ``DistributedSampler`` so that Lightning leaves it alone.
+    The base class is ``DistributedSampler`` because Lightning replaces other samplers.
 
     Args:
-        sizes: how many frames each group has.
-        weights: the groups' shares of the samples, in proportion.
-        step_size: samples that all processes together take for one optimizer step.
-        processes: how many there are.
-        rank: of this process among them.
-        seed: of the order.
-        position: returns how many samples the run has already taken, whenever an epoch begins.
+        sizes: Number of frames in each group.
+        weights: Shares of the samples that the groups get, in proportion.
+        step_size: Samples in one optimizer step of all processes together.
+        processes: Number of processes.
+        rank: Rank of this process.
+        seed: Seed of the order.
+        position: Function that returns the samples taken so far; called when an epoch begins.
     """
 
     def __init__(
@@ -65,15 +64,15 @@ class SampleOrder(DistributedSampler):
 
     def __iter__(self) -> Iterator[Draw]:
         epoch, start = divmod(self._position(), self.epoch_size)
-        # A run resumed with other batches may begin within a step: some processes would get fewer
-        # batches than the others wait for.
+        # A run resumed with another batch size may begin within a step. Some processes would get
+        # fewer batches than others, which would wait for them.
         start -= start % self._step_size
         order = self.order(epoch)
         for i in range(start + self.rank, self.epoch_size, self.num_replicas):
             yield Draw(int(order[i]), epoch * self.epoch_size + i)
 
     def order(self, epoch: int) -> np.ndarray:
-        """Return the frames of an epoch, for all processes together."""
+        """Return the frame indices of an epoch, for all processes together."""
         rng = np.random.default_rng((self.seed, epoch))
         frames, times = [], []
         first = 0
@@ -86,7 +85,7 @@ class SampleOrder(DistributedSampler):
         return rng.permuted(order.reshape(-1, self._step_size), axis=1).ravel()
 
     def _of_group(self, group: int, start: int, count: int) -> np.ndarray:
-        """Return the draws from ``start`` on of a group that is shuffled anew for each pass."""
+        """Return ``count`` draws of a group from ``start`` on; each pass has its own shuffle."""
         size = self._sizes[group]
         passes = range(start // size, (start + count - 1) // size + 1)
         shuffled = [np.random.default_rng((self.seed, group, n)).permutation(size) for n in passes]
@@ -94,7 +93,7 @@ class SampleOrder(DistributedSampler):
 
 
 def _quotas(weights: np.ndarray, total: int) -> np.ndarray:
-    """Divide ``total`` in proportion to ``weights``; nobody goes without, the largest give."""
+    """Divide ``total`` in proportion; every share is at least 1, at the cost of the largest."""
     quotas = np.maximum(1, np.rint(total * weights / weights.sum()).astype(int))
     while excess := quotas.sum() - total:
         quotas[quotas.argmax()] -= np.sign(excess)

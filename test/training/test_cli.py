@@ -92,7 +92,7 @@ def test_an_interrupted_training_is_resumed_and_not_replaced(arguments, tmp_path
     first, _ = load_checkpoint(tmp_path / 'model.safetensors')
     before = (tmp_path / 'config.yaml').read_bytes()
     assert main([*arguments, '--trainer.max_steps', '3']) == 1
-    assert f'go on from it with --ckpt_path {tmp_path}/last.ckpt' in capsys.readouterr().err
+    assert f'resume it with --ckpt_path {tmp_path}/last.ckpt' in capsys.readouterr().err
     assert (tmp_path / 'config.yaml').read_bytes() == before
     resume = ['--ckpt_path', str(tmp_path / 'last.ckpt')]
     assert main([*arguments, '--trainer.max_steps', '4', *resume]) == 0
@@ -143,7 +143,7 @@ def test_a_precision_that_is_emulated_is_warned_of(arguments, monkeypatch):
     monkeypatch.setattr('mtl_perception.training.cli.multiplies_bfloat16', lambda _device: False)
     options = ['--trainer.precision', 'bf16-mixed', '--trainer.max_steps', '1']
     options += ['--trainer.accelerator', 'cpu']
-    with pytest.warns(UserWarning, match='slow then: --trainer.precision 32-true'):
+    with pytest.warns(UserWarning, match='bfloat16: use --trainer.precision 32-true'):
         assert main([*arguments, *options]) == 0
 
 

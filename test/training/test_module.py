@@ -135,7 +135,7 @@ def test_fixed_weighting_needs_a_weight_for_every_task():
 @pytest.mark.parametrize(
     ('options', 'reason'),
     [
-        ({'fixed_weights': {'depth': 1.0}}, 'fixed alone'),
+        ({'fixed_weights': {'depth': 1.0}}, 'requires model.weighting fixed'),
         ({'pretrained': 'a.pth', 'initial': 'b.safetensors'}, 'exclude each other'),
         (
             {'label_weights': {'dragon': 2.0}},

@@ -115,7 +115,7 @@ def test_a_damaged_file_is_not_resumed_from(arguments, tmp_path, capsys, content
     path.write_bytes(whole[: len(whole) // 2] if content == b'half' else content)
     assert main([*arguments, '--ckpt_path', str(path)]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith(f'mtl train: {path}: not a file that training can resume from')
+    assert error.startswith(f'mtl train: {path}: not a checkpoint to resume from')
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
