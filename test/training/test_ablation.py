@@ -1,4 +1,4 @@
-"""``mtl ablate``: what each run is given, what is kept, and the comparison that results."""
+"""``mtl ablate``: options of each run, finished and failed runs, and the comparison."""
 
 import fcntl
 import json
@@ -27,7 +27,7 @@ def config(tmp_path):
 
 
 def finish(folder, steps=3, **figures):
-    """Leave what a run that ended leaves."""
+    """Write the final checkpoint of a run."""
     network = MultiTaskNetwork(NetworkConfig(stride=16, head_width=1))
     info = CheckpointInfo(
         network.config, data='streets', recipe={'steps': steps}, metrics={'val': figures}
@@ -37,7 +37,7 @@ def finish(folder, steps=3, **figures):
 
 @pytest.fixture
 def trained(monkeypatch):
-    """Replace training by files that appear at once; return the options of every run."""
+    """Replace training by writing its checkpoint; return the options of every run."""
     runs = []
 
     def train(command, _lock):
@@ -130,7 +130,7 @@ def test_a_run_that_another_process_works_on_is_left_to_it(config, tmp_path, tra
 
 
 def test_what_a_training_left_behind_works_on_is_left_to_it(config, tmp_path, monkeypatch):
-    """The lock of a run is its process's too, and of what that has started."""
+    """The process of a run and its children inherit the lock."""
     ended = tmp_path / 'ended'
     script = (
         'import os, sys, time, pathlib; os.fork() and sys.exit(3)\n'
@@ -190,6 +190,7 @@ def test_the_comparison_has_mean_and_deviation_over_seeds_beside_the_others_figu
     assert '| depth only | 0 / 0 / 1 | 1 | – | – | – | 1.250 | – |' in lines[4]
 
 
+@pytest.mark.slow
 def test_a_real_run_ends_with_figures_table_and_curves(streets, tmp_path, capsys):
     arguments = [
         *('ablate', '--config', str(share_file('config', 'ablate_synthetic.yaml'))),

@@ -1,27 +1,22 @@
-"""``mtl train``: the shipped configuration, the checkpoint it ends with, and resuming."""
+"""``mtl train``: shipped configurations, final checkpoint, resuming and one-line errors."""
 
 import shutil
-import signal
-import subprocess
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
-from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from mtl_perception.commands import main
 from mtl_perception.data.cityscapes import find_frames
 from mtl_perception.network.checkpoint import load_checkpoint, read_info, save_checkpoint
 from mtl_perception.resources import checkpoint_path, share_file
-from mtl_perception.training.callbacks import KillSiblingsOnFailure
 from mtl_perception.training.cli import training_cli
 
 
 @pytest.fixture
 def arguments(streets, tmp_path) -> list[str]:
-    """Return the shipped configuration, made small and short."""
+    """Return the options of a small and short training with a shipped configuration."""
     return [
         *('train', 'fit', '--config', str(share_file('config', 'train_synthetic.yaml'))),
         *('--data.root', str(streets), '--data.workers', '0', '--data.batch_size', '4'),
@@ -67,6 +62,7 @@ def test_the_seed_is_that_of_the_order_too(arguments):
         assert cli.datamodule.seed == int(seed)
 
 
+@pytest.mark.slow
 def test_the_end_names_a_command_that_measures_what_has_labels(
     arguments, streets, tmp_path, caplog
 ):
@@ -87,6 +83,7 @@ def test_training_without_an_end_is_refused(arguments, capsys):
     assert 'set trainer.max_steps' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_is_resumed_and_not_replaced(arguments, tmp_path, capsys):
     assert main([*arguments, '--trainer.max_steps', '2']) == 0
     first, _ = load_checkpoint(tmp_path / 'model.safetensors')
@@ -102,6 +99,7 @@ def test_an_interrupted_training_is_resumed_and_not_replaced(arguments, tmp_path
     assert not torch.equal(first.state_dict()[name], second.state_dict()[name])
 
 
+@pytest.mark.slow
 def test_what_is_trained_further_says_what_it_began_as(arguments, tiny_checkpoint, tmp_path):
     network, origin = load_checkpoint(tiny_checkpoint)
     initial = tmp_path / 'initial.safetensors'
@@ -181,16 +179,6 @@ def test_processes_that_would_each_train_by_themselves_are_refused(
     assert not (tmp_path / 'last.ckpt').exists()
 
 
-def test_a_process_that_fails_ends_those_that_wait_for_it():
-    with subprocess.Popen(['sleep', '60']) as other:
-        strategy = SimpleNamespace(launcher=_SubprocessScriptLauncher(None, 2, 1))
-        strategy.launcher.procs = [other]
-        KillSiblingsOnFailure().on_exception(SimpleNamespace(strategy=strategy), None, ValueError())
-        assert other.wait() == -signal.SIGKILL
-    strategy.launcher = None
-    KillSiblingsOnFailure().on_exception(SimpleNamespace(strategy=strategy), None, ValueError())
-
-
 def test_what_lightning_refuses_is_said_in_one_line(arguments, capsys):
     assert main([*arguments, '--trainer.val_check_interval', '0.5']) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
@@ -208,7 +196,7 @@ def test_several_datasets_are_spelled_with_their_weights(arguments, streets, tmp
     options = ['--data.root', f'{{{streets}: 1, {other}: 2}}', '--trainer.max_steps', '1']
     assert main([*arguments, *options]) == 0
     root = read_info(tmp_path / 'model.safetensors').recipe['config']['data']['root']
-    # The recipe has no paths, and tells datasets of one name apart.
+    # The recipe has no absolute paths, and still distinguishes datasets of one name.
     assert root == {f'{streets.parent.name}/{streets.name}': 1, f'other/{streets.name}': 2}
 
 

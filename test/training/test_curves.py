@@ -1,21 +1,13 @@
-"""Curves read back from TensorBoard's logs, drawn together, and pictures of validation frames."""
+"""Curves: read from TensorBoard's logs and drawn together."""
 
 import cv2
-import lightning as L
 import numpy as np
 import pytest
-import torch
-from lightning.pytorch.loggers import TensorBoardLogger
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
 from mtl_perception.commands import main
-from mtl_perception.network.multitask import NetworkConfig
 from mtl_perception.pictures.maps import color_offsets
-from mtl_perception.training.callbacks import PANEL_WIDTH, TITLES, CurvesPicture, ValidationPictures
 from mtl_perception.training.curves import read_curves, write_curves
-from mtl_perception.training.data import StreetData
-from mtl_perception.training.module import MultiTaskModule
 
 IOU = {'val/iou': {1: 0.1, 2: 0.3}}
 
@@ -88,38 +80,3 @@ def test_offsets_are_coloured_by_direction_and_length():
     assert nothing.tolist() == [255, 255, 255]
     assert far.min() < right.min()
     assert unknown.tolist() == [0, 0, 0]
-
-
-@pytest.mark.parametrize('tasks', [('semantic', 'instance', 'depth'), ('depth',)])
-def test_training_leaves_curves_and_pictures_of_validation_frames(streets, tmp_path, tasks):
-    torch.manual_seed(0)
-    network = NetworkConfig(stride=16, head_width=16, tasks=tasks)
-    data = StreetData(streets, input_height=64, crop=(64, 128), batch_size=2, workers=0)
-    trainer = L.Trainer(
-        max_steps=2,
-        val_check_interval=1,
-        num_sanity_val_steps=0,
-        accelerator='cpu',
-        logger=TensorBoardLogger(tmp_path, 'log'),
-        callbacks=[ValidationPictures(), CurvesPicture()],
-        default_root_dir=tmp_path,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(MultiTaskModule(network, optimizer='adamw'), data)
-    curves = read_curves(tmp_path)
-    assert ('val/iou' in curves, 'val/disparity_px' in curves) == ('semantic' in tasks, True)
-    picture = cv2.imread(str(tmp_path / 'curves.png'))
-    assert picture.shape[1] == 520 * len(tasks)
-    events = EventAccumulator(trainer.logger.log_dir, {'images': 0})
-    events.Reload()
-    images = events.Images('val/frames')
-    assert [image.step for image in images] == [1, 2]
-    sheet = cv2.imdecode(np.frombuffer(images[-1].encoded_image_string, np.uint8), 1)
-    assert sheet.shape[1] == len(TITLES) * (PANEL_WIDTH + 4) - 4
-    assert sheet.shape[0] == 28 + 2 * 128
-    truth, answer = (sheet[28:, i * 260 : i * 260 + 256] for i in (1, 2))
-    grey = (answer[0] == 40).all()
-    assert grey == ('semantic' not in tasks)
-    assert len(np.unique(truth.reshape(-1, 3), axis=0)) > 3

@@ -1,4 +1,4 @@
-"""What training is fed: batches of one or more datasets, whole or damaged."""
+"""The data module: batches from one or more datasets, whole or damaged."""
 
 import shutil
 from pathlib import Path
@@ -18,7 +18,7 @@ STILL = Augmentation(scale=(1.0, 1.0))
 
 @pytest.fixture
 def root(streets, tmp_path) -> Path:
-    """Return streets that a test may damage."""
+    """Return a copy of the streets that a test may damage."""
     shutil.copytree(streets, tmp_path / 'streets')
     return tmp_path / 'streets'
 

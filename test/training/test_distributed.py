@@ -1,4 +1,4 @@
-"""Two processes train as one does on their joined batches, also where one of them lacks a task."""
+"""Two processes train like one on the joined batches, also if one of them lacks a task."""
 
 import csv
 import os
@@ -26,11 +26,12 @@ def partial_streets(streets, tmp_path):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'launcher', [('-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2'), ()]
 )
 def test_two_processes_equal_one_with_the_joined_batch(partial_streets, tmp_path, launcher):
-    """Whether torchrun starts them or, without it, Lightning does."""
+    """torchrun starts the processes in one case, Lightning in the other."""
     options = [
         *('train', 'fit', '--data.root', str(partial_streets), '--data.workers', '0'),
         *('--data.input_height', '32', '--data.crop', '[32,64]', '--model.freeze_batch_norm'),
@@ -70,7 +71,7 @@ def test_two_processes_equal_one_with_the_joined_batch(partial_streets, tmp_path
 
 
 def losses(folder) -> list[dict[str, float]]:
-    """Return the losses of every step, without those of tasks that nobody had truth for."""
+    """Return the losses of every step; tasks without ground truth are absent."""
     (path,) = folder.glob('**/metrics.csv')
     with path.open() as file:
         rows = [

@@ -1,4 +1,4 @@
-"""What is measured while training is what the official evaluation measures."""
+"""Validation metrics during training equal the metrics of the final evaluation."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ FOCAL_LENGTH = 280.0
 
 
 def random_frame(random, height, width):
-    """Return what a network might say of a frame, and the frame's truth with void and unknowns."""
+    """Return a plausible output of a network, and ground truth with void and unknown pixels."""
     labels = random.integers(0, NUM_LABELS, (height, width)).astype(np.uint8)
     guess = random.choice(EVALUATED_IDS, (height, width))
     predicted = np.where((random.random((height, width)) < 0.7) & (labels > 6), labels, guess)
@@ -141,7 +141,7 @@ def test_every_process_has_the_figures_of_all(tmp_path):
 
 
 def test_metrics_are_pooled_over_pixels():
-    """One of the two frames has a single valid pixel; a mean of frame means would differ."""
+    """One of two frames has a single valid pixel, so a mean over frames would differ."""
     metrics = ValidationMetrics()
     nan = np.nan
     for errors in ([1.0, 1.0, 1.0], [9.0, nan, nan]):

@@ -1,4 +1,4 @@
-"""The Lightning module: what a step does to losses and uncertainties, and what is measured."""
+"""The Lightning module: effect of a step on losses, weights and uncertainties."""
 
 from dataclasses import replace
 from functools import partial
@@ -45,7 +45,7 @@ def fit(module: MultiTaskModule, data: StreetData, steps: int) -> L.Trainer:
 
 
 def optimizer_after_steps(module: MultiTaskModule, root) -> torch.optim.Optimizer:
-    """Return the optimizer, with momentum and a learning rate, of a module that works by itself."""
+    """Return an optimizer with momentum; afterwards the module works without a trainer."""
     fit(module, small_data(root), 2)
     module.log_dict = lambda *_, **__: None
     for group in module.optimizers().param_groups:
@@ -58,6 +58,7 @@ def batch_of(root, **without) -> dict:
     return default_collate([to_sample(frame) for frame in frames])
 
 
+@pytest.mark.slow
 def test_thirty_steps_lower_all_three_losses(streets):
     module, batch = small_module(), batch_of(streets)
     before = {
@@ -164,7 +165,7 @@ def test_crops_must_fit_the_network(streets):
 
 
 def test_a_step_without_a_task_moves_neither_its_head_nor_its_uncertainty(streets):
-    """Momentum from the steps before must not carry them on."""
+    """Momentum of earlier steps must not move them."""
     module = small_module(weight_decay=0.1)
     optimizer = optimizer_after_steps(module, streets)
     module.train()
@@ -242,7 +243,7 @@ def test_frozen_batch_norm_keeps_its_statistics_but_learns_its_weights(streets):
 
 
 def test_a_compiled_network_says_what_it_said_before(monkeypatch, streets):
-    # Whether it can be compiled; not with which compiler, which may not be installed.
+    # Only whether the graph can be captured: a compiler may not be installed.
     monkeypatch.setattr(torch, 'compile', partial(torch.compile, backend='eager', fullgraph=True))
     plain, compiled = small_module(), small_module(compiled=True)
     assert compiled.network._compiled_call_impl is not None

@@ -1,4 +1,4 @@
-"""The order of samples: a function of seed and position, shared among processes and groups."""
+"""The order of samples: a function of seed and position, shared by processes and groups."""
 
 from collections import Counter
 
@@ -64,7 +64,7 @@ def test_frames_that_make_no_whole_step_come_in_the_next_epoch():
 
 @pytest.mark.parametrize('seed', range(3))
 def test_every_batch_has_its_share_of_every_group(seed):
-    """Of 8 samples 4, 3 and 1 belong to the groups, although the last has the fewest frames."""
+    """4, 3 and 1 of 8 samples belong to the groups, although the last has the fewest frames."""
     samples = order(sizes=(400, 96, 3), weights=(4.0, 3.0, 1.0), step=8, seed=seed)
     frames = samples.order(0).reshape(-1, 8)
     group = np.searchsorted([400, 496, 499], frames, side='right')
