@@ -131,12 +131,7 @@ class DepthMetrics:
 
 
 def confusion_matrix(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Count pixels by label, ``(34, 34)`` int64 indexed ``[truth, prediction]`` by label ID.
-
-    Args:
-        predicted: Label IDs, uint8, of any shape.
-        true: Label IDs, uint8, of the same shape.
-    """
+    """Count the pixels of two uint8 label maps, ``(34, 34)`` indexed ``[truth, prediction]``."""
     pairs = true.astype(np.uint16) * NUM_LABELS + predicted
     return np.bincount(pairs.ravel(), minlength=NUM_LABELS**2).reshape(NUM_LABELS, NUM_LABELS)
 

@@ -190,7 +190,11 @@ class TrainingCLI(LightningCLI):
             )
         if figures and self.trainer.is_global_zero:
             record_metrics(path, 'val', figures)
-        rank_zero_info(f'{path}: written{self._advice(path)}')
+        message = f'{path}: written'
+        if 'semantic' in self.model.network.config.tasks:
+            root = next(iter(self.datamodule.roots))
+            message += f'; evaluate it with "mtl evaluate --data {root} --checkpoint {path}"'
+        rank_zero_info(message)
 
     def _save(self, path: Path) -> None:
         failure: OSError | None = None
@@ -211,10 +215,9 @@ class TrainingCLI(LightningCLI):
             'processes': self.trainer.world_size,
             'config': self._resolved(),
         }
-        terms = [data.terms]
         if origin:
             recipe['initial'] = {'data': origin['data'], **origin['recipe']}
-            terms.append(origin['terms'])  # still apply
+        terms = [data.terms, origin.get('terms')]  # terms of the initial data still apply
         return CheckpointInfo(
             network=self.model.network.config,
             input_height=data.input_height,
@@ -235,12 +238,6 @@ class TrainingCLI(LightningCLI):
         batches = self.trainer.num_val_batches[0] * self.trainer.world_size
         figures = {name.removeprefix('val/'): value for name, value in metrics[0].items()}
         return {'frames': min(self.datamodule.validation_size, batches), **figures}
-
-    def _advice(self, path: Path) -> str:
-        if 'semantic' not in self.model.network.config.tasks:
-            return ''
-        root = next(iter(self.datamodule.roots))
-        return f'; evaluate it with "mtl evaluate --data {root} --checkpoint {path}"'
 
     def _resolved(self) -> dict[str, Any]:
         """Return the configuration without the paths of this machine."""

@@ -132,30 +132,18 @@ class RowResult:
     key: str
     runs: Mapping[int, CheckpointInfo]
 
-    @property
-    def mean(self) -> dict[str, float]:
-        """Mean of each figure over the seeds that have it."""
-        return {name: statistics.mean(v) for name, v in self._values().items() if v}
-
-    @property
-    def deviation(self) -> dict[str, float]:
-        """Standard deviation of each figure that at least two seeds have."""
-        return {name: statistics.stdev(v) for name, v in self._values().items() if v[1:]}
-
-    def _values(self) -> dict[str, list[float]]:
-        measured = [info.metrics['val'] for info in self.runs.values()]
-        return {name: [run[name] for run in measured if name in run] for name in FIGURES}
-
     def figures(self) -> dict[str, Any]:
         """Return the row's entry in ``ablation.json``; IoU is a ratio, the rest pixels."""
         row = ROWS[self.key]
+        seeds = {seed: info.metrics['val'] for seed, info in self.runs.items()}
+        values = {name: [run[name] for run in seeds.values() if name in run] for name in FIGURES}
         return {
             'row': self.key,
             'loss': row.loss,
             'weights': 'learned' if row.weights is None else row.weights,
-            'seeds': {seed: info.metrics['val'] for seed, info in self.runs.items()},
-            'mean': self.mean,
-            'deviation': self.deviation,
+            'seeds': seeds,
+            'mean': {name: statistics.mean(v) for name, v in values.items() if v},
+            'deviation': {name: statistics.stdev(v) for name, v in values.items() if v[1:]},
             'paper': row.paper,
             'tensorflow': row.tensorflow,
         }
@@ -214,26 +202,20 @@ def finished_run(folder: Path) -> CheckpointInfo | None:
 
 def table(results: Sequence[RowResult]) -> str:
     """Return ``results`` as a Markdown table."""
-    headings = {name: figure.heading for name, figure in FIGURES.items()}
-    lines = [
-        [
-            'loss',
-            'sem / inst / depth weights',
-            'seeds',
-            *headings.values(),
-            f'paper: {", ".join(headings[name] for name in PAPER_FIGURES)}',
-            f'ranandalon/mtl: {", ".join(headings[name] for name in TENSORFLOW_FIGURES)}',
-        ],
-        ['---'] * (5 + len(FIGURES)),
-    ]
+    paper = ', '.join(FIGURES[name].heading for name in PAPER_FIGURES)
+    tensorflow = ', '.join(FIGURES[name].heading for name in TENSORFLOW_FIGURES)
+    own = [figure.heading for figure in FIGURES.values()]
+    others = [f'paper: {paper}', f'ranandalon/mtl: {tensorflow}']
+    heading = ['loss', 'sem / inst / depth weights', 'seeds', *own, *others]
+    lines = [heading, ['---'] * len(heading)]
     for result in results:
-        row, mean, deviation = ROWS[result.key], result.mean, result.deviation
+        row, figures = ROWS[result.key], result.figures()
         lines.append(
             [
                 row.loss,
                 _weights(row.weights),
                 str(len(result.runs)),
-                *(_cell(name, mean, deviation) for name in FIGURES),
+                *(_cell(name, figures['mean'], figures['deviation']) for name in FIGURES),
                 ', '.join(_cell(name, row.paper) for name in PAPER_FIGURES),
                 ', '.join(_cell(name, row.tensorflow) for name in TENSORFLOW_FIGURES),
             ]

@@ -31,41 +31,27 @@ class ValidationMetrics:
         self._confusion = np.zeros((NUM_LABELS, NUM_LABELS))
 
     def update(self, output: NetworkOutput, batch: Mapping[str, Any]) -> None:
-        """Add the pixels of a batch that have both a prediction and ground truth.
-
-        Args:
-            output: Output of the network.
-            batch: Arrays of ``to_sample``, stacked.
-        """
+        """Add the predicted pixels of a batch of ``to_sample``'s arrays that have ground truth."""
         if output.semantic is not None:
             labels = to_array(semantic.decode(output.semantic).labels)
             true = to_array(batch['semantic'])
             scored = true != semantic.IGNORE
             self._confusion += confusion_matrix(labels[scored], true[scored])
         if output.instance is not None:
-            predicted, true = to_array(output.instance), to_array(batch['instance'])
-            for offsets in zip(predicted, true, strict=True):
-                self._offsets.update(*offsets)
+            pairs = zip(to_array(output.instance), to_array(batch['instance']), strict=True)
+            for predicted, true in pairs:
+                self._offsets.update(predicted, true)
         if output.depth is not None:
-            predicted, true = to_array(output.depth[:, 0]), to_array(batch['depth'])
+            true = batch['depth'].where(batch['depth'] > 0, torch.nan)  # 0 is sky
             focal_lengths = batch['focal_length'].tolist()
-            for disparities in zip(predicted, true, focal_lengths, strict=True):
-                self._add_depth(*disparities)
-
-    def _add_depth(self, disparity: np.ndarray, true: np.ndarray, focal_length: float) -> None:
-        true = np.where(true > 0, true, np.float32(np.nan))  # 0 is sky, out of reach of stereo
-        self._depth.update_disparity(disparity, true)
-        self._depth.update(
-            depth.decode(disparity, focal_length, MAX_DEPTH),
-            depth.decode(true, focal_length, MAX_DEPTH),
-        )
+            frames = zip(to_array(output.depth[:, 0]), to_array(true), focal_lengths, strict=True)
+            for *disparities, focal_length in frames:
+                self._depth.update_disparity(*disparities)
+                depths = [depth.decode(values, focal_length, MAX_DEPTH) for values in disparities]
+                self._depth.update(*depths)
 
     def add_other_processes(self, device: torch.device) -> None:
-        """Replace the totals of this process by the sums over all processes.
-
-        Args:
-            device: Device of the tensors that the processes exchange.
-        """
+        """Replace the totals by their sums over all processes, exchanged on ``device``."""
         if not (distributed.is_available() and distributed.is_initialized()):
             return
         metrics = self._offsets.totals, self._depth.totals, self._depth.disparity_totals

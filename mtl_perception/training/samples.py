@@ -21,15 +21,7 @@ Reader = Callable[[FramePaths], Frame]
 class TrainingFrames(Dataset):
     """Random views of frames; a ``Draw`` selects the frame and seeds the augmentation.
 
-    Attributes:
-        frames: Files of the frames.
-        read: Function that reads a frame.
-        augmentation: Ranges and probabilities of the random changes.
-        input_height: Rows of a whole frame at scale 1.
-        crop: (height, width) of a sample's image.
-        seed: Seed of the augmentation, together with the position of the draw.
-        groups: Cities with labels trusted only up to groups, and the key of ``GROUPS``.
-        skips: Whether the next whole frame replaces a damaged one.
+    If ``skips`` is set, the next whole frame replaces a damaged one.
     """
 
     frames: Sequence[FramePaths]
@@ -75,11 +67,7 @@ class TrainingFrames(Dataset):
 class ValidationFrames(Dataset):
     """Whole frames at the network's input size.
 
-    Attributes:
-        frames: Files of the frames.
-        read: Function that reads a frame.
-        input_height: Rows of the network's input.
-        skips: Whether a damaged frame becomes an image without ground truth.
+    If ``skips`` is set, a damaged frame becomes an image without ground truth.
     """
 
     frames: Sequence[FramePaths]
