@@ -10,13 +10,7 @@ from mtl_perception.files import write_file, write_json
 from mtl_perception.network.checkpoint import CheckpointInfo, read_info
 from mtl_perception.tasks import TASKS
 from mtl_perception.training.cli import CHECKPOINT_NAME
-from mtl_perception.training.curves import (
-    CURVES_FILE,
-    PANELS,
-    Curves,
-    read_curves,
-    write_curves,
-)
+from mtl_perception.training.curves import CURVES_FILE, PANELS, Curves, read_curves, write_curves
 
 TABLE_FILE, FIGURES_FILE = 'ablation.md', 'ablation.json'
 

@@ -322,10 +322,7 @@ class MultiTaskModule(L.LightningModule):
             return min(1, (i + 1) / max(1, self.warmup_steps)) * (1 - min(i / steps, 1)) ** 0.9
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {
-            'optimizer': optimizer,
-            'lr_scheduler': {'scheduler': schedule, 'interval': 'step'},
-        }
+        return {'optimizer': optimizer, 'lr_scheduler': {'scheduler': schedule, 'interval': 'step'}}
 
 
 def _weighting(

@@ -43,10 +43,7 @@ class TrainingFrames(Dataset):
         rng = np.random.default_rng((self.seed, draw.position))
         paths, frame, skipped = self._first_whole(draw.frame)
         view = augment(frame, self.augmentation, self.input_height, self.crop, rng)
-        return {
-            **to_sample(view, self.groups.get(paths.city)),
-            'skipped': '\n'.join(skipped),
-        }
+        return {**to_sample(view, self.groups.get(paths.city)), 'skipped': '\n'.join(skipped)}
 
     def _first_whole(self, index: int) -> tuple[FramePaths, Frame, list[str]]:
         """Return the first whole frame from ``index`` on, and the errors of the frames before."""
