@@ -23,7 +23,7 @@ from mtl_perception.labels import INSTANCE_ID_BASE, NUM_LABELS
 from mtl_perception.messages import MessageError
 from mtl_perception.messages.calibration import intrinsics
 from mtl_perception.messages.pixels import compressed_to_rgb, image_to_map, image_to_rgb
-from mtl_perception.messages.stamps import SECOND, header_stamp, nanoseconds
+from mtl_perception.messages.stamps import SECOND, format_stamp, header_stamp, nanoseconds
 
 DECODERS = {IMAGE: image_to_rgb, COMPRESSED_IMAGE: compressed_to_rgb}
 MAP_DTYPES = {'semantic': np.uint8, 'instance': np.uint16, 'depth': np.float32}
@@ -300,7 +300,7 @@ class BagFrames:
             time=image.message.time,
             header=message.header,
             frame=Frame(
-                f'{image.stamp // SECOND}.{image.stamp % SECOND:09d}',
+                format_stamp(image.stamp),
                 rgb,
                 labels=maps.get('semantic'),
                 instances=maps.get('instance'),

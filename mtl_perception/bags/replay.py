@@ -29,6 +29,7 @@ from mtl_perception.evaluation.stability import Change, StabilityScores, Tempora
 from mtl_perception.files import write_file
 from mtl_perception.labels import INSTANCE_ID_BASE
 from mtl_perception.messages.calibration import camera_info_scaled
+from mtl_perception.messages.stamps import format_stamp
 from mtl_perception.prediction import MAP_TOPICS, Prediction
 from mtl_perception.tasks import TASKS
 
@@ -391,7 +392,7 @@ def _outputs(item: BagFrame, prediction: Prediction) -> Iterator[tuple[str, Any]
 def _line(row: Row) -> dict[str, Any]:
     scores, change = row.judgement.scores, row.judgement.change
     return {
-        'stamp': f'{row.stamp // 10**9}.{row.stamp % 10**9:09d}',
+        'stamp': format_stamp(row.stamp),
         'iou_class': scores.iou_class,
         'abs_rel': scores.abs_rel,
         'delta1': scores.delta1,

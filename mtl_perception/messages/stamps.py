@@ -18,6 +18,12 @@ def nanoseconds(header: 'Header') -> int:
     return header.stamp.sec * SECOND + header.stamp.nanosec
 
 
+def format_stamp(nanoseconds: int) -> str:
+    """Return a stamp in seconds, with all nine decimals."""
+    seconds, rest = divmod(nanoseconds, SECOND)
+    return f'{seconds}.{rest:09d}'
+
+
 def header_stamp(data: bytes) -> int:
     """Return the stamp, in nanoseconds, of a serialized message that begins with a header.
 
