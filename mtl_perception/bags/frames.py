@@ -15,6 +15,7 @@ from mtl_perception.bags.messages import (
     IMAGE,
     camera_info_message,
     deserialize,
+    published_prediction,
 )
 from mtl_perception.bags.reader import BagReader, Message
 from mtl_perception.bags.topics import Topics
@@ -24,6 +25,8 @@ from mtl_perception.messages import MessageError
 from mtl_perception.messages.calibration import intrinsics
 from mtl_perception.messages.pixels import compressed_to_rgb, image_to_map, image_to_rgb
 from mtl_perception.messages.stamps import SECOND, format_stamp, header_stamp, nanoseconds
+from mtl_perception.prediction import Prediction
+from mtl_perception.tasks import TASKS
 
 DECODERS = {IMAGE: image_to_rgb, COMPRESSED_IMAGE: compressed_to_rgb}
 MAP_DTYPES = {'semantic': np.uint8, 'instance': np.uint16, 'depth': np.float32}
@@ -66,7 +69,7 @@ class BagFrame:
         is_calibrated: whether ``info`` is the bag's.
         image: the message itself.
         truth: the messages of the truth.
-        published: by task, the maps that a node published; empty unless all of them are there.
+        published: Maps that a node published; ``None`` unless the bag holds all of them.
         milliseconds: how long decoding took.
     """
 
@@ -78,7 +81,7 @@ class BagFrame:
     is_calibrated: bool
     image: Message
     truth: tuple[Message, ...]
-    published: Mapping[str, np.ndarray]
+    published: Prediction | None
     milliseconds: float
 
 
@@ -346,14 +349,13 @@ class BagFrames:
         found.matched += 1
         return message, values
 
-    def _published(self, partners: Mapping[str, Message | None]) -> dict[str, np.ndarray]:
-        maps = {}
-        for task, topic in self.topics.published.items():
-            message = partners[topic]
-            if message is None:
-                return {}
-            maps[task] = image_to_map(deserialize(message.data, message.type))
-        return maps
+    def _published(self, partners: Mapping[str, Message | None]) -> Prediction | None:
+        published = {
+            task: message.data
+            for task, topic in self.topics.published.items()
+            if (message := partners[topic]) is not None
+        }
+        return published_prediction(published) if len(published) == len(TASKS) else None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 They have the attributes of ROS's own classes, so ``ros/messages`` reads them as well.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,11 @@ from mtl_perception.messages.pixels import (
     compressed,
     compressed_format,
     image_fields,
+    image_to_map,
 )
 from mtl_perception.messages.stamps import SECOND
+from mtl_perception.prediction import Prediction
+from mtl_perception.tasks import TASKS
 
 TYPESTORE = get_typestore(Stores.ROS2_HUMBLE)
 """Of its messages those that are used here are the same from Humble to Kilted."""
@@ -98,6 +102,19 @@ def camera_info_message(camera: Camera, width: int, height: int, header: Header)
         binning_y=0,
         roi=RegionOfInterest(0, 0, 0, 0, False),
     )
+
+
+def published_prediction(data: Mapping[str, bytes]) -> Prediction:
+    """Return the maps that a node published; their confidence counts as certain.
+
+    Args:
+        data: Serialized Image of each task.
+
+    Raises:
+        MessageError: A message is not a map.
+    """
+    labels, instances, depth = (image_to_map(deserialize(data[task], IMAGE)) for task in TASKS)
+    return Prediction(labels, np.full_like(labels, 255), instances, depth=depth)
 
 
 def _flat(values: np.ndarray) -> np.ndarray:

@@ -31,7 +31,6 @@ from mtl_perception.labels import INSTANCE_ID_BASE
 from mtl_perception.messages.calibration import camera_info_scaled
 from mtl_perception.messages.stamps import format_stamp
 from mtl_perception.prediction import MAP_TOPICS, Prediction
-from mtl_perception.tasks import TASKS
 
 if TYPE_CHECKING:
     from mtl_perception.inference.predictor import Predictor
@@ -255,25 +254,25 @@ def _interpret(
     prediction = predictor.postprocess(maps, frame.focal_ratio)
     size = maps.labels.shape
     identical = None
-    if item.published:
-        prediction, identical = _published(item, prediction)
+    if item.published is not None:
+        prediction, identical = _completed(item.published, prediction)
     judgement = judging.submit(item, prediction, size)
     began = time.perf_counter()
     result.add(item, prediction)
     return _Working(item, prediction, identical, judgement, (time.perf_counter() - began) * 1e3)
 
 
-def _published(item: BagFrame, prediction: Prediction) -> tuple[Prediction, bool]:
-    """Return what the node published, and whether it is what the predictor says."""
-    labels, instances, depth = (item.published[task] for task in TASKS)
-    here = prediction.resized(*labels.shape)
-    identical = depth.tobytes() == _known(here.depth).tobytes()
-    if np.array_equal(labels, here.labels) and np.array_equal(instances, _known(here.instances)):
-        # So the instances have the scores that they have here.
-        return replace(prediction, labels=labels, instances=instances, depth=depth), identical
-    confidence = np.full_like(labels, 255)
-    milliseconds = prediction.milliseconds
-    return Prediction(labels, confidence, instances, depth=depth, milliseconds=milliseconds), False
+def _completed(published: Prediction, own: Prediction) -> tuple[Prediction, bool]:
+    """Return ``published`` with the unpublished values of ``own``, and whether both are equal.
+
+    The values are added only where labels and instances are equal, as scores belong to instances.
+    """
+    labels, instances, depth = published.labels, published.instances, published.depth
+    here = own.resized(*labels.shape)
+    if not (_equal(here.labels, labels) and _equal(here.instances, instances)):
+        return replace(published, milliseconds=own.milliseconds), False
+    completed = replace(own, labels=labels, instances=instances, depth=depth)
+    return completed, _equal(here.depth, depth)
 
 
 class _Judging:
@@ -413,8 +412,5 @@ def _share(value: float | None) -> str:
     return '–' if value is None else f'{value:.1%}'
 
 
-def _known(value: T | None) -> T:
-    if value is None:
-        msg = 'what a node published is compared with all three maps'
-        raise ValueError(msg)
-    return value
+def _equal(a: np.ndarray | None, b: np.ndarray | None) -> bool:
+    return a is not None and b is not None and a.tobytes() == b.tobytes()
