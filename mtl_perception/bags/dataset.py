@@ -48,12 +48,34 @@ def write_dataset_bag(
     with BagWriter(path) as bag:
         for i, frame in enumerate(frames):
             stamp = FIRST_STAMP + round(i * SECOND / rate)
-            _write(bag, frame, stamp, image_topic, frame_id, codec)
+            write_frame(
+                bag, frame, stamp, image_topic=image_topic, frame_id=frame_id, codec=codec
+            )
 
 
-def _write(
-    bag: BagWriter, frame: Frame, stamp: int, image_topic: str, frame_id: str, codec: str | None
+def write_frame(
+    bag: BagWriter,
+    frame: Frame,
+    stamp: int,
+    *,
+    image_topic: str,
+    frame_id: str,
+    codec: str | None = None,
 ) -> None:
+    """Write the image, its CameraInfo and its ground truth as far as the frame has them.
+
+    Args:
+        bag: Bag to write to.
+        frame: Frame with depth in metres.
+        stamp: Stamp and time of reception, in nanoseconds.
+        image_topic: Topic of raw images; ``camera_info`` is its neighbour, compressed images are
+            on its subtopic ``compressed``.
+        frame_id: Optical frame of the camera.
+        codec: ``jpeg`` or ``png`` for compressed images.
+
+    Raises:
+        OSError: The bag cannot be written.
+    """
     head = header(stamp, frame_id)
     height, width = frame.image.shape[:2]
     if frame.camera is not None:
