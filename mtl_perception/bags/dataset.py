@@ -48,9 +48,7 @@ def write_dataset_bag(
     with BagWriter(path) as bag:
         for i, frame in enumerate(frames):
             stamp = FIRST_STAMP + round(i * SECOND / rate)
-            write_frame(
-                bag, frame, stamp, image_topic=image_topic, frame_id=frame_id, codec=codec
-            )
+            write_frame(bag, frame, stamp, image_topic=image_topic, frame_id=frame_id, codec=codec)
 
 
 def write_frame(

@@ -4,17 +4,17 @@ Reading and decoding, grouping and writing, and the metrics run beside the netwo
 of its own.
 """
 
-import contextlib
 import csv
 import io
 import statistics
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -27,14 +27,11 @@ from mtl_perception.evaluation.evaluate import Evaluation
 from mtl_perception.evaluation.report import FrameScores, Metrics, metrics_table
 from mtl_perception.evaluation.stability import Change, StabilityScores, TemporalStability
 from mtl_perception.files import write_file
+from mtl_perception.inference.predictor import Predictor
 from mtl_perception.labels import INSTANCE_ID_BASE
 from mtl_perception.messages.calibration import camera_info_scaled
 from mtl_perception.messages.stamps import format_stamp
-from mtl_perception.prediction import MAP_TOPICS, Prediction
-
-if TYPE_CHECKING:
-    from mtl_perception.inference.predictor import Predictor
-    from mtl_perception.prediction import NetworkMaps
+from mtl_perception.prediction import MAP_TOPICS, NetworkMaps, Prediction
 
 T = TypeVar('T')
 
@@ -43,17 +40,8 @@ NODE = '/mtl_perception'
 
 ROWS_FILE = 'per_frame.csv'
 
-QUEUED = 4
-"""Frames that wait before and after the network, at most."""
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What the metrics say of one frame, and how long they took."""
-
-    scores: FrameScores
-    change: Change | None
-    milliseconds: float
+QUEUED = 3
+"""Frames in the queue after each stage, at most."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +50,16 @@ class Row:
 
     Attributes:
         stamp: nanoseconds.
-        judgement: of the metrics.
+        scores: Scores of the frame.
+        change: Change since the previous frame; ``None`` where no frame precedes it.
         instances: how many were predicted; ``None``: not a task of the network.
         identical: whether what the node published is what the predictor says; ``None``: no node.
         milliseconds: of each stage.
     """
 
     stamp: int
-    judgement: Judgement
+    scores: FrameScores
+    change: Change | None
     instances: int | None
     identical: bool | None
     milliseconds: Mapping[str, float]
@@ -132,52 +122,59 @@ class Replayed:
 
 
 def replay(
-    frames: BagFrames, predictor: 'Predictor', output: Path, *, bag: Path | None = None
+    frames: BagFrames, predictor: Predictor, output: Path, *, bag: Path | None = None
 ) -> Replayed:
-    """Measure ``predictor`` on ``frames``; write the pictures of the worst, and the result bag.
+    """Evaluate ``predictor`` on ``frames``; write the result bag, and pictures of a few frames.
 
-    Where frames carry what a node published, that is measured. What a node does not publish, and
-    AP and the errors of offsets and disparity need, is then taken from the predictor, but only if
-    the published maps are the predictor's to the last bit.
+    Where frames carry maps that a node published, those are evaluated. Values that a node does not
+    publish, but that AP and the errors of offsets and disparity need, are then the predictor's,
+    provided that its labels and instances equal the published ones to the last bit.
 
     Args:
-        frames: to take once.
-        predictor: used by this call alone meanwhile.
-        output: folder for ``frames.png``.
-        bag: folder for input and predictions. Where it cannot be written to its end, nothing is
-            left of it and the measuring goes on.
+        frames: Frames, iterated once.
+        predictor: Predictor, used by nobody else meanwhile.
+        output: Folder for ``frames.png``.
+        bag: Folder for input and predictions. If writing fails later than at the beginning, the
+            bag is removed and the evaluation goes on.
 
     Raises:
-        BagError: there is no frame that can be used.
-        OSError: ``output`` cannot be written, or ``bag`` from the beginning.
+        BagError: No frame can be used.
+        OSError: ``output`` cannot be written, or ``bag`` not even begun.
     """
+
+    def infer(item: BagFrame) -> tuple[BagFrame, NetworkMaps]:
+        return item, predictor.infer(item.frame.image)
+
+    def finish(inferred: tuple[BagFrame, NetworkMaps]) -> _Result:
+        item, maps = inferred
+        prediction = predictor.postprocess(maps, item.frame.focal_ratio)
+        identical = None
+        if item.published is not None:
+            prediction, identical = _completed(item.published, prediction)
+        began = time.perf_counter()
+        result_bag.add(item, prediction)
+        return _Result(item, prediction, identical, maps.labels.shape, _milliseconds_since(began))
+
+    evaluator = _Evaluator(has_truth=bool(frames.topics.truth))
+    rows = []
     with (
-        _ResultBag(bag) as result,
-        _Judging(bool(frames.topics.truth)) as judging,
-        ThreadPoolExecutor(1, 'interpreting') as interpreting,
+        _ResultBag(bag) as result_bag,
+        closing(prefetched(frames, QUEUED)) as read,
+        closing(prefetched(map(infer, read), QUEUED)) as inferred,
+        closing(prefetched(map(finish, inferred), QUEUED)) as finished,
         tqdm(desc='replay', total=len(frames), unit='frame', disable=None) as bar,
     ):
         began = time.perf_counter()
-        working: deque[Future[_Working]] = deque()
-        rows: list[Row] = []
-
-        def finish(keep: int) -> None:
-            while len(working) > keep:
-                rows.append(working.popleft().result().row())
-                bar.update()
-
-        for item in prefetched(frames, QUEUED):
-            maps = predictor.infer(item.frame.image)
-            working.append(interpreting.submit(_interpret, item, maps, predictor, result, judging))
-            finish(QUEUED)
-        finish(0)
+        for result in finished:
+            rows.append(evaluator.add(result))
+            bar.update()
         if not rows:
             msg = '; '.join(['no image of the bag can be used', *frames.tally.notes()])
             raise BagError(msg)
         seconds = time.perf_counter() - began
-        metrics, stability = judging.compute()
-        judging.write_pictures(output)
-    return Replayed(metrics, stability, rows, seconds, result.error)
+        metrics, stability = evaluator.compute()
+        evaluator.write_pictures(output)
+    return Replayed(metrics, stability, rows, seconds, result_bag.error)
 
 
 def write_rows(path: Path, rows: Iterable[Row], more: Mapping[int, Mapping[str, float]]) -> None:
@@ -199,67 +196,42 @@ def write_rows(path: Path, rows: Iterable[Row], more: Mapping[int, Mapping[str, 
     write_file(path, text.getvalue().encode())
 
 
-def prefetched(items: Iterable[T], depth: int) -> Iterator[T]:
-    """Yield ``items``, up to ``depth`` of which are taken in advance by another thread."""
+def prefetched(items: Iterable[T], depth: int) -> Generator[T, None, None]:
+    """Yield ``items`` in order, computed in another thread up to ``depth`` of them ahead.
+
+    An exception of ``items`` is raised where its item would be yielded. Closing the generator ends
+    the thread, after the item in progress.
+    """
     iterator = iter(items)
     end = object()
-    with ThreadPoolExecutor(1, 'reading') as reading:
-        waiting = deque(reading.submit(next, iterator, end) for _ in range(depth))
+    with ThreadPoolExecutor(1) as thread:
+        ahead = deque(thread.submit(next, iterator, end) for _ in range(depth))
         try:
-            while (item := waiting.popleft().result()) is not end:
-                waiting.append(reading.submit(next, iterator, end))
+            while (item := ahead.popleft().result()) is not end:
+                ahead.append(thread.submit(next, iterator, end))
                 yield item  # type: ignore[misc]
         finally:
-            for future in waiting:
+            for future in ahead:
                 future.cancel()
 
 
 @dataclass(frozen=True)
-class _Working:
-    """A frame whose metrics are being computed."""
+class _Result:
+    """A frame with the prediction to evaluate.
+
+    Attributes:
+        item: Frame.
+        prediction: Prediction, or the maps that a node published.
+        identical: Whether both are equal; ``None`` without a node.
+        network_size: Height and width of the network's output.
+        write_milliseconds: Time to write the result bag.
+    """
 
     item: BagFrame
     prediction: Prediction
     identical: bool | None
-    judgement: 'Future[Judgement]'
+    network_size: tuple[int, int]
     write_milliseconds: float
-
-    def row(self) -> Row:
-        judgement = self.judgement.result()
-        instances = self.prediction.instances
-        return Row(
-            stamp=self.item.stamp,
-            judgement=judgement,
-            instances=None
-            if instances is None
-            else int((np.unique(instances) >= INSTANCE_ID_BASE).sum()),
-            identical=self.identical,
-            milliseconds={
-                'decode': self.item.milliseconds,
-                **self.prediction.milliseconds,
-                'metrics': judgement.milliseconds,
-                'write': self.write_milliseconds,
-            },
-        )
-
-
-def _interpret(
-    item: BagFrame,
-    maps: 'NetworkMaps',
-    predictor: 'Predictor',
-    result: '_ResultBag',
-    judging: '_Judging',
-) -> _Working:
-    frame = item.frame
-    prediction = predictor.postprocess(maps, frame.focal_ratio)
-    size = maps.labels.shape
-    identical = None
-    if item.published is not None:
-        prediction, identical = _completed(item.published, prediction)
-    judgement = judging.submit(item, prediction, size)
-    began = time.perf_counter()
-    result.add(item, prediction)
-    return _Working(item, prediction, identical, judgement, (time.perf_counter() - began) * 1e3)
 
 
 def _completed(published: Prediction, own: Prediction) -> tuple[Prediction, bool]:
@@ -275,52 +247,41 @@ def _completed(published: Prediction, own: Prediction) -> tuple[Prediction, bool
     return completed, _equal(here.depth, depth)
 
 
-class _Judging:
-    """The metrics, in a thread of their own; a context manager."""
+class _Evaluator:
+    """Accuracy and stability of the frames so far."""
 
-    def __init__(self, has_truth: bool) -> None:
+    def __init__(self, *, has_truth: bool) -> None:
         self._has_truth = has_truth
         self._evaluation = Evaluation()
         self._stability = TemporalStability()
-        self._thread = ThreadPoolExecutor(1, 'judging')
-        self._waiting: deque[Future[Judgement]] = deque()
         self._last_stamp = 0
 
-    def __enter__(self) -> '_Judging':
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._thread.shutdown(cancel_futures=True)
-
-    def submit(
-        self, item: BagFrame, prediction: Prediction, size: tuple[int, int]
-    ) -> 'Future[Judgement]':
-        """Measure a frame, once not too many are waiting."""
-        if len(self._waiting) >= QUEUED:
-            self._waiting.popleft().result()
-        future = self._thread.submit(self._judge, item, prediction, size)
-        self._waiting.append(future)
-        return future
-
-    def compute(self) -> tuple[Metrics, StabilityScores | None]:
-        """Return the results of all frames."""
-        return self._evaluation.compute(), self._stability.compute()
-
-    def write_pictures(self, output: Path) -> None:
-        """Write the pictures of the best and the worst frames."""
-        self._evaluation.write_pictures(output)
-
-    def _judge(self, item: BagFrame, prediction: Prediction, size: tuple[int, int]) -> Judgement:
+    def add(self, result: _Result) -> Row:
+        item, prediction = result.item, result.prediction
         began = time.perf_counter()
         if item.stamp <= self._last_stamp:
             self._stability.restart()
         self._last_stamp = item.stamp
-        change = self._stability.add(item.frame.image, prediction.resized(*size))
+        change = self._stability.add(item.frame.image, prediction.resized(*result.network_size))
         steadiness = None
         if not self._has_truth and change is not None and change.label is not None:
             steadiness = 1 - change.label
         scores = self._evaluation.add(item.frame, prediction, steadiness)
-        return Judgement(scores, change, (time.perf_counter() - began) * 1e3)
+        milliseconds = {
+            'decode': item.milliseconds,
+            **prediction.milliseconds,
+            'metrics': _milliseconds_since(began),
+            'write': result.write_milliseconds,
+        }
+        ids = None if prediction.instances is None else np.unique(prediction.instances)
+        instances = None if ids is None else int((ids >= INSTANCE_ID_BASE).sum())
+        return Row(item.stamp, scores, change, instances, result.identical, milliseconds)
+
+    def compute(self) -> tuple[Metrics, StabilityScores | None]:
+        return self._evaluation.compute(), self._stability.compute()
+
+    def write_pictures(self, output: Path) -> None:
+        self._evaluation.write_pictures(output)
 
 
 class _ResultBag:
@@ -334,7 +295,7 @@ class _ResultBag:
         self.error: OSError | None = None
         self._path = path
         self._writer: BagWriter | None = None
-        self._stack = contextlib.ExitStack()
+        self._stack = ExitStack()
 
     def __enter__(self) -> '_ResultBag':
         if self._path is not None:
@@ -389,7 +350,7 @@ def _outputs(item: BagFrame, prediction: Prediction) -> Iterator[tuple[str, Any]
 
 
 def _line(row: Row) -> dict[str, Any]:
-    scores, change = row.judgement.scores, row.judgement.change
+    scores, change = row.scores, row.change
     return {
         'stamp': format_stamp(row.stamp),
         'iou_class': scores.iou_class,
@@ -406,6 +367,10 @@ def _line(row: Row) -> dict[str, Any]:
 def any_truth(metrics: Metrics) -> bool:
     """Return whether there was ground truth for any task."""
     return any((metrics['semantic'], metrics['instance'], metrics['depth']))
+
+
+def _milliseconds_since(began: float) -> float:
+    return (time.perf_counter() - began) * 1e3
 
 
 def _share(value: float | None) -> str:

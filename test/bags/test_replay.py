@@ -1,10 +1,12 @@
 """A bag replayed without ROS: the figures of mtl evaluate, and a bag that others read."""
 
 import csv
+import itertools
 import json
 import resource
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -272,3 +274,30 @@ def test_an_error_while_reading_reaches_the_reader():
     assert next(stream) == 1
     with pytest.raises(ValueError, match='broken'):
         next(stream)
+
+
+def test_a_closed_stream_has_no_thread():
+    before = threading.active_count()
+    stream = prefetched(itertools.count(), 3)
+    assert next(stream) == 0
+    assert threading.active_count() == before + 1
+    stream.close()
+    assert threading.active_count() == before
+
+
+def test_stages_work_on_different_items_at_the_same_time():
+    last = 5
+    meeting = threading.Barrier(2, timeout=10)
+
+    def first(item: int) -> int:
+        if item != 0:
+            meeting.wait()
+        return item
+
+    def second(item: int) -> int:
+        if item != last:
+            meeting.wait()
+        return item
+
+    done = prefetched(map(first, range(last + 1)), 3)
+    assert list(prefetched(map(second, done), 3)) == list(range(last + 1))
