@@ -1,6 +1,7 @@
 """Options that several commands share, so that each has one spelling and one meaning."""
 
 import argparse
+import math
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -198,11 +199,24 @@ def positive_int(text: str) -> int:
 
 def positive_float(text: str) -> float:
     """Parse a positive number, as an argparse ``type``."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float('inf'):
+    value = _number(text)
+    if not 0 < value < math.inf:
         msg = f'{text!r} is not a positive number'
         raise argparse.ArgumentTypeError(msg)
     return value
+
+
+def non_negative_float(text: str) -> float:
+    """Parse a number of at least 0, as an argparse ``type``."""
+    value = _number(text)
+    if not 0 <= value < math.inf:
+        msg = f'{text!r} is not a number of at least 0'
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
