@@ -118,10 +118,6 @@ class Tally:
     uncalibrated: int = 0
     truth: dict[str, Matches] = field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the counts for ``metrics.json``."""
-        return dataclasses.asdict(self)
-
     def notes(self) -> Iterator[str]:
         """Yield a sentence on each thing that is not as it should be."""
         if self.unreadable:
@@ -164,7 +160,6 @@ class BagFrames:
 
     def __init__(self, bag: BagReader, topics: Topics, selection: Selection) -> None:
         self._bag = bag
-        self._selection = selection
         self._start = bag.start + round(selection.start * SECOND)
         self._stop = bag.end + 1
         if selection.duration is not None:
@@ -173,6 +168,7 @@ class BagFrames:
         self._calibrations: dict[str, list[tuple[int, int, Any]]] = defaultdict(list)
         self._last_stamp: int | None = None
         self.topics = topics
+        self.selection = selection
         self.tally = Tally(truth={task: Matches() for task in topics.truth})
 
     @property
@@ -180,13 +176,22 @@ class BagFrames:
         """Type of the image topic, ``package/msg/Name``."""
         return self._bag.topics[self.topics.image].type
 
+    def notes(self) -> list[str]:
+        """Return a sentence on each problem of the bag and of its frames so far."""
+        return [*self._bag.notes, *self.tally.notes()]
+
+    def figures(self) -> dict[str, Any]:
+        """Return path, counts and notes under their names in ``metrics.json``."""
+        counts = dataclasses.asdict(self.tally)
+        return {'path': str(self._bag.path), **counts, 'notes': self.notes()}
+
     def __len__(self) -> int:
         """Return about how many frames there will be."""
         images = self._bag.topics[self.topics.image].count
         length = max(1, self._bag.end + 1 - self._bag.start)
         share = max(0.0, (self._stop - self._start) / length)
-        frames = -(-round(images * share) // self._selection.every)
-        return min(frames, self._selection.limit or frames)
+        frames = -(-round(images * share) // self.selection.every)
+        return min(frames, self.selection.limit or frames)
 
     def __iter__(self) -> Iterator[BagFrame]:
         wanted = {
@@ -199,7 +204,7 @@ class BagFrames:
         names = [self.topics.image, *self._partners]
         if self.topics.camera_info is not None:
             names.append(self.topics.camera_info)
-        limit = self._selection.limit
+        limit = self.selection.limit
         for message in self._bag.messages(names, self._start - LOOK_AHEAD, self._stop + LOOK_AHEAD):
             self._sort_in(message, waiting)
             while waiting and self._is_complete(waiting[0], message.time):
@@ -235,7 +240,7 @@ class BagFrames:
         if message.topic == self.topics.image:
             is_wanted = False
             if self._is_in_range(message):
-                is_wanted = self.tally.images % self._selection.every == 0
+                is_wanted = self.tally.images % self.selection.every == 0
                 self.tally.images += 1
             waiting.append(_Waiting(message, stamp, is_wanted))
         else:
@@ -254,7 +259,7 @@ class BagFrames:
 
     def _frames_of(self, image: '_Waiting') -> Iterator[BagFrame]:
         """Yield the image's frame, if it is wanted and can be used."""
-        tolerance = round(self._selection.tolerance * SECOND)
+        tolerance = round(self.selection.tolerance * SECOND)
         partners = {
             topic: partner.take(image.stamp, tolerance) for topic, partner in self._partners.items()
         }
@@ -328,8 +333,8 @@ class BagFrames:
                 return info, intrinsics(info, width, height), True
             except MessageError:
                 pass  # as the node does
-        self.tally.uncalibrated += not self._selection.focal_length
-        camera = Camera.assumed(height, width, self._selection.focal_length)
+        self.tally.uncalibrated += not self.selection.focal_length
+        camera = Camera.assumed(height, width, self.selection.focal_length)
         return camera_info_message(camera, width, height, header), camera, False
 
     def _truth(

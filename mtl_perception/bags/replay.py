@@ -23,10 +23,10 @@ from mtl_perception.bags.frames import BagFrame, BagFrames
 from mtl_perception.bags.messages import CAMERA_INFO, map_message, rgb_message, serialize
 from mtl_perception.bags.reader import BagError
 from mtl_perception.bags.writer import BagWriter
-from mtl_perception.evaluation.evaluate import Evaluation
+from mtl_perception.evaluation.evaluate import METRICS_FILE, Evaluation
 from mtl_perception.evaluation.report import FrameScores, Metrics, metrics_table
 from mtl_perception.evaluation.stability import Change, StabilityScores, TemporalStability
-from mtl_perception.files import write_file
+from mtl_perception.files import write_file, write_json
 from mtl_perception.inference.predictor import Predictor
 from mtl_perception.labels import INSTANCE_ID_BASE
 from mtl_perception.messages.calibration import camera_info_scaled
@@ -67,52 +67,53 @@ class Row:
 
 @dataclass(frozen=True)
 class Replayed:
-    """What came of a replay.
+    """Result of a replay; its text is a table of the figures.
 
     Attributes:
-        metrics: those of ``mtl evaluate``.
-        stability: from frame to frame; ``None`` where no frame follows another.
-        rows: one for each frame.
-        seconds: from the first frame read to the last one measured.
-        bag_error: why there is no result bag, though it was asked for.
+        metrics: Accuracy, as ``mtl evaluate`` measures it.
+        stability: Changes from frame to frame; ``None`` where no frame follows another.
+        rows: One row per frame.
+        milliseconds: Median and 99th percentile of each stage's duration.
+        seconds: Time from the first frame read to the last one evaluated.
+        bag_error: Reason why the result bag is missing although it was requested.
     """
 
     metrics: Metrics
     stability: StabilityScores | None
     rows: Sequence[Row]
+    milliseconds: Mapping[str, Mapping[str, float]]
     seconds: float
     bag_error: OSError | None
 
+    @property
+    def fps(self) -> float:
+        """Frames per second."""
+        return len(self.rows) / self.seconds
+
+    @property
+    def identical(self) -> int:
+        """Number of frames whose published maps equal the predictor's."""
+        return sum(row.identical is True for row in self.rows)
+
     def figures(self) -> dict[str, Any]:
-        """Return what ``metrics.json`` holds: the metrics, rate, latencies and stability."""
-        stages: dict[str, list[float]] = {}
-        for row in self.rows:
-            for stage, value in row.milliseconds.items():  # not every frame has every stage
-                stages.setdefault(stage, []).append(value)
+        """Return metrics, stability, rate and durations under their names in ``metrics.json``."""
         return {
             **self.metrics,
             'stability': self.stability,
-            'fps': len(self.rows) / self.seconds,
-            'milliseconds': {
-                stage: {
-                    'median': statistics.median(values),
-                    'p99': float(np.percentile(values, 99)),
-                }
-                for stage, values in stages.items()
-            },
+            'fps': self.fps,
+            'milliseconds': self.milliseconds,
         }
 
-    def table(self) -> str:
-        """Return the figures as lines of text."""
-        figures = self.figures()
-        lines = [metrics_table(self.metrics)] if any_truth(self.metrics) else []
-        lines.append(f'rate      {figures["fps"]:.1f} frames/s')
-        stages = figures['milliseconds'].items()
-        medians = ', '.join(f'{stage} {times["median"]:.1f}' for stage, times in stages)
-        lines.append(f'stages    {medians} ms median')
+    def __str__(self) -> str:
+        medians = ', '.join(
+            f'{stage} {times["median"]:.1f}' for stage, times in self.milliseconds.items()
+        )
+        lines = [f'rate      {self.fps:.1f} frames/s', f'stages    {medians} ms median']
+        if any((self.metrics['semantic'], self.metrics['instance'], self.metrics['depth'])):
+            lines.insert(0, metrics_table(self.metrics))
         if self.stability:
             label, depth, tracked = (
-                _share(self.stability[name]) for name in ('label_change', 'depth_change', 'valid')
+                _percent(self.stability[name]) for name in ('label_change', 'depth_change', 'valid')
             )
             lines.append(
                 f'stability {label} of labels and {depth} of depth change from frame to frame, '
@@ -174,26 +175,43 @@ def replay(
         seconds = time.perf_counter() - began
         metrics, stability = evaluator.compute()
         evaluator.write_pictures(output)
-    return Replayed(metrics, stability, rows, seconds, result_bag.error)
+    return Replayed(metrics, stability, rows, _summary(rows), seconds, result_bag.error)
 
 
-def write_rows(path: Path, rows: Iterable[Row], more: Mapping[int, Mapping[str, float]]) -> None:
-    """Write ``per_frame.csv``, a line for each frame.
+def write_report(
+    output: Path,
+    replayed: Replayed,
+    source: BagFrames,
+    *,
+    delivery: Mapping[str, Any] | None = None,
+    latencies: Mapping[int, float] | None = None,
+) -> None:
+    """Write ``metrics.json`` and ``per_frame.csv``, which has a line for each frame.
 
     Args:
-        path: of the file.
-        rows: of ``Replayed``.
-        more: by stamp, further columns.
+        output: Folder of both files.
+        replayed: Result of a replay.
+        source: Frames of the replayed bag, whose counts and notes are included.
+        delivery: Figures of the images sent to a node, if one was replayed to.
+        latencies: Milliseconds from sending to the last result, by stamp.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: A file cannot be written.
     """
-    lines = [{**_line(row), **more.get(row.stamp, {})} for row in rows]
+    figures = replayed.figures()
+    if delivery is not None:
+        figures['live'] = {**delivery, 'identical': replayed.identical}
+    figures['bag'] = source.figures()
+    write_json(output / METRICS_FILE, figures)
+    lines = [_line(row) for row in replayed.rows]
+    for line, row in zip(lines, replayed.rows, strict=True):
+        if latencies and row.stamp in latencies:
+            line['latency_ms'] = latencies[row.stamp]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(key for line in lines for key in line)))
     writer.writeheader()
     writer.writerows(lines)
-    write_file(path, text.getvalue().encode())
+    write_file(output / ROWS_FILE, text.getvalue().encode())
 
 
 def prefetched(items: Iterable[T], depth: int) -> Generator[T, None, None]:
@@ -364,16 +382,23 @@ def _line(row: Row) -> dict[str, Any]:
     }
 
 
-def any_truth(metrics: Metrics) -> bool:
-    """Return whether there was ground truth for any task."""
-    return any((metrics['semantic'], metrics['instance'], metrics['depth']))
+def _summary(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """Return median and 99th percentile of each stage; not every frame has every stage."""
+    stages: dict[str, list[float]] = {}
+    for row in rows:
+        for stage, value in row.milliseconds.items():
+            stages.setdefault(stage, []).append(value)
+    return {
+        stage: {'median': statistics.median(values), 'p99': float(np.percentile(values, 99))}
+        for stage, values in stages.items()
+    }
 
 
 def _milliseconds_since(began: float) -> float:
     return (time.perf_counter() - began) * 1e3
 
 
-def _share(value: float | None) -> str:
+def _percent(value: float | None) -> str:
     return '–' if value is None else f'{value:.1%}'
 
 

@@ -20,20 +20,14 @@ checkpoint, device and runtime.
 """
 
 import argparse
-import contextlib
-import math
-import tempfile
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mtl_perception.commands import options
 from mtl_perception.tasks import TASKS
 
 if TYPE_CHECKING:
-    from mtl_perception.bags.frames import BagFrames, Selection
-    from mtl_perception.bags.replay import Replayed
-    from mtl_perception.live.replay import Fates
+    from mtl_perception.bags.frames import BagFrames
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
     topics.add_argument(
         '--tolerance',
-        type=_seconds,
+        type=options.non_negative_float,
         default=0.005,
         metavar='S',
         help='largest difference between the stamps of an image and its ground truth '
@@ -77,7 +71,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_focal_length(topics)
     part = parser.add_argument_group('part of the bag')
     part.add_argument(
-        '--start', type=_seconds, default=0.0, metavar='S', help='skip the first S seconds'
+        '--start',
+        type=options.non_negative_float,
+        default=0.0,
+        metavar='S',
+        help='skip the first S seconds',
     )
     part.add_argument(
         '--duration', type=options.positive_float, metavar='S', help='replay S seconds'
@@ -107,6 +105,9 @@ def main(args: argparse.Namespace) -> int:
     """Run ``mtl replay``."""
     import cv2
 
+    from mtl_perception.bags.frames import BagFrames, Selection
+    from mtl_perception.bags.reader import BagReader
+    from mtl_perception.bags.topics import find_topics
     from mtl_perception.files import make_folder
 
     if args.rate is not None and not args.live:
@@ -114,102 +115,7 @@ def main(args: argparse.Namespace) -> int:
         raise ValueError(msg)
     make_folder(args.output)
     cv2.setNumThreads(1)  # the other cores are the network's
-    (_live if args.live else _offline)(args)
-    return 0
-
-
-def _offline(args: argparse.Namespace) -> None:
-    from mtl_perception.bags.frames import BagFrames
-    from mtl_perception.bags.reader import BagReader
-    from mtl_perception.bags.replay import replay
-    from mtl_perception.bags.topics import find_topics
-
-    with BagReader(args.path) as bag:
-        frames = BagFrames(bag, find_topics(bag, **_topics(args)), _selection(args))
-        predictor = options.make_predictor(args)
-        target = args.output / 'bag' if args.bag else None
-        replayed = replay(frames, predictor, args.output, bag=target)
-        _report(args, frames, replayed, [*bag.notes, *frames.tally.notes()])
-
-
-def _live(args: argparse.Namespace) -> None:
-    from mtl_perception.bags.frames import BagFrames
-    from mtl_perception.bags.reader import BagReader
-    from mtl_perception.bags.replay import replay
-    from mtl_perception.bags.topics import find_topics
-    from mtl_perception.live.replay import published_topics, replay_live
-
-    with contextlib.ExitStack() as stack:
-        folder = args.output
-        if not args.bag:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='mtl_replay_')))
-        bag = stack.enter_context(BagReader(args.path))
-        topics = find_topics(bag, **_topics(args))
-        selection = _selection(args)
-        sent = BagFrames(bag, topics, selection)
-        # A node's results are complete when all its topics have come.
-        predictor = options.make_predictor(args, TASKS)
-        fates = replay_live(sent, args.node, folder / 'bag', rate=args.rate)
-        notes = [*bag.notes, *sent.tally.notes()]
-        recorded = stack.enter_context(BagReader(folder / 'bag'))
-        published = find_topics(
-            recorded,
-            image=topics.image,
-            # What matched no image was not sent.
-            truth={task: name for task, name in topics.truth.items() if name in recorded.topics},
-            published=published_topics(args.node),
-        )
-        every_one = replace(selection, start=0.0, duration=None, every=1, limit=None)
-        frames = BagFrames(recorded, published, every_one)
-        replayed = replay(frames, predictor, args.output)
-        _report(args, sent, replayed, notes, fates)
-
-
-def _report(
-    args: argparse.Namespace,
-    frames: 'BagFrames',
-    replayed: 'Replayed',
-    notes: list[str],
-    fates: 'Fates | None' = None,
-) -> None:
-    from mtl_perception.bags.replay import ROWS_FILE, write_rows
-    from mtl_perception.evaluation.evaluate import METRICS_FILE
-    from mtl_perception.files import write_json
-
-    figures: dict[str, Any] = replayed.figures()
-    columns: dict[int, dict[str, float]] = {}
-    if fates is not None:
-        identical = sum(row.identical is True for row in replayed.rows)
-        figures['live'] = {**fates.figures(), 'identical': identical}
-        columns = {stamp: {'latency_ms': ms} for stamp, ms in fates.latencies.items()}
-    figures['bag'] = {'path': str(args.path), **frames.tally.as_dict(), 'notes': notes}
-    write_json(args.output / METRICS_FILE, figures)
-    write_rows(args.output / ROWS_FILE, replayed.rows, columns)
-    print(replayed.table())
-    if fates is not None:
-        print(
-            f'{fates.table()}\nidentical {identical} of {len(replayed.rows)} to the predictor here'
-        )
-    for note in notes:
-        print(f'note      {note}')
-    print(f'written to {args.output}')
-    if replayed.bag_error is not None:
-        # The figures are complete, but not all that was asked for is there.
-        raise replayed.bag_error
-
-
-def _topics(args: argparse.Namespace) -> dict[str, Any]:
-    return {
-        'image': args.image_topic,
-        'camera_info': args.camera_info_topic,
-        'truth': {task: getattr(args, f'{task}_truth_topic') for task in TASKS},
-    }
-
-
-def _selection(args: argparse.Namespace) -> 'Selection':
-    from mtl_perception.bags.frames import Selection
-
-    return Selection(
+    selection = Selection(
         start=args.start,
         duration=args.duration,
         every=args.every,
@@ -217,15 +123,43 @@ def _selection(args: argparse.Namespace) -> 'Selection':
         tolerance=args.tolerance,
         focal_length=args.focal_length,
     )
+    with BagReader(args.path) as bag:
+        topics = find_topics(
+            bag,
+            image=args.image_topic,
+            camera_info=args.camera_info_topic,
+            truth={task: getattr(args, f'{task}_truth_topic') for task in TASKS},
+        )
+        frames = BagFrames(bag, topics, selection)
+        bag_error = (_replay_live if args.live else _replay)(frames, args)
+    for note in frames.notes():
+        print(f'note      {note}')
+    print(f'written to {args.output}')
+    if bag_error is not None:
+        raise bag_error  # the figures are complete, but the requested bag is missing
+    return 0
 
 
-def _seconds(text: str) -> float:
-    """Parse a number that is not negative, as an argparse ``type``."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        msg = f'{text!r} is not a number of seconds'
-        raise argparse.ArgumentTypeError(msg)
-    return value
+def _replay(frames: 'BagFrames', args: argparse.Namespace) -> OSError | None:
+    from mtl_perception.bags.replay import replay, write_report
+
+    predictor = options.make_predictor(args)
+    bag = args.output / 'bag' if args.bag else None
+    replayed = replay(frames, predictor, args.output, bag=bag)
+    write_report(args.output, replayed, frames)
+    print(replayed)
+    return replayed.bag_error
+
+
+def _replay_live(frames: 'BagFrames', args: argparse.Namespace) -> None:
+    from mtl_perception.bags.replay import write_report
+    from mtl_perception.live.replay import replay_and_evaluate
+
+    # A result of the node is complete when all its topics have arrived.
+    predictor = options.make_predictor(args, TASKS)
+    replayed, fates = replay_and_evaluate(
+        frames, predictor, args.output, args.node, rate=args.rate, keep_bag=args.bag
+    )
+    write_report(args.output, replayed, frames, delivery=fates.figures(), latencies=fates.latencies)
+    print(f'{replayed}\n{fates.table()}')
+    print(f'identical {replayed.identical} of {len(replayed.rows)} to the predictor here')

@@ -2,6 +2,7 @@
 
 import math
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tqdm import tqdm
 
-from mtl_perception.bags.frames import BagFrame, BagFrames
+from mtl_perception.bags.frames import BagFrame, BagFrames, Selection
 from mtl_perception.bags.messages import (
     CAMERA_INFO,
     COMPRESSED_IMAGE,
@@ -23,8 +24,11 @@ from mtl_perception.bags.messages import (
     deserialize,
     serialize,
 )
-from mtl_perception.bags.replay import prefetched, write_input
+from mtl_perception.bags.reader import BagReader
+from mtl_perception.bags.replay import Replayed, prefetched, replay, write_input
+from mtl_perception.bags.topics import find_topics
 from mtl_perception.bags.writer import BagWriter
+from mtl_perception.inference.predictor import Predictor
 from mtl_perception.live.processes import recording
 from mtl_perception.live.recorder import QUEUE_DEPTH, Recorder
 from mtl_perception.messages.calibration import intrinsics
@@ -161,6 +165,46 @@ def replay_live(frames: BagFrames, node: str, bag: Path, *, rate: float | None =
         msg = f'{node}: none of {run.fates.sent} images came to a result'
         raise NodeError(msg)
     return run.fates
+
+
+def replay_and_evaluate(
+    frames: BagFrames,
+    predictor: Predictor,
+    output: Path,
+    node: str,
+    *,
+    rate: float | None = None,
+    keep_bag: bool = True,
+) -> tuple[Replayed, Fates]:
+    """Send ``frames`` to a running node and evaluate the maps that it publishes.
+
+    Args:
+        frames: Frames, iterated once.
+        predictor: Predictor with the network of the node, for values that a node does not publish.
+        output: Folder for ``frames.png`` and the bag of input and results.
+        node: Fully qualified name.
+        rate: Speed relative to real time; ``None`` for lockstep.
+        keep_bag: Whether to keep the bag.
+
+    Raises:
+        BagError, NodeError, OSError: See ``replay`` and ``replay_live``.
+    """
+    with tempfile.TemporaryDirectory(prefix='mtl_replay_') as folder:
+        bag = (output if keep_bag else Path(folder)) / 'bag'
+        fates = replay_live(frames, node, bag, rate=rate)
+        with BagReader(bag) as recorded:
+            truth = frames.topics.truth.items()
+            topics = find_topics(
+                recorded,
+                image=frames.topics.image,
+                # Ground truth that matches no image was not recorded.
+                truth={task: name for task, name in truth if name in recorded.topics},
+                published=published_topics(node),
+            )
+            matching = Selection(
+                tolerance=frames.selection.tolerance, focal_length=frames.selection.focal_length
+            )
+            return replay(BagFrames(recorded, topics, matching), predictor, output), fates
 
 
 class _Run:
