@@ -126,8 +126,8 @@ class Tally:
             yield f'{self.out_of_order} images have stamps that are not later than the one before'
         if self.uncalibrated:
             yield (
-                f'{self.uncalibrated} frames have no usable CameraInfo of their frame_id: their '
-                "depth is that of Cityscapes' field of view; --focal-length tells another"
+                f'{self.uncalibrated} frames have no usable CameraInfo of their frame_id; '
+                "their depth assumes Cityscapes' field of view"
             )
         for task, found in self.truth.items():
             if found.images_without:

@@ -12,6 +12,10 @@ TRUTH_TOPICS = {task: f'/ground_truth/{task}/image' for task in TASKS}
 IMAGE_TYPES = (IMAGE, COMPRESSED_IMAGE)
 
 
+class AmbiguousTopicError(BagError):
+    """Error of a bag with several image topics of which none was named."""
+
+
 @dataclass(frozen=True)
 class Topics:
     """The topics of a bag that frames are made of.
@@ -43,7 +47,8 @@ def find_topics(
     has it, or is the only one.
 
     Raises:
-        BagError: the bag has no such topic, or several may be meant.
+        AmbiguousTopicError: The bag has several image topics and none was named.
+        BagError: The bag has no such topic.
     """
     named = {task: topic for task, topic in (truth or {}).items() if topic}
     for topic in named.values():
@@ -78,8 +83,8 @@ def _only_image_topic(bag: BagReader, others: set[str]) -> str:
         msg = f'{bag.path}: no image topic; its topics: {there or "none"}'
         raise BagError(msg)
     choices = ', '.join(f'{topic.name} ({topic.count})' for topic in found)
-    msg = f'{bag.path}: {len(found)} image topics; choose one with --image-topic: {choices}'
-    raise BagError(msg)
+    msg = f'{bag.path}: {len(found)} image topics, one must be named: {choices}'
+    raise AmbiguousTopicError(msg)
 
 
 def _camera_info_topic(bag: BagReader, image: str, others: set[str]) -> str | None:

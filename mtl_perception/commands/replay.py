@@ -106,8 +106,8 @@ def main(args: argparse.Namespace) -> int:
     import cv2
 
     from mtl_perception.bags.frames import BagFrames, Selection
-    from mtl_perception.bags.reader import BagReader
-    from mtl_perception.bags.topics import find_topics
+    from mtl_perception.bags.reader import BagError, BagReader
+    from mtl_perception.bags.topics import AmbiguousTopicError, find_topics
     from mtl_perception.files import make_folder
 
     if args.rate is not None and not args.live:
@@ -124,16 +124,22 @@ def main(args: argparse.Namespace) -> int:
         focal_length=args.focal_length,
     )
     with BagReader(args.path) as bag:
-        topics = find_topics(
-            bag,
-            image=args.image_topic,
-            camera_info=args.camera_info_topic,
-            truth={task: getattr(args, f'{task}_truth_topic') for task in TASKS},
-        )
+        try:
+            topics = find_topics(
+                bag,
+                image=args.image_topic,
+                camera_info=args.camera_info_topic,
+                truth={task: getattr(args, f'{task}_truth_topic') for task in TASKS},
+            )
+        except AmbiguousTopicError as err:
+            msg = f'{err}; choose one with --image-topic'
+            raise BagError(msg) from err
         frames = BagFrames(bag, topics, selection)
         bag_error = (_replay_live if args.live else _replay)(frames, args)
     for note in frames.notes():
         print(f'note      {note}')
+    if frames.tally.uncalibrated:
+        print('note      --focal-length sets the focal length of frames without CameraInfo')
     print(f'written to {args.output}')
     if bag_error is not None:
         raise bag_error  # the figures are complete, but the requested bag is missing

@@ -247,6 +247,27 @@ def test_what_cannot_be_replayed_is_one_line(
     assert reason in error
 
 
+def test_a_bag_with_two_image_topics_names_the_option(make_bag, tmp_path, capsys):
+    image = rgb_message(np.zeros((4, 6, 3), np.uint8), header(1, 'cam'))
+    path = make_bag([('/left', 1, image), ('/right', 1, image)])
+    assert run('replay', path, '--output', tmp_path / 'out') == 1
+    assert '/right (1); choose one with --image-topic' in capsys.readouterr().err
+
+
+def test_frames_without_calibration_are_noted_with_the_option(
+    make_bag, tiny_checkpoint, tmp_path, capsys
+):
+    path = make_bag([('/cam', 1, rgb_message(np.zeros((64, 96, 3), np.uint8), header(1, 'cam')))])
+    arguments = ('--checkpoint', tiny_checkpoint, '--output', tmp_path / 'out', '--no-bag')
+    assert run('replay', path, *arguments) == 0
+    printed = capsys.readouterr().out
+    assert '1 frames have no usable CameraInfo' in printed
+    assert '--focal-length' in printed
+    (note,) = metrics_of(tmp_path / 'out')['bag']['notes']
+    assert note.startswith('1 frames have no usable CameraInfo')
+    assert '--focal-length' not in note
+
+
 def test_items_are_taken_in_advance_and_in_order():
     taken = []
 

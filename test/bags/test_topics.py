@@ -37,7 +37,9 @@ def test_a_bag_without_an_image_topic_says_what_it_has(make_bag):
 
 def test_of_several_image_topics_one_must_be_chosen(make_bag):
     path = make_bag([('/left', 1, IMAGE), ('/right', 2, IMAGE), ('/right', 3, IMAGE)])
-    with pytest.raises(BagError, match=r'--image-topic: /left \(1\), /right \(2\)'):
+    with pytest.raises(
+        BagError, match=r'2 image topics, one must be named: /left \(1\), /right \(2\)'
+    ):
         find(path)
     assert find(path, image='/right').image == '/right'
     with pytest.raises(BagError, match='no topic /rear; of that kind it has /left, /right'):
