@@ -1,9 +1,10 @@
-"""What a replay adds to the network: its rate beside that of the predictor alone, in turns."""
+"""Benchmark a replay against the predictor alone: the cost of reading, evaluating and writing."""
 
 import dataclasses
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,70 +15,91 @@ from mtl_perception.bags.frames import BagFrames, Selection
 from mtl_perception.bags.reader import BagReader
 from mtl_perception.bags.replay import replay
 from mtl_perception.bags.topics import find_topics
-from mtl_perception.benchmark.measuring import machine, milliseconds_columns, times_of
+from mtl_perception.benchmark.measuring import Times, machine, milliseconds_columns, times_of
 from mtl_perception.frame import Frame
 from mtl_perception.inference.predictor import Predictor
 
-ALONE, MEASURED, WRITTEN = 'predictor alone', 'replay', 'replay, result bag written'
+ALONE, EVALUATED, WRITTEN = 'predictor alone', 'replay', 'replay, result bag written'
+
+
+@dataclass(frozen=True)
+class ReplayBenchmark:
+    """Durations of the predictor alone and of two replays.
+
+    Attributes:
+        machine: Machine that was measured.
+        network: Description of the predictor.
+        frames: Number of frames.
+        size: Height and width of the frames.
+        times: Milliseconds per frame, by alternative.
+        shares: Rate relative to the predictor alone, by alternative; median over the rounds.
+    """
+
+    machine: Mapping[str, Any]
+    network: str
+    frames: int
+    size: tuple[int, int]
+    times: Mapping[str, Times]
+    shares: Mapping[str, float]
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures under their names in the JSON file."""
+        return {
+            'machine': self.machine,
+            'network': self.network,
+            'frames': self.frames,
+            'size': list(self.size),
+            'rows': [
+                {'what': name, **dataclasses.asdict(times), 'share_of_rate': self.shares[name]}
+                for name, times in self.times.items()
+            ],
+        }
+
+    def __str__(self) -> str:
+        height, width = self.size
+        lines = [
+            f'{self.machine["cpu"]}, {self.machine["cores"]} cores',
+            f'{self.frames} frames of {height}×{width}; {self.network}',
+            f'{"a frame":<28}{"median":>12}{"p99":>12}{"rate":>8}',
+        ]
+        for name, times in self.times.items():
+            columns = milliseconds_columns(dataclasses.asdict(times))
+            lines.append(f'{name:<28}{columns}{self.shares[name]:>8.0%}')
+        return '\n'.join(lines)
 
 
 def benchmark_replay(
     predictor: Predictor, frames: Sequence[Frame], *, repetitions: int
-) -> dict[str, Any]:
-    """Time the predictor and two replays of a bag of ``frames``, with truth, in turns.
-
-    Returns:
-        ``rows`` with milliseconds a frame and the rate as a share of the predictor's, the median
-        over the rounds.
-    """
+) -> ReplayBenchmark:
+    """Time the predictor and two replays of a bag of ``frames`` with ground truth, in turns."""
     cv2.setNumThreads(1)  # as mtl replay does
-    per_frame: dict[str, list[float]] = {ALONE: [], MEASURED: [], WRITTEN: []}
+    milliseconds: dict[str, list[float]] = {ALONE: [], EVALUATED: [], WRITTEN: []}
     with tempfile.TemporaryDirectory(prefix='mtl_benchmark_') as folder:
-        source = Path(folder, 'source')
+        source, output = Path(folder, 'source'), Path(folder)
         write_dataset_bag(frames, source)
         predictor.predict(frames[0].image, frames[0].focal_length)
         for _ in range(repetitions):
             seconds = {
                 ALONE: _alone(predictor, frames),
-                MEASURED: _replay(predictor, source, Path(folder), None),
-                WRITTEN: _replay(predictor, source, Path(folder), Path(folder, 'result')),
+                EVALUATED: _replay(predictor, source, output, None),
+                WRITTEN: _replay(predictor, source, output, output / 'result'),
             }
             for name, value in seconds.items():
-                per_frame[name].append(value / len(frames) * 1e3)
+                milliseconds[name].append(value / len(frames) * 1e3)
     height, width = frames[0].image.shape[:2]
-    shares = {
-        name: times_of([alone / own for alone, own in zip(per_frame[ALONE], values, strict=True)])
-        for name, values in per_frame.items()
-    }
-    return {
-        'machine': machine(),
-        'network': predictor.description,
-        'frames': len(frames),
-        'size': [height, width],
-        'rows': [
-            {
-                'what': name,
-                **dataclasses.asdict(times_of(values)),
-                'share_of_rate': shares[name].median,
-            }
-            for name, values in per_frame.items()
-        ],
-    }
-
-
-def table(figures: dict[str, Any]) -> str:
-    """Return the figures as lines of text."""
-    height, width = figures['size']
-    lines = [
-        f'{figures["machine"]["cpu"]}, {figures["machine"]["cores"]} cores',
-        f'{figures["frames"]} frames of {height}×{width}; {figures["network"]}',
-        f'{"a frame":<28}{"median":>12}{"p99":>12}{"rate":>8}',
-    ]
-    lines += [
-        f'{row["what"]:<28}{milliseconds_columns(row)}{row["share_of_rate"]:>8.0%}'
-        for row in figures['rows']
-    ]
-    return '\n'.join(lines)
+    return ReplayBenchmark(
+        machine(),
+        predictor.description,
+        len(frames),
+        (height, width),
+        {name: times_of(values) for name, values in milliseconds.items()},
+        {
+            name: times_of(
+                [alone / own for alone, own in zip(milliseconds[ALONE], values, strict=True)]
+            ).median
+            for name, values in milliseconds.items()
+        },
+    )
 
 
 def _alone(predictor: Predictor, frames: Sequence[Frame]) -> float:

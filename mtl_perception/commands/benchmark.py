@@ -244,15 +244,15 @@ result bag, and the same images through the predictor alone, in turns.""",
 
 
 def _run_replay(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from mtl_perception.benchmark.replay import benchmark_replay, table
+    from mtl_perception.benchmark.replay import benchmark_replay
     from mtl_perception.inference.predictor import Predictor
     from mtl_perception.synthetic import synthetic_drive
 
     frames = list(synthetic_drive(args.seed, args.limit or 60))
     predictor = Predictor(args.checkpoint, device=args.device, runtime=args.runtime)
-    figures = benchmark_replay(predictor, frames, repetitions=args.repetitions)
+    result = benchmark_replay(predictor, frames, repetitions=args.repetitions)
     predictor.close()
-    return figures, table(figures)
+    return result.figures(), str(result)
 
 
 def _add_training(subjects: Any) -> None:

@@ -1,8 +1,8 @@
-"""The figures of ``mtl benchmark replay``: that they say what they claim to say."""
+"""Consistency of the figures of ``mtl benchmark replay``."""
 
 import pytest
 
-from mtl_perception.benchmark.replay import benchmark_replay, table
+from mtl_perception.benchmark.replay import benchmark_replay
 from mtl_perception.inference.predictor import Predictor
 from mtl_perception.synthetic import synthetic_drive
 
@@ -11,7 +11,8 @@ from mtl_perception.synthetic import synthetic_drive
 def test_the_predictor_alone_and_both_replays_are_timed(tiny_checkpoint):
     predictor = Predictor(tiny_checkpoint, device='cpu', runtime='torch')
     frames = list(synthetic_drive(0, 3, height=64, width=128))
-    figures = benchmark_replay(predictor, frames, repetitions=1)
+    result = benchmark_replay(predictor, frames, repetitions=1)
+    figures = result.figures()
     alone, measured, written = figures['rows']
     assert alone['what'] == 'predictor alone'
     assert alone['share_of_rate'] == 1
@@ -19,4 +20,4 @@ def test_the_predictor_alone_and_both_replays_are_timed(tiny_checkpoint):
         assert row['calls'] == 1
         assert row['share_of_rate'] == pytest.approx(alone['median'] / row['median'])
     assert (figures['frames'], figures['size']) == (3, [64, 128])
-    assert 'replay, result bag written' in table(figures)
+    assert 'replay, result bag written' in str(result)
