@@ -1,1 +1,1 @@
-"""Bags: rosbag2 folders read, written, evaluated; imports no ROS."""
+"""Reading, writing and evaluating rosbag2 folders without ROS."""

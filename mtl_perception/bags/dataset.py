@@ -1,4 +1,4 @@
-"""Turn a dataset into a bag: images, calibration and ground truth, with stamps at a steady rate."""
+"""Bags of datasets: images, calibration and ground truth at a steady rate."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,7 +18,7 @@ from mtl_perception.messages.stamps import SECOND
 IMAGE_TOPIC = '/camera/image_raw'
 
 FIRST_STAMP = 1_577_836_800 * SECOND
-"""The beginning of 2020: the same dataset makes the same bag, and a stamp of 0 means no time."""
+"""Nanoseconds of 2020-01-01: fixed, so that bags are reproducible; a stamp of 0 means no time."""
 
 
 def write_dataset_bag(
@@ -30,20 +30,18 @@ def write_dataset_bag(
     frame_id: str = 'camera',
     codec: str | None = None,
 ) -> None:
-    """Write a bag of ``frames``, each at the time of its stamp.
-
-    Depth is in metres; a frame without a camera has no CameraInfo.
+    """Write a bag of ``frames``, as ``write_frame`` does, with stamps at a steady rate.
 
     Args:
-        frames: in order.
-        path: the bag's folder.
-        rate: frames a second.
-        image_topic: of raw images; camera_info lies beside it, compressed images below it.
-        frame_id: of the camera.
-        codec: ``jpeg`` or ``png`` instead of raw images.
+        frames: Frames in order.
+        path: Folder of the bag.
+        rate: Frames per second.
+        image_topic: Topic of raw images.
+        frame_id: Optical frame of the camera.
+        codec: ``jpeg`` or ``png`` for compressed images.
 
     Raises:
-        OSError: the bag cannot be written.
+        OSError: The bag cannot be written.
     """
     with BagWriter(path) as bag:
         for i, frame in enumerate(frames):
@@ -60,14 +58,14 @@ def write_frame(
     frame_id: str,
     codec: str | None = None,
 ) -> None:
-    """Write the image, its CameraInfo and its ground truth as far as the frame has them.
+    """Write an image with the CameraInfo and ground truth that its frame has.
 
     Args:
         bag: Bag to write to.
         frame: Frame with depth in metres.
         stamp: Stamp and time of reception, in nanoseconds.
-        image_topic: Topic of raw images; ``camera_info`` is its neighbour, compressed images are
-            on its subtopic ``compressed``.
+        image_topic: Topic of raw images; ``camera_info`` is in its namespace, and compressed
+            images are on its subtopic ``compressed``.
         frame_id: Optical frame of the camera.
         codec: ``jpeg`` or ``png`` for compressed images.
 

@@ -1,6 +1,7 @@
-"""Frames of a bag: each image with its calibration, its ground truth and what a node said of it."""
+"""Frames of a bag: images with calibration, ground truth and published maps."""
 
 import dataclasses
+import math
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
@@ -32,20 +33,21 @@ DECODERS = {IMAGE: image_to_rgb, COMPRESSED_IMAGE: compressed_to_rgb}
 MAP_DTYPES = {'semantic': np.uint8, 'instance': np.uint16, 'depth': np.float32}
 
 LOOK_AHEAD = SECOND
-"""Nanoseconds within which all that belongs to an image must have been received."""
+"""Nanoseconds between an image and the messages that belong to it, at most."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which images of a bag, and how what belongs to them is found.
+    """Selection of images, and rules for matching messages to them.
 
     Attributes:
-        start: seconds after the beginning of the bag.
-        duration: seconds; ``None``: to the end.
-        every: only one image in so many.
-        limit: at most so many frames.
-        tolerance: largest difference of the stamps of an image and its ground truth, seconds.
-        focal_length: of images without a CameraInfo, pixels; ``None``: Cityscapes' field of view.
+        start: Seconds after the beginning of the bag.
+        duration: Seconds; ``None`` for the rest of the bag.
+        every: Step between selected images.
+        limit: Largest number of frames.
+        tolerance: Largest difference of the stamps of an image and its ground truth, in seconds.
+        focal_length: Pixels, for images without CameraInfo; ``None`` for Cityscapes' field of
+            view.
     """
 
     start: float = 0.0
@@ -58,19 +60,19 @@ class Selection:
 
 @dataclass(frozen=True)
 class BagFrame:
-    """One image and all that belongs to it.
+    """One image and the messages that belong to it.
 
     Attributes:
-        stamp: of the image's header, nanoseconds.
-        time: when the image was received, nanoseconds.
-        header: of the image.
-        frame: the image and its truth.
-        info: CameraInfo of the image, the bag's or an assumed one.
-        is_calibrated: whether ``info`` is the bag's.
-        image: the message itself.
-        truth: the messages of the truth.
+        stamp: Stamp in the header of the image, in nanoseconds.
+        time: Time of reception of the image, in nanoseconds.
+        header: Header of the image.
+        frame: Image, ground truth and camera.
+        info: CameraInfo from the bag, or an assumed one.
+        is_calibrated: Whether ``info`` is from the bag.
+        image: Message of the image.
+        truth: Messages of the ground truth.
         published: Maps that a node published; ``None`` unless the bag holds all of them.
-        milliseconds: how long decoding took.
+        milliseconds: Duration of decoding.
     """
 
     stamp: int
@@ -87,7 +89,15 @@ class BagFrame:
 
 @dataclass
 class Matches:
-    """What became of a topic's messages, and of the images that wanted one."""
+    """Counts of the messages of one ground-truth topic.
+
+    Attributes:
+        matched: Messages that became ground truth of a frame.
+        images_without: Frames without a message.
+        without_image: Messages that match no image.
+        unusable: Messages that match an image but cannot be used.
+        problem: Problem of the first unusable message.
+    """
 
     matched: int = 0
     images_without: int = 0
@@ -98,16 +108,16 @@ class Matches:
 
 @dataclass
 class Tally:
-    """What became of the images between start and end.
+    """Counts of the images in the selected part of a bag.
 
     Attributes:
-        images: how many there are.
-        frames: how many became frames.
-        unreadable: how many could not be decoded.
-        out_of_order: how many have a stamp that is not later than the one before.
-        problem: what was wrong with the first unreadable one.
-        uncalibrated: how many frames are of a camera whose focal length is not known.
-        truth: by task.
+        images: Images in the selected time span.
+        frames: Images that became frames.
+        unreadable: Images that could not be decoded.
+        out_of_order: Images whose stamp is not later than the previous one.
+        problem: Problem of the first unreadable image.
+        uncalibrated: Frames whose focal length is unknown.
+        truth: Counts of the ground-truth messages, by task.
     """
 
     images: int = 0
@@ -119,11 +129,11 @@ class Tally:
     truth: dict[str, Matches] = field(default_factory=dict)
 
     def notes(self) -> Iterator[str]:
-        """Yield a sentence on each thing that is not as it should be."""
+        """Yield a sentence on each problem."""
         if self.unreadable:
             yield f'{self.unreadable} images cannot be used, the first: {self.problem}'
         if self.out_of_order:
-            yield f'{self.out_of_order} images have stamps that are not later than the one before'
+            yield f'{self.out_of_order} images have stamps that are not later than the previous one'
         if self.uncalibrated:
             yield (
                 f'{self.uncalibrated} frames have no usable CameraInfo of their frame_id; '
@@ -131,7 +141,7 @@ class Tally:
             )
         for task, found in self.truth.items():
             if found.images_without:
-                yield f'{task}: {found.images_without} frames have no ground truth of their stamp'
+                yield f'{task}: {found.images_without} frames have no ground truth with their stamp'
             if found.without_image:
                 yield f'{task}: {found.without_image} messages of ground truth match no image'
             if found.unusable:
@@ -142,20 +152,21 @@ class Tally:
 
 
 class BagFrames:
-    """The frames of a bag, in the order in which their images were received.
+    """Iterable of the frames of a bag, in the order in which their images were received.
 
-    What belongs to an image is found by its stamp, and may have been received before it or up to
-    ``LOOK_AHEAD`` after it. Each message of ground truth belongs to one image at most. The
-    CameraInfo is, of those of the image's frame_id, the one with the nearest stamp.
+    Messages belong to an image by their stamps. They may have been received before the image, or
+    up to ``LOOK_AHEAD`` after it. A message of ground truth belongs to at most one image. An image
+    has the CameraInfo of its frame_id with the nearest stamp.
 
     Attributes:
-        tally: what became of the images; complete once all frames have been taken.
-        topics: that they are made of.
+        topics: Topics of the frames.
+        selection: Selection of images.
+        tally: Counts of the images; complete after the last frame.
 
     Args:
-        bag: to read.
-        topics: of ``find_topics``.
-        selection: which images.
+        bag: Bag to read.
+        topics: Result of ``find_topics``.
+        selection: Selection of images.
     """
 
     def __init__(self, bag: BagReader, topics: Topics, selection: Selection) -> None:
@@ -166,7 +177,7 @@ class BagFrames:
             self._stop = min(self._stop, self._start + round(selection.duration * SECOND))
         self._partners: dict[str, _Partners] = {}
         self._calibrations: dict[str, list[tuple[int, int, Any]]] = defaultdict(list)
-        self._last_stamp: int | None = None
+        self._last_stamp = -math.inf
         self.topics = topics
         self.selection = selection
         self.tally = Tally(truth={task: Matches() for task in topics.truth})
@@ -186,7 +197,7 @@ class BagFrames:
         return {'path': str(self._bag.path), **counts, 'notes': self.notes()}
 
     def __len__(self) -> int:
-        """Return about how many frames there will be."""
+        """Return the expected number of frames, estimated from rate and duration."""
         images = self._bag.topics[self.topics.image].count
         length = max(1, self._bag.end + 1 - self._bag.start)
         share = max(0.0, (self._stop - self._start) / length)
@@ -194,11 +205,8 @@ class BagFrames:
         return min(frames, self.selection.limit or frames)
 
     def __iter__(self) -> Iterator[BagFrame]:
-        wanted = {
-            **self.topics.truth,
-            **{f'published {task}': topic for task, topic in self.topics.published.items()},
-        }
-        self._partners = {topic: _Partners() for topic in wanted.values()}
+        partners = (*self.topics.truth.values(), *self.topics.published.values())
+        self._partners = {topic: _Partners() for topic in partners}
         self._seed_calibration()
         waiting: deque[_Waiting] = deque()
         names = [self.topics.image, *self._partners]
@@ -206,7 +214,7 @@ class BagFrames:
             names.append(self.topics.camera_info)
         limit = self.selection.limit
         for message in self._bag.messages(names, self._start - LOOK_AHEAD, self._stop + LOOK_AHEAD):
-            self._sort_in(message, waiting)
+            self._store(message, waiting)
             while waiting and self._is_complete(waiting[0], message.time):
                 yield from self._frames_of(waiting.popleft())
                 if self.tally.frames == limit:
@@ -219,13 +227,13 @@ class BagFrames:
             )
 
     def _seed_calibration(self) -> None:
-        """Take the first CameraInfo, which may be the only one and lie before the start."""
+        """Read the first CameraInfo, which may be the only one and precede the start."""
         if self.topics.camera_info is not None:
             for message in self._bag.messages([self.topics.camera_info]):
-                self._sort_in(message, deque())
+                self._store(message, deque())
                 return
 
-    def _sort_in(self, message: Message, waiting: 'deque[_Waiting]') -> None:
+    def _store(self, message: Message, waiting: 'deque[_Waiting]') -> None:
         try:
             stamp = header_stamp(message.data)
             if message.topic == self.topics.camera_info:
@@ -235,14 +243,14 @@ class BagFrames:
         except MessageError as err:
             if message.topic == self.topics.image and self._is_in_range(message):
                 self.tally.images += 1
-                self._leave_out(err)
+                self._skip(err)
             return
         if message.topic == self.topics.image:
-            is_wanted = False
+            is_selected = False
             if self._is_in_range(message):
-                is_wanted = self.tally.images % self.selection.every == 0
+                is_selected = self.tally.images % self.selection.every == 0
                 self.tally.images += 1
-            waiting.append(_Waiting(message, stamp, is_wanted))
+            waiting.append(_Waiting(message, stamp, is_selected))
         else:
             self._partners[message.topic].add(stamp, message)
 
@@ -258,7 +266,7 @@ class BagFrames:
         return has_calibration and all(image.stamp in p for p in self._partners.values())
 
     def _frames_of(self, image: '_Waiting') -> Iterator[BagFrame]:
-        """Yield the image's frame, if it is wanted and can be used."""
+        """Yield the frame of an image if the image is selected and usable."""
         tolerance = round(self.selection.tolerance * SECOND)
         partners = {
             topic: partner.take(image.stamp, tolerance) for topic, partner in self._partners.items()
@@ -273,22 +281,18 @@ class BagFrames:
         for infos in self._calibrations.values():
             while len(infos) > 1 and infos[1][1] < before:
                 del infos[0]
-        if image.is_wanted:
-            self._note_order(image.stamp)
+        if image.is_selected:
+            self.tally.out_of_order += image.stamp <= self._last_stamp
+            self._last_stamp = image.stamp
             try:
                 frame = self._frame(image, partners)
             except MessageError as err:
-                self._leave_out(err)
+                self._skip(err)
             else:
                 self.tally.frames += 1
                 yield frame
 
-    def _note_order(self, stamp: int) -> None:
-        if self._last_stamp is not None and stamp <= self._last_stamp:
-            self.tally.out_of_order += 1
-        self._last_stamp = stamp
-
-    def _leave_out(self, err: MessageError) -> None:
+    def _skip(self, err: MessageError) -> None:
         self.tally.unreadable += 1
         self.tally.problem = self.tally.problem or str(err)
 
@@ -297,11 +301,11 @@ class BagFrames:
         message = deserialize(image.message.data, image.message.type)
         rgb = DECODERS[image.message.type](message)
         info, camera, is_calibrated = self._calibration(message.header, rgb)
-        truth: dict[str, tuple[Message, np.ndarray]] = {}
-        for task, topic in self.topics.truth.items():
-            found = self._truth(task, partners[topic], rgb)
-            if found is not None:
-                truth[task] = found
+        truth = {
+            task: found
+            for task, topic in self.topics.truth.items()
+            if (found := self._truth(task, partners[topic], rgb)) is not None
+        }
         maps = {task: values for task, (_, values) in truth.items()}
         return BagFrame(
             stamp=image.stamp,
@@ -332,7 +336,7 @@ class BagFrames:
             try:
                 return info, intrinsics(info, width, height), True
             except MessageError:
-                pass  # as the node does
+                pass  # the node assumes a camera too
         self.tally.uncalibrated += not self.selection.focal_length
         camera = Camera.assumed(height, width, self.selection.focal_length)
         return camera_info_message(camera, width, height, header), camera, False
@@ -365,15 +369,15 @@ class BagFrames:
 
 @dataclass(frozen=True)
 class _Waiting:
-    """An image until all that may belong to it has been read."""
+    """An image that waits for the messages that belong to it."""
 
     message: Message
     stamp: int
-    is_wanted: bool
+    is_selected: bool
 
 
 class _Partners:
-    """The messages of a topic that wait for the image with their stamp."""
+    """Messages of a topic that wait for the image with their stamp."""
 
     def __init__(self) -> None:
         self._by_stamp: dict[int, Message] = {}
@@ -385,20 +389,20 @@ class _Partners:
         self._by_stamp[stamp] = message
 
     def take(self, stamp: int, tolerance: int) -> Message | None:
-        """Return and forget the message with the nearest stamp within ``tolerance``."""
+        """Remove and return the message with the nearest stamp within ``tolerance``."""
         nearest = min(self._by_stamp, key=lambda other: abs(other - stamp), default=None)
         if nearest is None or abs(nearest - stamp) > tolerance:
             return None
         return self._by_stamp.pop(nearest)
 
     def forget(self, before: int, start: int, stop: int) -> int:
-        """Drop what was received ``before``; return how much of it lies in the range."""
+        """Remove messages received earlier than ``before``; return how many lie in the range."""
         old = [stamp for stamp, message in self._by_stamp.items() if message.time < before]
         dropped = [self._by_stamp.pop(stamp) for stamp in old]
         return sum(start <= message.time < stop for message in dropped)
 
     def remaining(self, start: int, stop: int) -> int:
-        """Return how many messages in the range no image has taken."""
+        """Return the number of messages in the range that belong to no image."""
         return sum(start <= message.time < stop for message in self._by_stamp.values())
 
 
@@ -417,5 +421,5 @@ def _check_truth(task: str, values: np.ndarray, rgb: np.ndarray) -> None:
     highest = values.max()
     label = highest if highest < INSTANCE_ID_BASE else highest // INSTANCE_ID_BASE
     if label >= NUM_LABELS:
-        text = f'{highest} is no {task} ID'
+        text = f'{highest} is not a {task} ID'
         raise MessageError(text)

@@ -1,6 +1,6 @@
-"""Messages as rosbags has them, for bags; they need no ROS installation.
+"""Messages of rosbags, which needs no ROS installation.
 
-They have the attributes of ROS's own classes, so ``ros/messages`` reads them as well.
+Their attributes are named as in ROS's classes, so the functions of ``messages`` accept both.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ from mtl_perception.prediction import Prediction
 from mtl_perception.tasks import TASKS
 
 TYPESTORE = get_typestore(Stores.ROS2_HUMBLE)
-"""Of its messages those that are used here are the same from Humble to Kilted."""
+"""Message definitions; the messages used here are equal from Humble to Kilted."""
 
 IMAGE, COMPRESSED_IMAGE, CAMERA_INFO = (
     message.__msgtype__ for message in (Image, CompressedImage, CameraInfo)
@@ -50,46 +50,50 @@ IMAGE, COMPRESSED_IMAGE, CAMERA_INFO = (
 
 
 def serialize(message: Any) -> bytes:
-    """Return the message in CDR."""
+    """Return the message as CDR."""
     return bytes(TYPESTORE.serialize_cdr(message, message.__msgtype__))
 
 
 def deserialize(data: bytes, type_name: str) -> Any:
-    """Return the message of that type, ``package/msg/Name``, in CDR.
+    """Return the message in CDR ``data``.
+
+    Args:
+        data: Serialized message.
+        type_name: Type of the message, ``package/msg/Name``.
 
     Raises:
-        MessageError: the data is no such message.
+        MessageError: The data is not a message of the type.
     """
     try:
         return TYPESTORE.deserialize_cdr(data, type_name)
-    except Exception as err:  # rosbags raises whatever the damage leads it to
-        text = f'{len(data)} bytes are no {type_name} ({type(err).__name__}: {err})'
+    except Exception as err:  # damaged data makes rosbags raise errors of any type
+        text = f'{len(data)} bytes are not a {type_name} ({type(err).__name__}: {err})'
         raise MessageError(text) from err
 
 
 def header(nanoseconds: int, frame_id: str) -> Header:
-    """Return a header with that stamp."""
+    """Return a header with a stamp in nanoseconds."""
     return Header(Time(*divmod(nanoseconds, SECOND)), frame_id)
 
 
 def rgb_message(rgb: np.ndarray, header: Header) -> Image:
-    """Return an rgb8 message of ``(H, W, 3)`` uint8 RGB."""
+    """Return ``(H, W, 3)`` uint8 RGB as an rgb8 message."""
     return Image(header=header, **image_fields(rgb, 'rgb8'), data=_flat(rgb))
 
 
 def map_message(values: np.ndarray, header: Header) -> Image:
-    """Return an ``(H, W)`` map as a message, encoded as ``messages.map_to_image`` does."""
+    """Return an ``(H, W)`` map as a message in the encoding of ``MAP_ENCODINGS``."""
     encoding = MAP_ENCODINGS[values.dtype.name]
     return Image(header=header, **image_fields(values, encoding), data=_flat(values))
 
 
 def compressed_message(rgb: np.ndarray, header: Header, codec: str) -> CompressedImage:
-    """Return a message of ``(H, W, 3)`` uint8 RGB, compressed by ``jpeg`` or ``png``."""
+    """Return ``(H, W, 3)`` uint8 RGB as a message compressed with ``jpeg`` or ``png``."""
     return CompressedImage(header, compressed_format(codec), compressed(rgb, codec))
 
 
 def camera_info_message(camera: Camera, width: int, height: int, header: Header) -> CameraInfo:
-    """Return the CameraInfo of a rectified image of that size."""
+    """Return the CameraInfo of a rectified image of ``width`` by ``height`` pixels."""
     fields = calibration_fields(camera)
     for name in 'dkrp':
         fields[name] = np.asarray(fields[name])
@@ -105,10 +109,10 @@ def camera_info_message(camera: Camera, width: int, height: int, header: Header)
 
 
 def published_prediction(data: Mapping[str, bytes]) -> Prediction:
-    """Return the maps that a node published; their confidence counts as certain.
+    """Return the maps that a node published as a prediction of confidence 255.
 
     Args:
-        data: Serialized Image of each task.
+        data: Serialized Image messages by task.
 
     Raises:
         MessageError: A message is not a map.

@@ -1,4 +1,4 @@
-"""Read a bag, and of a damaged one what can be read."""
+"""Reading of bags, and of the intact part of damaged bags."""
 
 import itertools
 import re
@@ -24,15 +24,22 @@ STORAGE_SUFFIXES = ('.mcap', '.db3')
 COMPRESSED_SUFFIX = '.zstd'
 
 ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
-"""First bytes of a message that was compressed by itself; CDR begins with a zero."""
+"""First bytes of a message compressed on its own; CDR begins with a zero."""
 
 
 class BagError(ValueError):
-    """What cannot be read as a bag; the text names it."""
+    """A path is not a bag, or the bag lacks usable content; the message names it."""
 
 
 class Message(NamedTuple):
-    """One message of a bag: when it was received, in nanoseconds, and its CDR."""
+    """One message of a bag.
+
+    Attributes:
+        topic: Name of the topic.
+        type: Type of the message, ``package/msg/Name``.
+        time: Time of reception, in nanoseconds.
+        data: Message in CDR.
+    """
 
     topic: str
     type: str
@@ -42,7 +49,13 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic of a bag, ``package/msg/Name``, and how many messages it has."""
+    """A topic of a bag.
+
+    Attributes:
+        name: Name with its leading slash.
+        type: Type of its messages, ``package/msg/Name``.
+        count: Number of its messages.
+    """
 
     name: str
     type: str
@@ -58,24 +71,25 @@ class _Storage(Protocol):
 
 
 class BagReader:
-    """Reads rosbag2 in MCAP or SQLite, split or not, compressed or not; a context manager.
+    """Context manager that reads rosbag2 in MCAP or SQLite, also split or compressed.
 
-    The files are read each by itself, so that one that is damaged does not take the others with it,
-    and a lost ``metadata.yaml`` is no loss.
+    Each file is read on its own, so a damaged file does not affect the others. A bag without
+    ``metadata.yaml`` can be read too.
 
     Attributes:
-        topics: by name.
-        start: when the first message was received, in nanoseconds.
-        end: when the last one was.
-        notes: sentences on what is missing or damaged; those on what cannot be read to its end come
-            with ``messages``.
+        path: Folder or file of the bag.
+        topics: Topics by name.
+        start: Time of the first message, in nanoseconds.
+        end: Time of the last message, in nanoseconds.
+        notes: Sentences on missing or damaged parts; ``messages`` appends the damage that it
+            finds.
 
     Args:
-        path: the bag's folder, or one of its files.
+        path: Folder of the bag, or one of its files.
 
     Raises:
-        FileNotFoundError: there is no such path.
-        BagError: it is not a bag, or nothing of it can be read.
+        FileNotFoundError: The path does not exist.
+        BagError: The path is not a bag, or no file of the bag can be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -91,14 +105,14 @@ class BagReader:
             for file in self._files():
                 self._open(file, stack)
             if not self._storages:
-                msg = '; '.join([f'{path}: nothing of this bag can be read', *self.notes])
+                msg = '; '.join([f'{path}: no file of this bag can be read', *self.notes])
                 raise BagError(msg)
             self._stack = stack.pop_all()
         self.topics = _merged(topic for _, storage in self._storages for topic in storage.topics)
         found = sum(topic.count for topic in self.topics.values())
         if self._expected > found:
             self.notes.append(
-                f'{METADATA_FILE} counts {self._expected} messages, {found} can be read'
+                f'{METADATA_FILE} counts {self._expected} messages, of which {found} can be read'
             )
         filled = [storage for _, storage in self._storages if storage.topics]
         self.start = min((storage.start for storage in filled), default=0)
@@ -113,12 +127,12 @@ class BagReader:
     def messages(
         self, topics: Collection[str], start: int = 0, stop: int = 2**63 - 1
     ) -> Iterator[Message]:
-        """Yield the messages of some topics, file by file in the order of their time.
+        """Yield the messages of some topics, file by file, ordered by time.
 
         Args:
-            topics: by name.
-            start: the earliest time, in nanoseconds.
-            stop: the first time that is too late.
+            topics: Names of the topics.
+            start: Earliest time, in nanoseconds.
+            stop: End of the time span, in nanoseconds; exclusive.
         """
         for name, storage in self._storages:
             count = 0
@@ -128,33 +142,35 @@ class BagReader:
                         message = message._replace(data=zstd.decompress(message.data))
                     yield message
                     count += 1
-            except Exception as err:  # both libraries raise whatever the damage leads them to
+            except Exception as err:  # damaged data makes both libraries raise errors of any type
                 self.notes.append(
-                    f'{name}: damaged after {count} messages ({_reason(err)}); the rest is left out'
+                    f'{name}: damaged after {count} messages ({_reason(err)}); the rest is skipped'
                 )
 
     def _files(self) -> list[Path]:
+        suffixes = ' or '.join(STORAGE_SUFFIXES)
         if self.path.is_file():
             if not _is_storage(self.path):
-                msg = f'{self.path}: not a bag; its files are {" or ".join(STORAGE_SUFFIXES)}'
+                msg = f'{self.path}: not a bag; expected a folder or a {suffixes} file'
                 raise BagError(msg)
             return [self.path]
         named = self._named_files()
         if named is None:
             found = sorted(filter(_is_storage, self.path.iterdir()), key=_natural_order)
             if not found:
-                suffixes = ' or '.join(STORAGE_SUFFIXES)
                 msg = (
                     f'{self.path}: not a bag; it has neither {METADATA_FILE} nor a {suffixes} file'
                 )
                 raise BagError(msg)
-            self.notes.append(f'no {METADATA_FILE}; read by the names of the {len(found)} files')
+            self.notes.append(
+                f'no {METADATA_FILE}; read {len(found)} files in the order of their names'
+            )
             return found
         self.notes += [f'{file.name}: missing' for file in named if not file.exists()]
         return [file for file in named if file.exists()]
 
     def _named_files(self) -> list[Path] | None:
-        """Return the files that the bag's metadata names, ``None`` where it cannot be read."""
+        """Return the files named by the metadata; ``None`` if the metadata cannot be read."""
         path = self.path / METADATA_FILE
         try:
             content: Any = yaml.safe_load(path.read_text())
@@ -179,16 +195,16 @@ class BagReader:
                 storage = _TruncatedMcap(readable)
                 found = sum(topic.count for topic in storage.topics)
                 self.notes.append(
-                    f'{file.name}: {storage.damage}; {found} messages before that can be read'
+                    f'{file.name}: {storage.damage}; {found} messages before the damage can be read'
                 )
-        except Exception as err:  # see above
+        except Exception as err:  # see ``messages``
             self.notes.append(f'{file.name}: cannot be read ({_reason(err)})')
         else:
             self._storages.append((file.name, storage))
 
 
 class _IntactFile:
-    """A file that rosbags opens."""
+    """A file that rosbags can open."""
 
     def __init__(self, path: Path) -> None:
         self._reader = Reader(path)
@@ -211,7 +227,7 @@ class _IntactFile:
 
 
 class _TruncatedMcap:
-    """An MCAP file without its end, which holds the index; read in the order it was written."""
+    """An MCAP file whose index, at its end, is lost; read in the order of writing."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -226,20 +242,20 @@ class _TruncatedMcap:
         except Exception as err:  # see ``BagReader.messages``
             self.damage = f'damaged or cut off ({_reason(err)})'
         if not counts:
-            msg = self.damage or 'it holds no message'
+            msg = self.damage or 'contains no message'
             raise BagError(msg)
         self._count = len(times)
         self.topics = [Topic(name, kind, count) for (name, kind), count in counts.items()]
         self.start, self.end = min(times), max(times)
 
     def messages(self, topics: Collection[str], start: int, stop: int) -> Iterator[Message]:
-        # Not to the error at the end, which is known.
+        # Stop before the error at the end, which is known already.
         for message in itertools.islice(self._scan(), self._count):
             if message.topic in topics and start <= message.time < stop:
                 yield message
 
     def _scan(self) -> Iterator[Message]:
-        # Not above: only this needs it, and distributions do not have it.
+        # Imported here because ROS distributions lack it, and only truncated files need it.
         from mcap.records import Channel, Schema
         from mcap.records import Message as McapMessage
         from mcap.stream_reader import StreamReader
@@ -262,7 +278,7 @@ def _is_storage(path: Path) -> bool:
 
 
 def _natural_order(path: Path) -> list[tuple[str, int]]:
-    """Return a key that puts ``bag_10`` after ``bag_9``."""
+    """Return a sort key that puts ``bag_10`` after ``bag_9``."""
     return [(text, int(digits or 0)) for text, digits in re.findall(r'(\D*)(\d*)', path.name)]
 
 

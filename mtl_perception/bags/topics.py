@@ -1,4 +1,4 @@
-"""Topics of a bag that frames are made of: images, their calibration and their ground truth."""
+"""Topics of a bag: images, calibration, ground truth and published maps."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,13 +18,13 @@ class AmbiguousTopicError(BagError):
 
 @dataclass(frozen=True)
 class Topics:
-    """The topics of a bag that frames are made of.
+    """Topics of a bag from which frames are read.
 
     Attributes:
-        image: raw or compressed.
-        camera_info: its calibration, if the bag has it.
-        truth: by task.
-        published: by task, what a node made of the images.
+        image: Raw or compressed images.
+        camera_info: Calibration of the camera, if the bag has it.
+        truth: Ground truth by task.
+        published: Maps that a node published, by task.
     """
 
     image: str
@@ -41,14 +41,21 @@ def find_topics(
     truth: Mapping[str, str] | None = None,
     published: Mapping[str, str] | None = None,
 ) -> Topics:
-    """Return the topics to take frames from; those that are not named are looked for.
+    """Return the topics of a bag's frames, searched where not named.
 
-    The image topic is found if there is only one; its CameraInfo lies beside it, as image_transport
-    has it, or is the only one.
+    A single image topic is found by itself. Its CameraInfo is in the same namespace, following
+    image_transport, or is the only one of the bag.
+
+    Args:
+        bag: Bag to search.
+        image: Topic of raw or compressed images.
+        camera_info: Topic of their CameraInfo.
+        truth: Topics of ground truth, by task; ``TRUTH_TOPICS`` by default.
+        published: Topics of maps that a node published, by task.
 
     Raises:
         AmbiguousTopicError: The bag has several image topics and none was named.
-        BagError: The bag has no such topic.
+        BagError: The bag has no image topic, lacks a named topic, or has it with another type.
     """
     named = {task: topic for task, topic in (truth or {}).items() if topic}
     for topic in named.values():
@@ -79,8 +86,8 @@ def _only_image_topic(bag: BagReader, others: set[str]) -> str:
     if len(found) == 1:
         return found[0].name
     if not found:
-        there = ', '.join(f'{topic.name} ({topic.type})' for topic in bag.topics.values())
-        msg = f'{bag.path}: no image topic; its topics: {there or "none"}'
+        existing = ', '.join(f'{topic.name} ({topic.type})' for topic in bag.topics.values())
+        msg = f'{bag.path}: no image topic; its topics: {existing or "none"}'
         raise BagError(msg)
     choices = ', '.join(f'{topic.name} ({topic.count})' for topic in found)
     msg = f'{bag.path}: {len(found)} image topics, one must be named: {choices}'
@@ -94,16 +101,18 @@ def _camera_info_topic(bag: BagReader, image: str, others: set[str]) -> str | No
         if topic.type == CAMERA_INFO and topic.name not in others
     ]
     folders = [image.rpartition('/')[0]]
-    folders.append(folders[0].rpartition('/')[0])  # of image/compressed
-    beside = [name for folder in folders if (name := f'{folder}/camera_info') in found]
-    return beside[0] if beside else found[0] if len(found) == 1 else None
+    folders.append(folders[0].rpartition('/')[0])  # for image/compressed
+    for folder in folders:
+        if f'{folder}/camera_info' in found:
+            return f'{folder}/camera_info'
+    return found[0] if len(found) == 1 else None
 
 
 def _check(bag: BagReader, name: str, types: tuple[str, ...]) -> None:
     topic = bag.topics.get(name)
     if topic is None:
-        there = ', '.join(t.name for t in bag.topics.values() if t.type in types)
-        msg = f'{bag.path}: no topic {name}; of that kind it has {there or "none"}'
+        existing = ', '.join(t.name for t in bag.topics.values() if t.type in types)
+        msg = f'{bag.path}: no topic {name}; topics of this type: {existing or "none"}'
         raise BagError(msg)
     if topic.type not in types:
         msg = f'{bag.path}: {name} is {topic.type}, expected {" or ".join(types)}'

@@ -1,11 +1,10 @@
-"""Write messages to a bag; needs no ROS installation."""
+"""Writing of bags, without a ROS installation."""
 
 import contextlib
 import errno
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from rosbags.interfaces import Connection
@@ -16,13 +15,16 @@ from mtl_perception.bags.messages import TYPESTORE, serialize
 
 
 class BagWriter:
-    """Writes an MCAP bag, its chunks compressed; a context manager.
+    """Context manager that writes an MCAP bag with compressed chunks.
 
-    The bag appears, in place of an older one, once it is complete. Where it cannot be completed
-    nothing is left of it.
+    A complete bag appears at once and replaces an older bag; an incomplete bag is removed.
 
     Args:
-        path: the bag's folder.
+        path: Folder of the bag.
+
+    Raises:
+        FileExistsError: On entering, the folder exists and is not a bag.
+        OSError: On entering or leaving, the bag cannot be written; ``filename`` is the bag.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,7 +36,7 @@ class BagWriter:
             msg = 'exists and is not a bag, so it is not replaced'
             raise FileExistsError(errno.EEXIST, msg, str(self._path))
         shutil.rmtree(self._temporary, ignore_errors=True)
-        # Its files have the name of the folder that they are written to.
+        # The files are named after the folder that they are written to.
         self._writer = Writer(
             self._temporary / self._path.name,
             version=Writer.VERSION_LATEST,
@@ -53,32 +55,27 @@ class BagWriter:
         """Write one serialized message.
 
         Args:
-            topic: with its leading slash.
-            message_type: class of the message, or ``package/msg/Name``.
-            nanoseconds: when it was received; a topic's messages should be in order.
-            data: the message in CDR.
+            topic: Name with its leading slash.
+            message_type: Class of the message, or ``package/msg/Name``.
+            nanoseconds: Time of reception; the messages of a topic should be in order.
+            data: Message in CDR.
 
         Raises:
-            OSError: it cannot be written; ``filename`` is the bag.
+            OSError: The message cannot be written; ``filename`` is the bag.
         """
         connection = self._connections.get(topic)
         if connection is None:
-            name = message_type if isinstance(message_type, str) else type_name(message_type)
+            name = message_type if isinstance(message_type, str) else _type_name(message_type)
             connection = self._writer.add_connection(topic, name, typestore=TYPESTORE)
             self._connections[topic] = connection
         with self._named_errors():
             self._writer.write(connection, nanoseconds, data)
 
     def write_message(self, topic: str, nanoseconds: int, message: Any) -> None:
-        """Write one message of ``bag_messages``; see ``write``."""
+        """Serialize and write one message of rosbags; see ``write``."""
         self.write(topic, type(message), nanoseconds, serialize(message))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
                 with self._named_errors():
@@ -86,7 +83,7 @@ class BagWriter:
                     shutil.rmtree(self._path, ignore_errors=True)
                     (self._temporary / self._path.name).rename(self._path)
         finally:
-            # What made it fail may well make closing its file fail too.
+            # After a failure, closing the file may fail as well.
             with contextlib.suppress(OSError):
                 self._writer.abort()
             shutil.rmtree(self._temporary, ignore_errors=True)
@@ -103,7 +100,7 @@ class BagWriter:
             raise OSError(err.errno, msg, str(self._path)) from err
 
 
-def type_name(message_type: type) -> str:
-    """Return ``package/msg/Name`` of a message class, ROS's own or that of rosbags."""
+def _type_name(message_type: type) -> str:
+    """Return ``package/msg/Name`` of a message class of ROS or rosbags."""
     named: str | None = getattr(message_type, '__msgtype__', None)
     return named or f'{message_type.__module__.partition(".")[0]}/msg/{message_type.__name__}'

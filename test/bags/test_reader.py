@@ -1,4 +1,4 @@
-"""Every kind of bag, and of a damaged one what can be read."""
+"""Every storage and compression of bags, and the intact part of damaged bags."""
 
 import itertools
 from pathlib import Path
@@ -28,7 +28,7 @@ def messages(path: Path, *topics: str) -> list[Message]:
 
 @pytest.fixture
 def kinds(street_bag: Path, tmp_path: Path) -> dict[str, Path]:
-    """Return the same bag in every kind."""
+    """Return one bag in every storage, compression and version."""
 
     def write(plugin: str, mode: str, version: int) -> Path:
         path = tmp_path / f'{plugin}_{mode}_{version}'
@@ -84,7 +84,7 @@ def test_a_split_bag_is_read_in_the_order_of_its_numbers(street_bag, tmp_path):
         (part / f'part_{number}.mcap').rename(split / f'split_{number}.mcap')
     with BagReader(split) as bag:
         assert list(bag.messages([IMAGE_TOPIC])) == whole
-        assert bag.notes == ['no metadata.yaml; read by the names of the 4 files']
+        assert bag.notes == ['no metadata.yaml; read 4 files in the order of their names']
         assert (bag.start, bag.end) == (whole[0].time, whole[-1].time)
 
 
@@ -103,7 +103,7 @@ def test_a_file_of_a_bag_is_a_bag(kinds, street_bag):
 
 @pytest.fixture
 def noise(tmp_path: Path) -> tuple[Path, list[Message]]:
-    """Return a bag of several chunks, and its messages."""
+    """Return a bag of several chunks and its messages."""
     random = np.random.default_rng(0)
     with BagWriter(tmp_path / 'noise') as bag:
         for stamp in range(1, 21):
@@ -124,7 +124,7 @@ def test_a_truncated_file_is_read_up_to_its_end(noise):
         assert bag.topics[IMAGE_TOPIC].count == len(found)
         (note,) = (note for note in bag.notes if file.name in note)
         assert 'cut off' in note
-        assert f'metadata.yaml counts 20 messages, {len(found)} can be read' in bag.notes
+        assert f'metadata.yaml counts 20 messages, of which {len(found)} can be read' in bag.notes
 
 
 def test_damage_in_the_middle_is_noted_and_what_comes_before_it_read(noise):
@@ -156,7 +156,7 @@ def test_a_damaged_file_does_not_take_the_others_with_it(noise):
     ('make', 'reason'),
     [
         (lambda path: path.mkdir(), 'neither metadata.yaml nor'),
-        (lambda path: path.write_text('x'), 'its files are .mcap or .db3'),
+        (lambda path: path.write_text('x'), 'expected a folder or a .mcap or .db3 file'),
     ],
 )
 def test_what_is_no_bag_is_refused(tmp_path, make, reason):
@@ -168,7 +168,7 @@ def test_what_is_no_bag_is_refused(tmp_path, make, reason):
 
 def test_a_bag_of_which_nothing_can_be_read_says_why(tmp_path):
     (tmp_path / 'broken.mcap').write_bytes(b'')
-    with pytest.raises(BagError, match=r'nothing of this bag can be read.*broken\.mcap'):
+    with pytest.raises(BagError, match=r'no file of this bag can be read.*broken\.mcap'):
         BagReader(tmp_path)
 
 

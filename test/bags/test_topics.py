@@ -42,7 +42,7 @@ def test_of_several_image_topics_one_must_be_chosen(make_bag):
     ):
         find(path)
     assert find(path, image='/right').image == '/right'
-    with pytest.raises(BagError, match='no topic /rear; of that kind it has /left, /right'):
+    with pytest.raises(BagError, match='no topic /rear; topics of this type: /left, /right'):
         find(path, image='/rear')
 
 
