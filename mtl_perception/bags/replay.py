@@ -1,7 +1,7 @@
-"""Measure a predictor on the frames of a bag, every one of them, as fast as the network goes.
+"""Evaluation of a predictor on every frame of a bag, at the speed of the network.
 
-Reading and decoding, grouping and writing, and the metrics run beside the network, each in a thread
-of its own.
+Four threads work at the same time: one reads and decodes, one runs the network, one postprocesses
+and writes the result bag, and the calling thread evaluates.
 """
 
 import csv
@@ -36,12 +36,12 @@ from mtl_perception.prediction import MAP_TOPICS, NetworkMaps, Prediction
 T = TypeVar('T')
 
 NODE = '/mtl_perception'
-"""Under which name predictions are written: the node's own."""
+"""Namespace of the predictions in the result bag: the default name of the node."""
 
 ROWS_FILE = 'per_frame.csv'
 
 QUEUED = 3
-"""Frames in the queue after each stage, at most."""
+"""Frames that a stage computes ahead of the next one, at most."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class Row:
     """One frame of ``per_frame.csv``.
 
     Attributes:
-        stamp: nanoseconds.
-        scores: Scores of the frame.
-        change: Change since the previous frame; ``None`` where no frame precedes it.
-        instances: how many were predicted; ``None``: not a task of the network.
-        identical: whether what the node published is what the predictor says; ``None``: no node.
-        milliseconds: of each stage.
+        stamp: Stamp in nanoseconds.
+        scores: Accuracy.
+        change: Change since the previous frame; ``None`` without a previous frame.
+        instances: Number of predicted instances; ``None`` if not a task of the network.
+        identical: Whether a node's maps equal the predictor's; ``None`` without a node.
+        milliseconds: Duration of each stage.
     """
 
     stamp: int
@@ -125,22 +125,22 @@ class Replayed:
 def replay(
     frames: BagFrames, predictor: Predictor, output: Path, *, bag: Path | None = None
 ) -> Replayed:
-    """Evaluate ``predictor`` on ``frames``; write the result bag, and pictures of a few frames.
+    """Evaluate ``predictor`` on ``frames``, and write pictures and the result bag.
 
-    Where frames carry maps that a node published, those are evaluated. Values that a node does not
-    publish, but that AP and the errors of offsets and disparity need, are then the predictor's,
-    provided that its labels and instances equal the published ones to the last bit.
+    Maps that a node published are evaluated in place of the predictor's. Scores, offsets and
+    disparity, which AP and two errors need and a node does not publish, are then the predictor's,
+    but only where its labels and instances equal the published ones to the last bit.
 
     Args:
         frames: Frames, iterated once.
-        predictor: Predictor, used by nobody else meanwhile.
+        predictor: Predictor, not to be used elsewhere during the call.
         output: Folder for ``frames.png``.
-        bag: Folder for input and predictions. If writing fails later than at the beginning, the
-            bag is removed and the evaluation goes on.
+        bag: Folder for input and predictions. If writing fails after the bag was opened, the bag
+            is removed and the evaluation continues.
 
     Raises:
         BagError: No frame can be used.
-        OSError: ``output`` cannot be written, or ``bag`` not even begun.
+        OSError: ``output`` cannot be written, or ``bag`` cannot be opened.
     """
 
     def infer(item: BagFrame) -> tuple[BagFrame, NetworkMaps]:
@@ -173,9 +173,15 @@ def replay(
             msg = '; '.join(['no image of the bag can be used', *frames.tally.notes()])
             raise BagError(msg)
         seconds = time.perf_counter() - began
-        metrics, stability = evaluator.compute()
-        evaluator.write_pictures(output)
-    return Replayed(metrics, stability, rows, _summary(rows), seconds, result_bag.error)
+        evaluator.evaluation.write_pictures(output)
+    return Replayed(
+        evaluator.evaluation.compute(),
+        evaluator.stability.compute(),
+        rows,
+        _summary(rows),
+        seconds,
+        result_bag.error,
+    )
 
 
 def write_report(
@@ -186,14 +192,14 @@ def write_report(
     delivery: Mapping[str, Any] | None = None,
     latencies: Mapping[int, float] | None = None,
 ) -> None:
-    """Write ``metrics.json`` and ``per_frame.csv``, which has a line for each frame.
+    """Write ``metrics.json`` and ``per_frame.csv``.
 
     Args:
         output: Folder of both files.
         replayed: Result of a replay.
-        source: Frames of the replayed bag, whose counts and notes are included.
-        delivery: Figures of the images sent to a node, if one was replayed to.
-        latencies: Milliseconds from sending to the last result, by stamp.
+        source: Frames of the replayed bag, for their counts and notes.
+        delivery: Figures on the images that were sent to a node, for a live replay.
+        latencies: Milliseconds from sending an image to its last result, by stamp.
 
     Raises:
         OSError: A file cannot be written.
@@ -203,10 +209,7 @@ def write_report(
         figures['live'] = {**delivery, 'identical': replayed.identical}
     figures['bag'] = source.figures()
     write_json(output / METRICS_FILE, figures)
-    lines = [_line(row) for row in replayed.rows]
-    for line, row in zip(lines, replayed.rows, strict=True):
-        if latencies and row.stamp in latencies:
-            line['latency_ms'] = latencies[row.stamp]
+    lines = [_line(row, (latencies or {}).get(row.stamp)) for row in replayed.rows]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(key for line in lines for key in line)))
     writer.writeheader()
@@ -215,10 +218,14 @@ def write_report(
 
 
 def prefetched(items: Iterable[T], depth: int) -> Generator[T, None, None]:
-    """Yield ``items`` in order, computed in another thread up to ``depth`` of them ahead.
+    """Yield ``items`` in order while another thread computes the next ones.
 
-    An exception of ``items`` is raised where its item would be yielded. Closing the generator ends
-    the thread, after the item in progress.
+    An exception of ``items`` is raised in the place of its item. Closing the generator ends the
+    thread after the item in progress.
+
+    Args:
+        items: Items, iterated in the other thread only.
+        depth: Largest number of items computed ahead.
     """
     iterator = iter(items)
     end = object()
@@ -239,10 +246,10 @@ class _Result:
 
     Attributes:
         item: Frame.
-        prediction: Prediction, or the maps that a node published.
-        identical: Whether both are equal; ``None`` without a node.
+        prediction: Published maps if there are any, the predictor's otherwise.
+        identical: See ``Row``.
         network_size: Height and width of the network's output.
-        write_milliseconds: Time to write the result bag.
+        write_milliseconds: Duration of writing the frame to the result bag.
     """
 
     item: BagFrame
@@ -253,9 +260,9 @@ class _Result:
 
 
 def _completed(published: Prediction, own: Prediction) -> tuple[Prediction, bool]:
-    """Return ``published`` with the unpublished values of ``own``, and whether both are equal.
+    """Return ``published`` with the predictor's other values, and whether all maps are equal.
 
-    The values are added only where labels and instances are equal, as scores belong to instances.
+    Scores and offsets belong to instances, so the values are added only if those are equal.
     """
     labels, instances, depth = published.labels, published.instances, published.depth
     here = own.resized(*labels.shape)
@@ -266,25 +273,25 @@ def _completed(published: Prediction, own: Prediction) -> tuple[Prediction, bool
 
 
 class _Evaluator:
-    """Accuracy and stability of the frames so far."""
+    """Accuracy and temporal stability of the frames so far."""
 
     def __init__(self, *, has_truth: bool) -> None:
+        self.evaluation = Evaluation()
+        self.stability = TemporalStability()
         self._has_truth = has_truth
-        self._evaluation = Evaluation()
-        self._stability = TemporalStability()
         self._last_stamp = 0
 
     def add(self, result: _Result) -> Row:
         item, prediction = result.item, result.prediction
         began = time.perf_counter()
         if item.stamp <= self._last_stamp:
-            self._stability.restart()
+            self.stability.restart()
         self._last_stamp = item.stamp
-        change = self._stability.add(item.frame.image, prediction.resized(*result.network_size))
+        change = self.stability.add(item.frame.image, prediction.resized(*result.network_size))
         steadiness = None
         if not self._has_truth and change is not None and change.label is not None:
             steadiness = 1 - change.label
-        scores = self._evaluation.add(item.frame, prediction, steadiness)
+        scores = self.evaluation.add(item.frame, prediction, steadiness)
         milliseconds = {
             'decode': item.milliseconds,
             **prediction.milliseconds,
@@ -295,18 +302,12 @@ class _Evaluator:
         instances = None if ids is None else int((ids >= INSTANCE_ID_BASE).sum())
         return Row(item.stamp, scores, change, instances, result.identical, milliseconds)
 
-    def compute(self) -> tuple[Metrics, StabilityScores | None]:
-        return self._evaluation.compute(), self._stability.compute()
-
-    def write_pictures(self, output: Path) -> None:
-        self._evaluation.write_pictures(output)
-
 
 class _ResultBag:
-    """Input and predictions side by side; given up where they cannot be written.
+    """Context manager of the bag of input and predictions, abandoned if writing fails.
 
     Attributes:
-        error: why it was given up.
+        error: Reason for abandoning the bag.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -327,7 +328,7 @@ class _ResultBag:
             self.error = err
 
     def add(self, item: BagFrame, prediction: Prediction) -> None:
-        """Write a frame, at the time at which its image was received."""
+        """Write a frame at the time of reception of its image."""
         if self._writer is None:
             return
         try:
@@ -340,10 +341,10 @@ class _ResultBag:
 
 
 def write_input(writer: BagWriter, item: BagFrame) -> None:
-    """Write the image, its CameraInfo and its ground truth as they were.
+    """Write the image, its CameraInfo and its ground truth unchanged.
 
     Raises:
-        OSError: they cannot be written.
+        OSError: The bag cannot be written.
     """
     if item.is_calibrated:
         topic = f'{item.image.topic.removesuffix("/compressed").rpartition("/")[0]}/camera_info'
@@ -353,7 +354,7 @@ def write_input(writer: BagWriter, item: BagFrame) -> None:
 
 
 def _outputs(item: BagFrame, prediction: Prediction) -> Iterator[tuple[str, Any]]:
-    """Yield what the node publishes: names relative to it, and messages."""
+    """Yield topics, relative to the node, and messages as the node publishes them."""
     image, head = item.frame.image, item.header
     height, width = image.shape[:2]
     maps = prediction.resized(height, width)
@@ -367,7 +368,7 @@ def _outputs(item: BagFrame, prediction: Prediction) -> Iterator[tuple[str, Any]
     yield 'overlay/image', rgb_message(prediction.overlay(image), head)
 
 
-def _line(row: Row) -> dict[str, Any]:
+def _line(row: Row, latency: float | None) -> dict[str, Any]:
     scores, change = row.scores, row.change
     return {
         'stamp': format_stamp(row.stamp),
@@ -379,11 +380,12 @@ def _line(row: Row) -> dict[str, Any]:
         'instances': row.instances,
         **({} if row.identical is None else {'identical': row.identical}),
         **{f'{stage}_ms': round(value, 3) for stage, value in row.milliseconds.items()},
+        **({} if latency is None else {'latency_ms': latency}),
     }
 
 
 def _summary(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """Return median and 99th percentile of each stage; not every frame has every stage."""
+    """Return the median and 99th percentile of each stage over the frames that have it."""
     stages: dict[str, list[float]] = {}
     for row in rows:
         for stage, value in row.milliseconds.items():
