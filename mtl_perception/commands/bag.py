@@ -1,8 +1,8 @@
 """Convert a dataset in the Cityscapes folder layout to a bag with ground truth, for mtl replay.
 
-The bag (MCAP) contains the images, their CameraInfo and the available ground truth:
+The bag (MCAP) holds the images, their CameraInfo, and the ground truth that each frame has:
   /ground_truth/semantic/image   mono8, label IDs
-  /ground_truth/instance/image   mono16, label · 1000 + k on instances, the bare label ID elsewhere
+  /ground_truth/instance/image   mono16, label · 1000 + k on instances, bare label IDs elsewhere
   /ground_truth/depth/image      32FC1, metres; NaN where unknown
 
 Examples:
@@ -36,22 +36,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=options.positive_float,
         default=10.0,
         metavar='HZ',
-        help='images per second of the stamps (default: %(default)s)',
+        help='images per second, by their stamps (default: %(default)s)',
     )
     parser.add_argument(
         '--encoding',
         choices=('raw', 'jpeg', 'png'),
         default='raw',
-        help='encoding of the images: raw, or compressed on <topic>/compressed; jpeg loses detail '
+        help='storage of images: raw, or compressed on <topic>/compressed; jpeg is lossy '
         '(default: %(default)s)',
     )
     parser.add_argument(
         '--topic',
         default='/camera/image_raw',
-        help='topic of the images; camera_info is next to it (default: %(default)s)',
+        help='topic of the images; camera_info is in its namespace (default: %(default)s)',
     )
     parser.add_argument(
-        '--frame-id', default='camera', metavar='NAME', help='optical frame (default: %(default)s)'
+        '--frame-id',
+        default='camera',
+        metavar='NAME',
+        help='optical frame of the camera (default: %(default)s)',
     )
 
 

@@ -1,22 +1,22 @@
-"""Measure on a bag: every frame, in order, through the predictor that the node has.
+"""Evaluate a network on a bag, frame by frame, with the predictor of the node.
 
-BAG is a rosbag2 folder (MCAP or SQLite, compressed and split ones too) or one of its files; no ROS
-is needed to read it. Where it has ground truth on /ground_truth/{semantic,instance,depth}/image
-(mtl bag writes such bags), the metrics are those of mtl evaluate. Always measured: rate, latency of
-each stage, and how steady labels and depth are from frame to frame along the optical flow.
+BAG is a rosbag2 folder (MCAP or SQLite, also split or compressed) or one of its files. ROS is not
+needed to read it. If the bag has ground truth on /ground_truth/{semantic,instance,depth}/image (mtl
+bag writes such bags), the metrics are those of mtl evaluate. Rate, duration of each stage, and
+stability of labels and depth along the optical flow are always measured.
 
-OUTPUT gets metrics.json; per_frame.csv; frames.png, the worst and the best frames (without ground
-truth those whose labels change most and least); and bag/, input and predictions for RViz.
+OUTPUT receives metrics.json; per_frame.csv; frames.png with the worst and the best frames (without
+ground truth: the least and the most stable frames); and bag/ with input and predictions for RViz.
 
 Examples:
   mtl replay drive/ --output out/drive
   mtl replay drive/ --image-topic /front/image_raw --start 60 --duration 30 --every 3
-  mtl replay drive/ --live              the running node, which waits for nothing: no frame is lost
-  mtl replay drive/ --live --rate 1     the running node in real time: overtaken frames and latency
+  mtl replay drive/ --live              running node in lockstep: no frame is dropped
+  mtl replay drive/ --live --rate 1     running node in real time: dropped frames and latency
 
-With --live the images go over ROS 2 to the node that is running and active already. The predictor
-runs here too, afterwards, to compare and for what a node does not publish: give it the node's
-checkpoint, device and runtime.
+With --live, the images are sent over ROS 2 to an active node. The predictor then runs here too, for
+comparison and for values that a node does not publish; give it the checkpoint, device and runtime
+of the node.
 """
 
 import argparse
@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``mtl replay``."""
-    parser.add_argument('path', type=Path, metavar='BAG', help='folder of a bag, or its file')
+    """Add the options of ``mtl replay``."""
+    parser.add_argument(
+        'path', type=Path, metavar='BAG', help='folder of a bag, or one of its files'
+    )
     options.add_checkpoint(parser)
     options.add_params_file(parser)
     options.add_limit(parser, 'frames')
@@ -47,18 +49,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     topics.add_argument(
         '--image-topic',
         metavar='TOPIC',
-        help='of the images, raw or compressed (default: the only one)',
+        help='raw or compressed images (default: the only image topic)',
     )
     topics.add_argument(
         '--camera-info-topic',
         metavar='TOPIC',
-        help='of their CameraInfo (default: camera_info beside the images)',
+        help='CameraInfo of the images (default: camera_info in their namespace)',
     )
     for task in TASKS:
         topics.add_argument(
             f'--{task}-truth-topic',
             metavar='TOPIC',
-            help=f'of the ground truth (default: /ground_truth/{task}/image, if it is there)',
+            help=f'ground truth (default: /ground_truth/{task}/image, if present)',
         )
     topics.add_argument(
         '--tolerance',
@@ -81,17 +83,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--duration', type=options.positive_float, metavar='S', help='replay S seconds'
     )
     part.add_argument(
-        '--every', type=options.positive_int, default=1, metavar='N', help='every Nth image only'
+        '--every',
+        type=options.positive_int,
+        default=1,
+        metavar='N',
+        help='use only every Nth image',
     )
     live = parser.add_argument_group('running node')
     live.add_argument(
-        '--live', action='store_true', help='send the images to the running node, one by one'
+        '--live', action='store_true', help='send the images to a running node, one at a time'
     )
     live.add_argument(
         '--rate',
         type=options.positive_float,
         metavar='R',
-        help="with --live: send them in real time, R times as fast, whether or not it's ready",
+        help='with --live: send in real time, R times as fast, without waiting for results',
     )
     live.add_argument(
         '--node',
@@ -111,10 +117,10 @@ def main(args: argparse.Namespace) -> int:
     from mtl_perception.files import make_folder
 
     if args.rate is not None and not args.live:
-        msg = '--rate is the speed at which --live sends; offline the network sets the pace'
+        msg = '--rate needs --live; without it the network sets the pace'
         raise ValueError(msg)
     make_folder(args.output)
-    cv2.setNumThreads(1)  # the other cores are the network's
+    cv2.setNumThreads(1)  # leave the other cores to the network
     selection = Selection(
         start=args.start,
         duration=args.duration,
@@ -168,4 +174,4 @@ def _replay_live(frames: 'BagFrames', args: argparse.Namespace) -> None:
     )
     write_report(args.output, replayed, frames, delivery=fates.figures(), latencies=fates.latencies)
     print(f'{replayed}\n{fates.table()}')
-    print(f'identical {replayed.identical} of {len(replayed.rows)} to the predictor here')
+    print(f'identical {replayed.identical} of {len(replayed.rows)} results to the predictor')

@@ -1,4 +1,4 @@
-"""How images of a bag find their calibration and their ground truth."""
+"""Matching of images with calibration, ground truth and published maps."""
 
 from pathlib import Path
 from typing import Any
@@ -171,7 +171,6 @@ def test_images_that_cannot_be_decoded_are_counted_and_left_out(make_bag):
 
 
 def test_types_that_nobody_knows_do_not_matter(tmp_path):
-
     with Writer(tmp_path / 'odd', version=9, storage_plugin=StoragePlugin.MCAP) as bag:
         odd = bag.add_connection('/odd', 'maker/msg/Odd', msgdef='int32 x\n', rihs01='RIHS01_0')
         images = bag.add_connection('/image', IMAGE, typestore=TYPESTORE)

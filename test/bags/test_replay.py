@@ -1,4 +1,4 @@
-"""A bag replayed without ROS: the figures of mtl evaluate, and a bag that others read."""
+"""Replays without ROS: figures equal to mtl evaluate, result bags that other readers accept."""
 
 import csv
 import itertools
@@ -62,7 +62,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 
 
 def written(bag: Path) -> Iterator[tuple[str, int, bytes]]:
-    """Yield topic, time and data with the reader of the format's makers."""
+    """Yield topic, time and data, read by the reference library of MCAP."""
     (path,) = bag.glob('*.mcap')
     with path.open('rb') as file:
         for _, channel, message in make_reader(file).iter_messages():
@@ -71,7 +71,7 @@ def written(bag: Path) -> Iterator[tuple[str, int, bytes]]:
 
 @pytest.fixture(scope='module')
 def replayed(street_bag, tiny_checkpoint, tmp_path_factory) -> Path:
-    """Return what a replay of all frames wrote."""
+    """Return the output of a replay of all frames."""
     output = tmp_path_factory.mktemp('replay')
     assert run('replay', street_bag, '--checkpoint', tiny_checkpoint, '--output', output) == 0
     return output
@@ -143,7 +143,7 @@ def test_every_frame_has_a_line_and_every_stage_a_time(replayed):
 
 def test_the_worst_frames_are_pictured(replayed):
     sheet = cv2.imread(str(replayed / 'frames.png'))
-    # Six of the frames under a heading; seven panels.
+    # A heading and six frames with a caption each; seven panels.
     assert sheet.shape[1] == 7 * 320 + 6 * 4
     assert sheet.shape[0] == 28 + 6 * (22 + 160)
 
@@ -231,7 +231,7 @@ def test_a_truncated_bag_is_measured_up_to_its_end(tiny_checkpoint, tmp_path, ca
         (('absent',), 'absent: no such bag'),
         (('empty',), 'not a bag'),
         (('{bag}', '--image-topic', '/none'), 'no topic /none'),
-        (('{bag}', '--rate', '2'), '--rate is the speed at which --live sends'),
+        (('{bag}', '--rate', '2'), '--rate needs --live'),
         (('{bag}', '--start', '60'), 'no image of the bag can be used'),
     ],
 )

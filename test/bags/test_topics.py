@@ -1,4 +1,4 @@
-"""Which topics of a bag frames are made of."""
+"""Choice of the topics of a bag."""
 
 from pathlib import Path
 from typing import Any
