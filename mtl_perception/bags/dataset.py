@@ -30,13 +30,14 @@ def write_dataset_bag(
     frame_id: str = 'camera',
     codec: str | None = None,
 ) -> None:
-    """Write a bag of ``frames``, as ``write_frame`` does, with stamps at a steady rate.
+    """Write a bag of ``frames`` with stamps at a steady rate.
 
     Args:
-        frames: Frames in order.
+        frames: Frames in order, with depth in metres; CameraInfo is written if a camera is known.
         path: Folder of the bag.
         rate: Frames per second.
-        image_topic: Topic of raw images.
+        image_topic: Topic of raw images; ``camera_info`` is in its namespace, and compressed
+            images are on its subtopic ``compressed``.
         frame_id: Optical frame of the camera.
         codec: ``jpeg`` or ``png`` for compressed images.
 
@@ -60,17 +61,8 @@ def write_frame(
 ) -> None:
     """Write an image with the CameraInfo and ground truth that its frame has.
 
-    Args:
-        bag: Bag to write to.
-        frame: Frame with depth in metres.
-        stamp: Stamp and time of reception, in nanoseconds.
-        image_topic: Topic of raw images; ``camera_info`` is in its namespace, and compressed
-            images are on its subtopic ``compressed``.
-        frame_id: Optical frame of the camera.
-        codec: ``jpeg`` or ``png`` for compressed images.
-
-    Raises:
-        OSError: The bag cannot be written.
+    ``stamp`` is also the time of reception, in nanoseconds. For the other arguments and errors see
+    ``write_dataset_bag``.
     """
     head = header(stamp, frame_id)
     height, width = frame.image.shape[:2]

@@ -32,14 +32,7 @@ class BagError(ValueError):
 
 
 class Message(NamedTuple):
-    """One message of a bag.
-
-    Attributes:
-        topic: Name of the topic.
-        type: Type of the message, ``package/msg/Name``.
-        time: Time of reception, in nanoseconds.
-        data: Message in CDR.
-    """
+    """One message of a bag in CDR, with its time of reception in nanoseconds."""
 
     topic: str
     type: str
@@ -49,13 +42,7 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic of a bag.
-
-    Attributes:
-        name: Name with its leading slash.
-        type: Type of its messages, ``package/msg/Name``.
-        count: Number of its messages.
-    """
+    """A topic of a bag with its type, ``package/msg/Name``, and number of messages."""
 
     name: str
     type: str
