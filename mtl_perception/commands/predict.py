@@ -56,7 +56,7 @@ def main(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from mtl_perception.files import make_folder, write_picture
-    from mtl_perception.pictures.sheets import OVERVIEW_TITLES, overview_row, overview_sheet
+    from mtl_perception.pictures.sheets import overview_row, overview_sheet
     from mtl_perception.prediction import write_raw_maps
     from mtl_perception.sources import open_source
     from mtl_perception.tasks.instance import explain_grouping
@@ -79,7 +79,7 @@ def main(args: argparse.Namespace) -> int:
         seconds.append(time.perf_counter() - start)
         name = _unused(image.name, names)
         row = overview_row(image.image, prediction)
-        write_picture(args.output / f'{name}.png', overview_sheet([row], OVERVIEW_TITLES))
+        write_picture(args.output / f'{name}.png', overview_sheet([row]))
         if args.raw:
             maps = prediction.resized(*image.image.shape[:2])
             write_raw_maps(args.output / 'raw', name, maps)

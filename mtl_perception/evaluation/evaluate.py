@@ -25,7 +25,7 @@ from mtl_perception.evaluation.report import (
 from mtl_perception.files import make_folder, write_json, write_picture
 from mtl_perception.frame import Frame, resize_nearest
 from mtl_perception.labels import GROUPS, SKY_ID
-from mtl_perception.pictures.sheets import FrameGallery
+from mtl_perception.pictures.gallery import FrameGallery
 from mtl_perception.tasks import TASKS, depth, instance
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, Image
@@ -32,7 +31,7 @@ from mtl_perception.live.processes import (
 from mtl_perception.live.recorder import RecordedFrame, Recorder
 from mtl_perception.messages.pixels import image_to_map
 from mtl_perception.messages.stamps import SECOND
-from mtl_perception.pictures.sheets import map_row, overview_sheet
+from mtl_perception.pictures.sheets import by_kind, comparison_row, overview_sheet
 from mtl_perception.prediction import Prediction
 from mtl_perception.ros.messages import camera_info, rgb_to_image
 from mtl_perception.ros.node import NODE_NAME
@@ -61,16 +60,6 @@ FATES = ('published', 'overtaken', 'lost')
 
 OVERVIEW_FILE = 'overview.png'
 OVERVIEW_ROWS = 6
-TITLES = (
-    'input',
-    'semantic',
-    'instance',
-    'depth',
-    'semantic, truth',
-    'instance, truth',
-    'depth, truth',
-)
-PANEL_WIDTH = 320
 
 
 def run_demo(
@@ -247,8 +236,9 @@ def _judge(
                 )
             evaluation.add(frame, prediction)
             if stamp in shown:
-                rows.append(_overview_row(frame, prediction, with_truth))
-    write_picture(output / OVERVIEW_FILE, overview_sheet(rows, TITLES[: len(rows[0])]))
+                truth = by_kind(frame) if with_truth else None
+                rows.append(comparison_row(frame.image, by_kind(prediction), truth))
+    write_picture(output / OVERVIEW_FILE, overview_sheet(rows))
     return evaluation.compute()
 
 
@@ -295,13 +285,3 @@ def _published(recorded: RecordedFrame) -> Prediction:
         for topic in (SEMANTIC, INSTANCE, DEPTH)
     )
     return Prediction(labels, np.full_like(labels, 255), instances, depth=depth)
-
-
-def _overview_row(frame: Frame, prediction: Prediction, with_truth: bool) -> list[np.ndarray]:
-    height = round(PANEL_WIDTH * frame.image.shape[0] / frame.image.shape[1])
-    image = cv2.resize(frame.image, (PANEL_WIDTH, height), interpolation=cv2.INTER_AREA)
-    size = height, PANEL_WIDTH
-    row = [image, *map_row(prediction.labels, prediction.instances, prediction.depth, *size)]
-    if with_truth:
-        row += map_row(frame.labels, frame.instances, frame.depth, *size)
-    return row

@@ -1,4 +1,4 @@
-"""Colours for the three maps, the overlay on the camera image, and sheets of pictures."""
+"""Colours of maps and the overlay on the camera image."""
 
 import colorsys
 import functools
@@ -10,24 +10,23 @@ import numpy as np
 from mtl_perception.frame import resize_nearest
 from mtl_perception.labels import COLORS, INSTANCE_ID_BASE
 from mtl_perception.objects import Object
+from mtl_perception.pictures.text import BLACK, WHITE, draw_text, text_box
 
-MAX_DEPTH = 80.0
-"""Metres at which the depth colours end in dark blue; they begin in yellow at 1/40 of it."""
+NEAR, FAR = 2.0, 80.0
+"""Depths in metres at which the colours begin in yellow and end in dark blue."""
 
-DEPTH_SPAN = 40.0
-
-WHITE, BLACK, GREY = (255, 255, 255), (0, 0, 0), (40, 40, 40)
-FONT = cv2.FONT_HERSHEY_SIMPLEX
+LONGEST_OFFSET = 1 / 16
+"""Offset with the most saturated colour, as a share of the map's width."""
 
 TINT = 0.45
 """Share of the class colour in the overlay."""
 
 MIN_NAMED_SHARE = 0.001
-"""Instances smaller than this share of the image are outlined in the overlay and not named."""
+"""Share of the image below which the overlay outlines an instance without naming it."""
 
 
 class Maps(Protocol):
-    """Maps of one size ``(h, w)``, with the objects in them; a ``Prediction`` for example."""
+    """Maps of one size ``(h, w)`` and the objects in them, for example a ``Prediction``."""
 
     @property
     def labels(self) -> np.ndarray:
@@ -50,40 +49,63 @@ class Maps(Protocol):
 
 
 def color_labels(labels: np.ndarray) -> np.ndarray:
-    """Return ``(H, W, 3)`` RGB in Cityscapes' colours for ``(H, W)`` uint8 label IDs."""
+    """Return ``(H, W, 3)`` RGB in Cityscapes' colours for ``(H, W)`` uint8 label IDs.
+
+    Example:
+        >>> color_labels(np.array([[7, 26]], np.uint8)).tolist()  # road, car
+        [[[128, 64, 128], [0, 0, 142]]]
+    """
     return cv2.applyColorMap(labels, _label_palette())
 
 
 def color_instances(instances: np.ndarray) -> np.ndarray:
-    """Return ``(H, W, 3)`` RGB: every instance in a colour of its own, black elsewhere.
+    """Return ``(H, W, 3)`` RGB with a colour for each instance, black elsewhere.
 
-    An ID has the same colour in every frame, and neighbouring IDs have colours far apart.
+    An ID has the same colour in every frame. Colours of neighbouring IDs differ strongly.
 
     Args:
         instances: ``(H, W)`` integers, ``label · 1000 + k``; smaller values are no instances.
     """
-    return _take(_instance_palette(), instances)
+    return _look_up(_instance_palette(), instances)
 
 
 def color_depth(depth: np.ndarray) -> np.ndarray:
-    """Return ``(H, W, 3)`` RGB on a logarithmic scale: yellow is near, dark blue far, black NaN.
+    """Return ``(H, W, 3)`` RGB on a logarithmic scale: yellow near, dark blue far, black unknown.
 
     Args:
         depth: ``(H, W)`` metres; +Inf is far, NaN unknown.
+
+    Example:
+        >>> color_depth(np.array([[2.0, np.inf, np.nan]], np.float32)).tolist()
+        [[[240, 249, 33], [13, 8, 135], [0, 0, 0]]]
     """
     with np.errstate(over='ignore'):
         half = depth.astype(np.float16)
-    return _take(_depth_palette(), half.view(np.uint16))
+    return _look_up(_depth_palette(), half.view(np.uint16))
 
 
 def depth_legend(width: int) -> np.ndarray:
     """Return a ``(16, width, 3)`` RGB bar of ``color_depth``'s colours with distances in metres."""
-    depth = np.geomspace(MAX_DEPTH / DEPTH_SPAN, MAX_DEPTH, width, dtype=np.float32)
+    depth = np.geomspace(NEAR, FAR, width, dtype=np.float32)
     bar = np.repeat(color_depth(depth[None]), 16, axis=0)
     for metres in (5, 10, 20, 40):
         x = int(np.searchsorted(depth, metres))
-        put_text(bar, f'{metres} m', (x - 12, 12), 0.35)
+        draw_text(bar, f'{metres} m', (x - 12, 12), 0.35)
     return bar
+
+
+def color_offsets(offsets: np.ndarray) -> np.ndarray:
+    """Return ``(h, w, 3)`` RGB: the hue is an offset's direction, the saturation its length.
+
+    Args:
+        offsets: ``(2, h, w)`` (dx, dy) pixels; NaN is black.
+    """
+    known = np.isfinite(offsets).all(0)
+    dx, dy = np.where(known, offsets, 0)
+    hue = np.arctan2(dy, dx) % (2 * np.pi) * (90 / np.pi)
+    saturation = np.minimum(np.hypot(dx, dy) / (LONGEST_OFFSET * offsets.shape[2]), 1) * 255
+    hsv = np.stack([hue % 180, saturation, known * 255], -1).astype(np.uint8)
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
 
 
 def draw_overlay(image: np.ndarray, maps: Maps) -> np.ndarray:
@@ -99,8 +121,8 @@ def draw_overlay(image: np.ndarray, maps: Maps) -> np.ndarray:
     if maps.instances is None:
         return overlay
     edge = np.flatnonzero(_outlines(resize_nearest(maps.instances, height, width)))
-    overlay.reshape(-1, 3)[edge] = WHITE  # faster than a mask of pixels that are triples
-    _put_captions(overlay, maps.objects())
+    overlay.reshape(-1, 3)[edge] = WHITE  # faster than a boolean mask of pixels
+    _draw_captions(overlay, maps.objects())
     return overlay
 
 
@@ -113,7 +135,7 @@ def _label_palette() -> np.ndarray:
 
 @functools.cache
 def _instance_palette() -> np.ndarray:
-    """Return packed colours for every 16-bit value: hues a golden section apart, in two shades."""
+    """Return packed colours of all 16-bit values: hues a golden section apart, in two shades."""
     golden = (5**0.5 - 1) / 2
     palette = np.zeros((65536, 3), np.uint8)
     for instance_id in range(INSTANCE_ID_BASE, len(palette)):
@@ -127,13 +149,13 @@ def _instance_palette() -> np.ndarray:
 def _depth_palette() -> np.ndarray:
     """Return packed colours for the bits of every half-precision float.
 
-    A half has three digits, more than 256 colours can show, and so few values that a table does the
-    logarithm, infinity and NaN at once.
+    Half precision has three digits, more than 256 colours can show, and few enough values for one
+    table that covers the logarithm, infinity and NaN.
     """
     depth = np.arange(65536, dtype=np.uint16).view(np.float16).astype(np.float32)
     unknown = np.isnan(depth)
-    clipped = np.clip(np.where(unknown, MAX_DEPTH, depth), MAX_DEPTH / DEPTH_SPAN, MAX_DEPTH)
-    nearness = np.log(MAX_DEPTH / clipped) / np.log(DEPTH_SPAN)
+    clipped = np.clip(np.where(unknown, FAR, depth), NEAR, FAR)
+    nearness = np.log(FAR / clipped) / np.log(FAR / NEAR)
     colors = cv2.applyColorMap(np.rint(nearness * 255).astype(np.uint8), cv2.COLORMAP_PLASMA)
     palette = colors[:, 0, ::-1].copy()
     palette[unknown] = BLACK
@@ -141,17 +163,17 @@ def _depth_palette() -> np.ndarray:
 
 
 def _packed(palette: np.ndarray) -> np.ndarray:
-    """Return ``(n, 3)`` colours as ``(n,)`` uint32: one number is looked up faster than three."""
+    """Return ``(n, 3)`` colours as ``(n,)`` uint32, because one lookup is faster than three."""
     return np.pad(palette, ((0, 0), (0, 1))).view(np.uint32)[:, 0]
 
 
-def _take(packed_palette: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _look_up(packed_palette: np.ndarray, values: np.ndarray) -> np.ndarray:
     colors = packed_palette[values].view(np.uint8).reshape(*values.shape, 4)
     return cv2.cvtColor(colors, cv2.COLOR_RGBA2RGB)
 
 
 def _outlines(instances: np.ndarray) -> np.ndarray:
-    """Return where an instance's pixel has another value to its right or below."""
+    """Return a mask of pixels on or next to an instance with another value right or below."""
     edge = np.zeros(instances.shape, bool)
     edge[:, :-1] = instances[:, :-1] != instances[:, 1:]
     edge[:-1] |= instances[:-1] != instances[1:]
@@ -159,8 +181,8 @@ def _outlines(instances: np.ndarray) -> np.ndarray:
     return edge & (highest >= INSTANCE_ID_BASE)
 
 
-def _put_captions(picture: np.ndarray, objects: list[Object]) -> None:
-    """Write what each instance is, the largest first, and nothing over what is written already."""
+def _draw_captions(picture: np.ndarray, objects: list[Object]) -> None:
+    """Name the objects by decreasing size, except where a caption would cover another one."""
     scale = max(0.35, picture.shape[0] / 1200)
     free = np.ones(picture.shape[:2], bool)
     for found in sorted(objects, key=lambda found: -found.area):
@@ -169,9 +191,9 @@ def _put_captions(picture: np.ndarray, objects: list[Object]) -> None:
             break
         text = _caption(found)
         center = (found.center[0] + 0.5) / width, (found.center[1] + 0.5) / height
-        left, bottom, box = centered(picture, text, center, scale)
+        origin, box = text_box(picture, text, center, scale)
         if free[box].all():
-            put_text(picture, text, (left, bottom), scale)
+            draw_text(picture, text, origin, scale)
             free[box] = False
 
 
@@ -179,40 +201,3 @@ def _caption(found: Object) -> str:
     if found.depth is None:
         return found.name
     return f'{found.name} far' if np.isinf(found.depth) else f'{found.name} {found.depth:.1f} m'
-
-
-def centered(
-    picture: np.ndarray, text: str, center: tuple[float, float], scale: float
-) -> tuple[int, int, tuple[slice, slice]]:
-    """Return the left and bottom of ``text`` around ``center``, inside ``picture``, and its box."""
-    height, width = picture.shape[:2]
-    (text_width, text_height), _ = cv2.getTextSize(text, FONT, scale, 1)
-    left = min(int(center[0] * width - text_width / 2), width - text_width - 2)
-    bottom = min(int(center[1] * height + text_height / 2), height - 3)
-    left, bottom = max(2, left), max(text_height + 2, bottom)
-    return left, bottom, (slice(bottom - text_height, bottom), slice(left, left + text_width))
-
-
-def put_text(picture: np.ndarray, text: str, origin: tuple[int, int], scale: float) -> None:
-    """Write ``text`` in white on a black edge."""
-    thickness = max(1, round(scale))
-    cv2.putText(picture, text, origin, FONT, scale, BLACK, thickness + 2, cv2.LINE_AA)
-    cv2.putText(picture, text, origin, FONT, scale, WHITE, thickness, cv2.LINE_AA)
-
-
-LONGEST_OFFSET = 1 / 16
-"""Share of the map's width at which the colours of offsets are full."""
-
-
-def color_offsets(offsets: np.ndarray) -> np.ndarray:
-    """Return ``(h, w, 3)`` RGB: the hue is the direction, the saturation the length of an offset.
-
-    Args:
-        offsets: ``(2, h, w)`` (dx, dy) pixels; black where they are NaN.
-    """
-    known = np.isfinite(offsets).all(0)
-    dx, dy = np.where(known, offsets, 0)
-    hue = np.arctan2(dy, dx) % (2 * np.pi) * (90 / np.pi)
-    saturation = np.minimum(np.hypot(dx, dy) / (LONGEST_OFFSET * offsets.shape[2]), 1) * 255
-    hsv = np.stack([hue % 180, saturation, known * 255], -1).astype(np.uint8)
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)

@@ -1,188 +1,135 @@
-"""Rows and sheets of pictures."""
+"""Rows of pictures with titles, and sheets of rows."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
 
 from mtl_perception.frame import Frame, resize_nearest
 from mtl_perception.pictures.maps import (
-    GREY,
     Maps,
-    centered,
     color_depth,
     color_instances,
     color_labels,
+    color_offsets,
     depth_legend,
     draw_overlay,
-    put_text,
 )
+from mtl_perception.pictures.text import GREY, draw_text, text_box
 
-OVERVIEW_TITLES = ('input', 'semantic', 'instance', 'depth', 'overlay')
+PANEL_WIDTH = 320
+"""Width of each picture in a comparison, in pixels."""
 
+OVERVIEW_WIDTH = 480
+"""Width of each picture in an overview, in pixels."""
 
-def overview_row(image: np.ndarray, prediction: Maps, *, width: int = 480) -> list[np.ndarray]:
-    """Return the pictures of ``OVERVIEW_TITLES`` for one image, RGB, ``width`` pixels wide."""
-    height = max(1, round(width * image.shape[0] / image.shape[1]))
-    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    return [
-        small,
-        *map_row(prediction.labels, prediction.instances, prediction.depth, height, width),
-        draw_overlay(small, prediction),
-    ]
+GAP = 4
+"""Pixels between two pictures of a row."""
 
+COLORINGS = {
+    'semantic': color_labels,
+    'instance': color_instances,
+    'offset': color_offsets,
+    'depth': color_depth,
+}
+"""Colours of the kinds of maps."""
 
-def map_row(
-    labels: np.ndarray | None,
-    instances: np.ndarray | None,
-    depth: np.ndarray | None,
-    height: int,
-    width: int,
-) -> list[np.ndarray]:
-    """Return the three maps coloured, ``(height, width, 3)`` RGB; one that is ``None`` is grey."""
-    panels = [
-        _empty_panel(height, width)
-        if values is None
-        else resize_nearest(color(values), height, width)
-        for values, color in (
-            (labels, color_labels),
-            (instances, color_instances),
-            (depth, color_depth),
-        )
-    ]
-    if depth is not None:
-        bar = depth_legend(width)[:height]
-        panels[2][-bar.shape[0] :] = bar
-    return panels
+MapsByKind = Mapping[str, np.ndarray | None]
+"""Maps by their keys in ``COLORINGS``; ``None`` where a map is absent."""
+
+Row = dict[str, np.ndarray]
+"""Pictures of one height, RGB, by title."""
 
 
-def overview_sheet(
-    rows: Sequence[Sequence[np.ndarray]],
-    titles: Sequence[str],
-    captions: Sequence[str] | None = None,
-) -> np.ndarray:
-    """Return one RGB picture of all ``rows`` under a line of column titles.
+def overview_row(image: np.ndarray, maps: Maps, *, width: int = OVERVIEW_WIDTH) -> Row:
+    """Return the image, its maps in colour and its overlay.
 
     Args:
-        rows: pictures, RGB; those of a row have one height, those of a column one width.
-        titles: one for each column.
-        captions: one for each row, written above it.
+        image: ``(H, W, 3)`` uint8 RGB.
+        maps: Maps of any size.
+        width: Width of each picture in pixels.
     """
-    gap = 4
-    widths = [panel.shape[1] for panel in rows[0]]
-    total = sum(widths) + gap * (len(widths) - 1)
+    row = comparison_row(image, by_kind(maps), width=width)
+    row['overlay'] = draw_overlay(row['input'], maps)
+    return row
+
+
+def comparison_row(
+    image: np.ndarray,
+    prediction: MapsByKind,
+    truth: MapsByKind | None = None,
+    *,
+    width: int = PANEL_WIDTH,
+) -> Row:
+    """Return the image and its maps in colour, truth and prediction of a kind side by side.
+
+    Args:
+        image: ``(H, W, 3)`` uint8 RGB.
+        prediction: Maps of any size.
+        truth: Maps of any size, of the kinds in ``prediction``; ``None`` to leave out its columns.
+        width: Width of each picture in pixels.
+    """
+    row = {'input': shrunk(image, width)}
+    height = len(row['input'])
+    for kind, values in prediction.items():
+        panel = _panel(kind, values, height, width)
+        if truth is None:
+            row[kind] = panel
+        else:
+            row[f'{kind} truth'] = _panel(kind, truth[kind], height, width)
+            row[f'{kind} prediction'] = panel
+    return row
+
+
+def by_kind(maps: Frame | Maps) -> MapsByKind:
+    """Return labels, instances and depth of ``maps`` for ``comparison_row``."""
+    return {'semantic': maps.labels, 'instance': maps.instances, 'depth': maps.depth}
+
+
+def shrunk(image: np.ndarray, width: int) -> np.ndarray:
+    """Return the image at ``width`` pixels, with its aspect ratio."""
+    height = max(1, round(width * image.shape[0] / image.shape[1]))
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def overview_sheet(rows: Sequence[Row], captions: Sequence[str] | None = None) -> np.ndarray:
+    """Return one RGB picture of all ``rows`` below a line of titles.
+
+    Args:
+        rows: Pictures with the titles of the first row; a column has one width.
+        captions: Text above each row.
+    """
+    widths = [panel.shape[1] for panel in rows[0].values()]
+    total = sum(widths) + GAP * (len(widths) - 1)
     heading = np.full((28, total, 3), GREY, np.uint8)
     x = 0
-    for title, width in zip(titles, widths, strict=True):
-        put_text(heading, title, (x + 6, 20), 0.55)
-        x += width + gap
+    for title, width in zip(rows[0], widths, strict=True):
+        draw_text(heading, title, (x + 6, 20), 0.55)
+        x += width + GAP
     lines = [heading]
     for i, row in enumerate(rows):
         if captions is not None:
             caption = np.full((22, total, 3), GREY, np.uint8)
-            put_text(caption, captions[i], (6, 16), 0.45)
+            draw_text(caption, captions[i], (6, 16), 0.45)
             lines.append(caption)
-        lines.append(_side_by_side(row, gap))
+        lines.append(_side_by_side(list(row.values())))
     return np.vstack(lines)
 
 
-def _empty_panel(height: int, width: int) -> np.ndarray:
-    panel = np.full((height, width, 3), GREY, np.uint8)
-    left, bottom, _ = centered(panel, 'none', (0.5, 0.5), 0.5)
-    put_text(panel, 'none', (left, bottom), 0.5)
+def _panel(kind: str, values: np.ndarray | None, height: int, width: int) -> np.ndarray:
+    if values is None:
+        panel = np.full((height, width, 3), GREY, np.uint8)
+        origin, _ = text_box(panel, 'none', (0.5, 0.5), 0.5)
+        draw_text(panel, 'none', origin, 0.5)
+        return panel
+    panel = resize_nearest(COLORINGS[kind](values), height, width)
+    if kind == 'depth':
+        legend = depth_legend(width)[:height]
+        panel[-len(legend) :] = legend
     return panel
 
 
-def _side_by_side(panels: Sequence[np.ndarray], gap: int) -> np.ndarray:
-    spacer = np.full((panels[0].shape[0], gap, 3), GREY, np.uint8)
+def _side_by_side(panels: Sequence[np.ndarray]) -> np.ndarray:
+    spacer = np.full((panels[0].shape[0], GAP, 3), GREY, np.uint8)
     parts = [part for panel in panels for part in (panel, spacer)]
     return np.hstack(parts[:-1])
-
-
-PANEL_WIDTH = 320
-
-PICTURED = 3
-"""How many of the best frames, and as many of the worst, are shown."""
-
-TITLES = (
-    'input',
-    'semantic truth',
-    'semantic prediction',
-    'instance truth',
-    'instance prediction',
-    'depth truth',
-    'depth prediction',
-)
-
-
-class FrameGallery:
-    """Keeps pictures of the best and the worst frames, truth beside prediction."""
-
-    def __init__(self) -> None:
-        self._rows: list[_Row] = []
-
-    def add(self, frame: Frame, prediction: Maps, score: float | None) -> None:
-        """Keep the frame if it is among the best or the worst so far.
-
-        Args:
-            frame: with its truth, if it has one.
-            prediction: of any size.
-            score: how good it is; a frame without one has no place here.
-        """
-        if score is None:
-            return
-        if len(self._rows) == 2 * PICTURED:
-            if self._rows[PICTURED - 1].score <= score <= self._rows[PICTURED].score:
-                return
-            del self._rows[PICTURED - 1 if score < self._rows[PICTURED - 1].score else PICTURED]
-        self._rows.append(_row(score, frame, prediction))
-        self._rows.sort(key=lambda row: row.score)
-
-    def sheet(self) -> np.ndarray | None:
-        """Return the page, RGB, worst frame first; ``None`` if there is no frame to show."""
-        if not self._rows:
-            return None
-        captions = [f'{row.name}   score {row.score:.3f}' for row in self._rows]
-        has_truth = any(row.has_truth for row in self._rows)
-        shown = [i for i, title in enumerate(TITLES) if has_truth or not title.endswith(' truth')]
-        pictures = (row.panels() for row in self._rows)
-        rows = [[panels[i] for i in shown] for panels in pictures]
-        return overview_sheet(rows, [TITLES[i] for i in shown], captions)
-
-
-_Maps = tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A frame at the size of its panels, which are drawn when it is known to stay."""
-
-    score: float
-    name: str
-    has_truth: bool
-    image: np.ndarray
-    truth: _Maps
-    answer: _Maps
-
-    def panels(self) -> list[np.ndarray]:
-        size = self.image.shape[:2]
-        truth, answer = map_row(*self.truth, *size), map_row(*self.answer, *size)
-        pairs = zip(truth, answer, strict=True)
-        return [self.image, *(panel for pair in pairs for panel in pair)]
-
-
-def _row(score: float, frame: Frame, prediction: Maps) -> _Row:
-    height = max(1, round(PANEL_WIDTH * frame.image.shape[0] / frame.image.shape[1]))
-
-    def small(values: np.ndarray | None) -> np.ndarray | None:
-        return None if values is None else resize_nearest(values, height, PANEL_WIDTH)
-
-    return _Row(
-        score,
-        frame.name,
-        frame.has_truth,
-        cv2.resize(frame.image, (PANEL_WIDTH, height), interpolation=cv2.INTER_AREA),
-        (small(frame.labels), small(frame.instances), small(frame.depth)),
-        (small(prediction.labels), small(prediction.instances), small(prediction.depth)),
-    )

@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
@@ -20,11 +18,10 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, distributed
 
+from mtl_perception.evaluation.metrics import MAX_DEPTH
 from mtl_perception.files import write_file
-from mtl_perception.frame import resize_nearest
 from mtl_perception.network.multitask import NetworkOutput
-from mtl_perception.pictures.maps import MAX_DEPTH, color_offsets
-from mtl_perception.pictures.sheets import map_row, overview_sheet
+from mtl_perception.pictures.sheets import MapsByKind, Row, comparison_row, overview_sheet
 from mtl_perception.tasks import semantic
 from mtl_perception.tasks.depth import decode
 from mtl_perception.training.curves import CURVES_FILE, PANELS, read_curves, write_curves
@@ -35,16 +32,6 @@ PICTURED = 4
 
 PANEL_WIDTH = 256
 """Width of each panel in the logged picture, in pixels."""
-
-TITLES = (
-    'input',
-    'semantic truth',
-    'semantic prediction',
-    'offset truth',
-    'offset prediction',
-    'depth truth',
-    'depth prediction',
-)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -106,7 +93,7 @@ class ValidationPictures(Callback):
     """Log predictions and ground truth of a few validation frames, the same in every epoch."""
 
     def __init__(self) -> None:
-        self._rows: list[list[np.ndarray]] = []
+        self._rows: list[Row] = []
 
     def on_validation_batch_end(
         self,
@@ -125,11 +112,11 @@ class ValidationPictures(Callback):
             and any(_loggers(trainer))
         ):
             with torch.no_grad(), trainer.precision_plugin.val_step_context():
-                self._rows.append(_panels(batch, pl_module(batch['image'])))
+                self._rows.append(_row(batch, pl_module(batch['image'])))
 
     def on_validation_end(self, trainer: Trainer, *_: Any) -> None:
         if self._rows:
-            sheet = overview_sheet(self._rows, TITLES)
+            sheet = overview_sheet(self._rows)
             for logger in _loggers(trainer):
                 logger.experiment.add_image(
                     'val/frames', sheet, trainer.global_step, dataformats='HWC'
@@ -163,36 +150,26 @@ def _loggers(trainer: Trainer) -> Iterator[TensorBoardLogger]:
             yield logger
 
 
-def _panels(batch: Mapping[str, Any], output: NetworkOutput) -> list[np.ndarray]:
-    """Return the panels of ``TITLES`` for the first frame of a batch."""
-    image, votes = batch['image'][0].cpu().numpy(), batch['instance'][0]
-    height = round(PANEL_WIDTH * image.shape[0] / image.shape[1])
-    focal_length = float(batch['focal_length'][0])
-    truth = _map_panels(batch['semantic'][0], votes, batch['depth'][0], focal_length, height)
-    prediction = _map_panels(
+def _row(batch: Mapping[str, Any], output: NetworkOutput) -> Row:
+    """Return the pictures of the first frame of a batch."""
+    votes, focal_length = batch['instance'][0], float(batch['focal_length'][0])
+    truth = _maps(batch['semantic'][0], votes, batch['depth'][0], focal_length)
+    prediction = _maps(
         None if output.semantic is None else semantic.decode(output.semantic).labels[0],
         None if output.instance is None else output.instance[0].where(votes.isfinite(), torch.nan),
         None if output.depth is None else output.depth[0, 0],
         focal_length,
-        height,
     )
-    small = cv2.resize(image, (PANEL_WIDTH, height), interpolation=cv2.INTER_AREA)
-    return [small, *(panel for pair in zip(truth, prediction, strict=True) for panel in pair)]
+    return comparison_row(batch['image'][0].cpu().numpy(), prediction, truth, width=PANEL_WIDTH)
 
 
-def _map_panels(
-    labels: Tensor | None,
-    offsets: Tensor | None,
-    disparity: Tensor | None,
-    focal_length: float,
-    height: int,
-) -> list[np.ndarray]:
-    metres = None
-    if disparity is not None:
-        metres = decode(to_array(disparity), focal_length, MAX_DEPTH)
-    panels = map_row(
-        None if labels is None else to_array(labels), None, metres, height, PANEL_WIDTH
-    )
-    if offsets is not None:
-        panels[1] = resize_nearest(color_offsets(to_array(offsets)), height, PANEL_WIDTH)
-    return panels
+def _maps(
+    labels: Tensor | None, offsets: Tensor | None, disparity: Tensor | None, focal_length: float
+) -> MapsByKind:
+    return {
+        'semantic': None if labels is None else to_array(labels),
+        'offset': None if offsets is None else to_array(offsets),
+        'depth': None
+        if disparity is None
+        else decode(to_array(disparity), focal_length, MAX_DEPTH),
+    }

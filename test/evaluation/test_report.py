@@ -1,14 +1,11 @@
-import dataclasses
 import json
 import math
 
-import numpy as np
 import pytest
 
 from mtl_perception.evaluation.evaluate import Evaluation
 from mtl_perception.evaluation.report import metrics_table
 from mtl_perception.files import write_json
-from mtl_perception.pictures.sheets import FrameGallery
 
 
 @pytest.fixture
@@ -41,36 +38,3 @@ def test_the_table_names_tasks_without_ground_truth(metrics):
     text = metrics_table({**metrics, 'depth': None, 'instance': None})
     assert 'depth     not measured: no ground truth' in text
     assert 'instance  not measured: no ground truth' in text
-
-
-def test_the_gallery_shows_the_worst_and_the_best_frames(make_frame, repeat_truth):
-    frame = make_frame()
-    truth = repeat_truth(frame).resized(*frame.labels.shape)
-    gallery = FrameGallery()
-    rows = frame.labels.shape[0]
-    sizes = []
-    for wrong in (30, 0, 60, 20, 50, 10, 40, 5):
-        gallery.add(dataclasses.replace(frame, name=f'wrong{wrong}'), truth, 1 - wrong / rows)
-        sizes.append(gallery.sheet().shape[0])
-    assert [row.name for row in gallery._rows] == [
-        *('wrong60', 'wrong50', 'wrong40'),
-        *('wrong10', 'wrong5', 'wrong0'),
-    ]
-    assert sizes[5] == sizes[7] > sizes[4]
-
-
-def test_the_gallery_is_empty_without_scores(make_frame, repeat_truth):
-    frame = make_frame()
-    gallery = FrameGallery()
-    gallery.add(frame, repeat_truth(frame), None)
-    assert gallery.sheet() is None
-
-
-def test_the_gallery_puts_truth_beside_prediction(make_frame, repeat_truth):
-    frame = make_frame()
-    gallery = FrameGallery()
-    gallery.add(frame, repeat_truth(frame).resized(*frame.labels.shape), 1.0)
-    sheet = gallery.sheet()
-    columns = [sheet[-200:, i * 324 : i * 324 + 320] for i in range(7)]
-    assert np.array_equal(columns[1], columns[2])
-    assert not np.array_equal(columns[2], columns[3])

@@ -12,22 +12,9 @@ from mtl_perception.pictures.maps import (
     depth_legend,
     draw_overlay,
 )
-from mtl_perception.pictures.sheets import OVERVIEW_TITLES, overview_row, overview_sheet
 from mtl_perception.prediction import Prediction
 
-ROAD, CAR = 7, 26
-
-
-@pytest.fixture
-def prediction():
-    """Two cars of 10 × 10 pixels on a road, 12 and 30 metres away."""
-    labels = np.full((40, 60), ROAD, np.uint8)
-    instances = labels.astype(np.uint16)
-    depth = np.full((40, 60), 5, np.float32)
-    for k, (x, metres) in enumerate([(10, 12), (40, 30)]):
-        box = slice(20, 30), slice(x, x + 10)
-        labels[box], instances[box], depth[box] = CAR, CAR * 1000 + k, metres
-    return Prediction(labels, labels, instances, {26000: 0.9}, depth)
+ROAD = 7
 
 
 def test_labels_have_the_colours_of_the_table():
@@ -125,16 +112,3 @@ def test_the_overlay_shows_labels_alone_where_nothing_else_was_predicted(predict
     labels = Prediction(prediction.labels, prediction.confidence)
     overlay = draw_overlay(np.zeros((40, 60, 3), np.uint8), labels)
     assert len(np.unique(overlay.reshape(-1, 3), axis=0)) == 2
-
-
-def test_a_sheet_holds_every_row_under_its_titles(prediction):
-    image = np.full((120, 180, 3), 90, np.uint8)
-    row = overview_row(image, prediction, width=120)
-    assert len(row) == len(OVERVIEW_TITLES)
-    assert {panel.shape for panel in row} == {(80, 120, 3)}
-    one = overview_sheet([row], OVERVIEW_TITLES)
-    two = overview_sheet([row, row], OVERVIEW_TITLES, ['first', 'second'])
-    assert one.shape[1] == two.shape[1] == 5 * 120 + 4 * 4
-    assert np.array_equal(one[-80:], two[-80:])
-    assert two.shape[0] > one.shape[0] + 80
-    assert one[:20].max() > 200

@@ -16,7 +16,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from mtl_perception.network.multitask import NetworkConfig
 from mtl_perception.training.callbacks import (
     PANEL_WIDTH,
-    TITLES,
     AtomicCheckpointIO,
     CurvesPicture,
     KillSiblingsOnFailure,
@@ -54,7 +53,7 @@ def test_training_leaves_curves_and_pictures_of_validation_frames(streets, tmp_p
     images = events.Images('val/frames')
     assert [image.step for image in images] == [1, 2]
     sheet = cv2.imdecode(np.frombuffer(images[-1].encoded_image_string, np.uint8), 1)
-    assert sheet.shape[1] == len(TITLES) * (PANEL_WIDTH + 4) - 4
+    assert sheet.shape[1] == 7 * (PANEL_WIDTH + 4) - 4
     assert sheet.shape[0] == 28 + 2 * 128
     truth, answer = (sheet[28:, i * 260 : i * 260 + 256] for i in (1, 2))
     grey = (answer[0] == 40).all()
