@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from mtl_perception.commands import main
-from mtl_perception.commands.predict import _unused
 from mtl_perception.prediction import DEPTH_UNITS, FAR_CODE
 
 
@@ -125,8 +124,3 @@ def test_a_source_that_does_not_exist_is_one_line(tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.count('\n') == 1
     assert 'nothing.png' in error
-
-
-def test_a_name_is_never_used_twice():
-    names = set()
-    assert [_unused(name, names) for name in ('a', 'a_2', 'a', 'a')] == ['a', 'a_2', 'a_3', 'a_4']

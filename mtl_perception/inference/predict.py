@@ -1,0 +1,84 @@
+"""Predict images and write overviews, raw maps and explanations."""
+
+import itertools
+import time
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mtl_perception.files import write_picture
+from mtl_perception.frame import Frame
+from mtl_perception.inference.predictor import Predictor
+from mtl_perception.pictures.sheets import overview_row, overview_sheet
+from mtl_perception.prediction import write_raw_maps
+from mtl_perception.tasks.instance import explain_grouping
+
+
+@dataclass(frozen=True)
+class PredictedImages:
+    """Result of ``predict_images``.
+
+    Attributes:
+        seconds: Duration of each prediction.
+        is_assumed: Whether the focal length of an image is unknown.
+    """
+
+    seconds: list[float]
+    is_assumed: bool
+
+
+def predict_images(
+    predictor: Predictor,
+    images: Iterable[Frame],
+    output: Path,
+    *,
+    focal_length: float | None = None,
+    raw: bool = True,
+    explain: bool = False,
+) -> PredictedImages:
+    """Write ``NAME.png``, an overview, for each image.
+
+    Args:
+        predictor: Predictor, with instances if ``explain``.
+        images: Images with their cameras, if known.
+        output: Folder of the pictures; it exists.
+        focal_length: Vertical focal length in pixels that replaces the cameras'.
+        raw: Whether to write the maps at the size of the image to the folder ``raw``.
+        explain: Whether to write ``NAME_explained.png``, the grouping of votes into instances.
+
+    Raises:
+        OSError: ``output`` cannot be written.
+    """
+    if explain:
+        # Not above: matplotlib takes a while to import.
+        from mtl_perception.pictures.grouping import draw_explanation
+    seconds: list[float] = []
+    names: set[str] = set()
+    is_assumed = False
+    for image in images:
+        stated = None if image.camera is None else image.camera.fy
+        pixels = focal_length or stated
+        start = time.perf_counter()
+        prediction = predictor.predict(image.image, pixels)
+        seconds.append(time.perf_counter() - start)
+        is_assumed |= pixels is None
+        name = unused_name(image.name, names)
+        names.add(name)
+        sheet = overview_sheet([overview_row(image.image, prediction)])
+        write_picture(output / f'{name}.png', sheet)
+        if raw:
+            maps = prediction.resized(*image.image.shape[:2])
+            write_raw_maps(output / 'raw', name, maps)
+        if explain and prediction.offsets is not None:
+            grouping = explain_grouping(
+                prediction.labels, prediction.confidence, prediction.offsets, predictor.grouping
+            )
+            picture = draw_explanation(image.image, grouping)
+            write_picture(output / f'{name}_explained.png', picture)
+    return PredictedImages(seconds, is_assumed)
+
+
+def unused_name(name: str, used: Collection[str]) -> str:
+    """Return ``name``, or ``name_2``, ``name_3`` and so on if it is used."""
+    candidates = itertools.chain([name], (f'{name}_{i}' for i in itertools.count(2)))
+    return next(candidate for candidate in candidates if candidate not in used)
