@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
@@ -24,13 +23,11 @@ from mtl_perception.evaluation.report import (
 )
 from mtl_perception.files import make_folder, write_json, write_picture
 from mtl_perception.frame import Frame, resize_nearest
+from mtl_perception.inference.predictor import Predictor
 from mtl_perception.labels import GROUPS, SKY_ID
 from mtl_perception.pictures.gallery import FrameGallery
+from mtl_perception.prediction import Prediction
 from mtl_perception.tasks import TASKS, depth, instance
-
-if TYPE_CHECKING:
-    from mtl_perception.inference.predictor import Predictor
-    from mtl_perception.prediction import Prediction
 
 METRICS_FILE = 'metrics.json'
 FRAMES_FILE = 'frames.png'
@@ -57,7 +54,7 @@ class Evaluation:
         self._gallery = FrameGallery()
 
     def add(
-        self, frame: Frame, prediction: 'Prediction', steadiness: float | None = None
+        self, frame: Frame, prediction: Prediction, steadiness: float | None = None
     ) -> FrameScores:
         """Measure one frame; return what its own truth tells.
 
@@ -120,9 +117,7 @@ class Evaluation:
             report['groups'] = {self._groups: grouped}
         return report
 
-    def _add_instances(
-        self, true: np.ndarray, prediction: 'Prediction', resized: 'Prediction'
-    ) -> None:
+    def _add_instances(self, true: np.ndarray, prediction: Prediction, resized: Prediction) -> None:
         if resized.instances is not None:
             self._instance.add(resized.instances, resized.scores, true)
         if prediction.offsets is not None:
@@ -130,7 +125,7 @@ class Evaluation:
             self._offsets.update(prediction.offsets, instance.target(small))
 
     def _add_depth(
-        self, frame: Frame, true: np.ndarray, prediction: 'Prediction', resized: 'Prediction'
+        self, frame: Frame, true: np.ndarray, prediction: Prediction, resized: Prediction
     ) -> DepthScores | None:
         """Measure depth where it is known and finite; stereo tells nothing about the sky."""
         metrics = DepthMetrics()
@@ -166,7 +161,7 @@ class Evaluation:
 
 
 def evaluate(
-    predictor: 'Predictor',
+    predictor: Predictor,
     frames: Sequence[FramePaths],
     output: Path,
     groups: str | None = None,

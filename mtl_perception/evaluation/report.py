@@ -2,16 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 from mtl_perception.evaluation.metrics import DepthScores, GroupScores, mean_of_known
 from mtl_perception.evaluation.official import AveragePrecision, SemanticScores
 from mtl_perception.files import finite
 from mtl_perception.labels import EVALUATED_IDS, LABELS
-
-if TYPE_CHECKING:
-    pass
-
 
 DETAILS = ('per_class', 'labels', 'confusion')
 """What ``summary`` leaves out of each task's figures."""

@@ -12,13 +12,12 @@ Over all pixels that count, of all pairs of frames:
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict
+from typing import TypedDict
 
 import cv2
 import numpy as np
 
-if TYPE_CHECKING:
-    from mtl_perception.prediction import Prediction
+from mtl_perception.prediction import Prediction
 
 FLOW_SCALE = 2
 """Rows of the picture that flow is computed on, for each row of the maps."""
@@ -52,7 +51,7 @@ class TemporalStability:
         # Pixels that count, those with another label; those with two depths, sum of their changes.
         self._totals = np.zeros(4)
 
-    def add(self, image: np.ndarray, prediction: 'Prediction') -> Change | None:
+    def add(self, image: np.ndarray, prediction: Prediction) -> Change | None:
         """Measure one frame against the one before; return ``None`` where there is none.
 
         Args:
@@ -122,7 +121,7 @@ class _View:
     depth: np.ndarray | None
 
 
-def _view(image: np.ndarray, prediction: 'Prediction') -> _View:
+def _view(image: np.ndarray, prediction: Prediction) -> _View:
     height, width = prediction.labels.shape
     size = FLOW_SCALE * width, FLOW_SCALE * height
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
