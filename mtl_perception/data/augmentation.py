@@ -1,5 +1,6 @@
 """Random changes of a frame that keep its ground truth true, and the arrays training takes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import cv2
@@ -62,55 +63,38 @@ def augment(
 
 
 def resize_frame(frame: Frame, height: int, width: int) -> Frame:
-    """Return ``frame`` at another size: the image smoothly, the rest by nearest neighbour."""
+    """Return ``frame`` at another size: the image smoothed, the maps by nearest neighbour."""
     rows, columns = frame.image.shape[:2]
     camera = _camera(frame)
     if (rows, columns) == (height, width):
         return replace(frame, camera=camera)
     smooth = cv2.INTER_AREA if height < rows else cv2.INTER_LINEAR
-
-    def nearest(values: np.ndarray | None) -> np.ndarray | None:
-        return None if values is None else resize_nearest(values, height, width)
-
+    image = cv2.resize(frame.image, (width, height), interpolation=smooth)
     sx, sy = width / columns, height / rows
-    return replace(
-        frame,
-        image=cv2.resize(frame.image, (width, height), interpolation=smooth),
-        labels=nearest(frame.labels),
-        instances=nearest(frame.instances),
-        depth=nearest(frame.depth),
-        camera=replace(
-            camera,
-            fx=camera.fx * sx,
-            fy=camera.fy * sy,
-            # Pixel centres are at whole numbers, so the image starts at −½.
-            cx=(camera.cx + 0.5) * sx - 0.5,
-            cy=(camera.cy + 0.5) * sy - 0.5,
-        ),
+    camera = replace(
+        camera,
+        fx=camera.fx * sx,
+        fy=camera.fy * sy,
+        # Pixel centres are at whole numbers, so the image starts at −½.
+        cx=(camera.cx + 0.5) * sx - 0.5,
+        cy=(camera.cy + 0.5) * sy - 0.5,
     )
+    return _changed(frame, image, camera, lambda values: resize_nearest(values, height, width))
 
 
 def flip_frame(frame: Frame) -> Frame:
     """Return ``frame`` mirrored left to right."""
+
+    def flipped(values: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(values[:, ::-1])
+
     camera = _camera(frame)
-    width = frame.image.shape[1]
-
-    def flipped(values: np.ndarray | None) -> np.ndarray | None:
-        return None if values is None else np.ascontiguousarray(values[:, ::-1])
-
-    return replace(
-        frame,
-        image=np.ascontiguousarray(frame.image[:, ::-1]),
-        labels=flipped(frame.labels),
-        instances=flipped(frame.instances),
-        depth=flipped(frame.depth),
-        camera=replace(camera, cx=width - 1 - camera.cx),
-    )
+    camera = replace(camera, cx=frame.image.shape[1] - 1 - camera.cx)
+    return _changed(frame, flipped(frame.image), camera, flipped)
 
 
 def crop_frame(frame: Frame, top: int, left: int, height: int, width: int) -> Frame:
-    """Return a window of ``frame``; what lies beyond is grey, void and of unknown depth."""
-    camera = _camera(frame)
+    """Return a window of ``frame``; pixels beyond it are grey, void and of unknown depth."""
 
     def window(values: np.ndarray, outside: float) -> np.ndarray:
         result = np.full((height, width, *values.shape[2:]), outside, values.dtype)
@@ -120,21 +104,37 @@ def crop_frame(frame: Frame, top: int, left: int, height: int, width: int) -> Fr
         result[y0 - top : y1 - top, x0 - left : x1 - left] = values[y0:y1, x0:x1]
         return result
 
-    return replace(
+    camera = _camera(frame)
+    camera = replace(camera, cx=camera.cx - left, cy=camera.cy - top)
+    return _changed(
         frame,
-        image=window(frame.image, 127),
-        labels=None if frame.labels is None else window(frame.labels, 0),
-        instances=None if frame.instances is None else window(frame.instances, 0),
-        depth=None if frame.depth is None else window(frame.depth, np.nan),
-        camera=replace(camera, cx=camera.cx - left, cy=camera.cy - top),
+        window(frame.image, 127),
+        camera,
+        lambda values: window(values, np.nan if values.dtype.kind == 'f' else 0),
     )
 
 
 def _camera(frame: Frame) -> Camera:
-    """Return the frame's camera; from now on it must not depend on the image's height."""
-    if frame.camera is not None:
-        return frame.camera
-    return Camera.assumed(*frame.image.shape[:2])
+    """Return the camera, which must not depend on the height of the image any more."""
+    return frame.camera or Camera.assumed(*frame.image.shape[:2])
+
+
+def _changed(
+    frame: Frame, image: np.ndarray, camera: Camera, change: Callable[[np.ndarray], np.ndarray]
+) -> Frame:
+    """Return a frame with another image and camera, and ``change`` applied to each map."""
+
+    def changed(values: np.ndarray | None) -> np.ndarray | None:
+        return None if values is None else change(values)
+
+    return Frame(
+        frame.name,
+        image,
+        labels=changed(frame.labels),
+        instances=changed(frame.instances),
+        depth=changed(frame.depth),
+        camera=camera,
+    )
 
 
 def _random_class_pixel(
