@@ -1,9 +1,9 @@
-"""Measure a checkpoint on a dataset in the Cityscapes folder layout.
+"""Evaluate a checkpoint on a dataset in the Cityscapes folder layout.
 
-IoU, iIoU and AP are computed by the official cityscapesscripts at the size of the ground truth.
-Errors of offsets and disparity are in pixels of the network's output map. A frame without ground
-truth for one task counts for its other tasks. Writes metrics.json, and frames.png with the best and
-the worst frames.
+The official cityscapesscripts compute IoU, iIoU and AP at the size of the ground truth. Errors of
+offsets and disparity are in pixels of the network's output map. A frame without ground truth for a
+task counts for the other tasks. OUTPUT gets metrics.json, and frames.png with the best and the
+worst frames.
 
 Examples:
   mtl evaluate --data /data/cityscapes --split val
@@ -29,12 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--groups',
         metavar='NAME',
-        help='also score the coarser classes of another dataset: camvid (11) or idd (4)',
+        help='also score labels by the coarser classes of another dataset: camvid or idd',
     )
     parser.add_argument(
         '--record',
         action='store_true',
-        help="also write the figures to the checkpoint's metadata, under the name of the dataset",
+        help="also record the figures in the checkpoint's metadata under the dataset's name",
     )
 
 
@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> int:
     from mtl_perception.network.checkpoint import record_metrics
 
     if args.groups is not None and args.groups not in GROUPS:
-        msg = f'--groups {args.groups}: unknown; choose one of {", ".join(GROUPS)}'
+        msg = f'--groups {args.groups}: unknown; choose {" or ".join(GROUPS)}'
         raise ValueError(msg)
     if args.json is not None:
         make_folder(args.json.parent)

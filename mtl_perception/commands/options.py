@@ -1,4 +1,4 @@
-"""Options that several commands share, so that each has one spelling and one meaning."""
+"""Options of several commands, each with one spelling and one meaning."""
 
 import argparse
 import math
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from mtl_perception.inference.predictor import Predictor
 
 ASSUMED_FOCAL_LENGTH = (
-    "focal length unknown: depth is right for Cityscapes' field of view only; give --focal-length"
+    "focal length unknown: depth is metric for Cityscapes' field of view only; set --focal-length"
 )
-"""Note on depth of images without calibration."""
+"""Note on the depth of images without calibration."""
 
 SMALLEST = 32
-"""Rows and columns of the smallest picture that is rendered, and of the smallest network input."""
+"""Smallest height and width of rendered pictures and of the network input, in pixels."""
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    """Add ``--checkpoint``, ``--device`` and ``--runtime``: which network, and what runs it."""
+    """Add ``--checkpoint``, ``--device`` and ``--runtime``."""
     add_checkpoint_file(parser)
     parser.add_argument(
         '--device',
@@ -34,27 +34,27 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
         '--runtime',
         default='auto',
         metavar='RUNTIME',
-        help='what runs the network: auto (the fastest on the device), torch, cuda_graph or '
+        help='runtime of the network: auto (fastest on the device), torch, cuda_graph or '
         'openvino (default: %(default)s)',
     )
 
 
 def add_params_file(parser: argparse.ArgumentParser) -> None:
-    """Add ``--params-file``: the node's parameters, for ``make_predictor``."""
+    """Add ``--params-file``, the node's parameters for ``make_predictor``."""
     parser.add_argument(
         '--params-file',
         type=Path,
         metavar='FILE',
-        help="take max_depth and instance.* from the node's parameter file, such as "
-        'config/node.yaml or what ros2 param dump writes (default: their defaults)',
+        help='parameter file of the node to read max_depth and instance.* from, for example '
+        'config/node.yaml or the output of ros2 param dump (default: their defaults)',
     )
 
 
 def make_predictor(args: argparse.Namespace, needs: Collection[str] = ()) -> 'Predictor':
-    """Return, and print, what ``--checkpoint``, ``--device`` and the like ask for.
+    """Return the predictor of the command's options and print its description.
 
     Raises:
-        ValueError: it cannot be used, or lacks a task that the command needs.
+        ValueError: An option is invalid, or the network lacks a task in ``needs``.
     """
     from mtl_perception.inference.predictor import Predictor
     from mtl_perception.inference.settings import read_parameters
@@ -68,30 +68,30 @@ def make_predictor(args: argparse.Namespace, needs: Collection[str] = ()) -> 'Pr
 
 
 def add_checkpoint_file(parser: argparse.ArgumentParser) -> None:
-    """Add ``--checkpoint`` alone: which network."""
+    """Add ``--checkpoint``."""
     parser.add_argument(
         '--checkpoint',
         type=checkpoint_path,
         default=EMBEDDED_CHECKPOINTS[0],
         metavar='FILE',
-        help='.safetensors file, or an embedded checkpoint: '
+        help='.safetensors file or embedded checkpoint: '
         f'{" or ".join(EMBEDDED_CHECKPOINTS)} (default: %(default)s)',
     )
 
 
 def add_network_size(parser: argparse.ArgumentParser) -> None:
-    """Add ``--size``: of what the network sees, ``None`` for the checkpoint's own."""
+    """Add ``--size``, the network input; ``None`` is the checkpoint's size."""
     parser.add_argument(
         '--size',
         type=size,
         metavar='HxW',
-        help="height x width of the network's input, multiples of 32 (default: the height that "
-        'the checkpoint was trained for, and twice that)',
+        help="height and width of the network's input, multiples of 32 (default: the height of "
+        'the training, and twice that as width)',
     )
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
-    """Add ``--data`` and ``--split``: which dataset."""
+    """Add ``--data`` and ``--split``."""
     parser.add_argument(
         '--data',
         type=Path,
@@ -103,17 +103,17 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def add_split(parser: argparse.ArgumentParser) -> None:
-    """Add ``--split``: which part of a dataset."""
+    """Add ``--split``."""
     parser.add_argument(
         '--split',
         default='val',
         metavar='NAME',
-        help='sub-folder of the dataset: train, val or test (default: %(default)s)',
+        help='split of the dataset: train, val or test (default: %(default)s)',
     )
 
 
 def add_output(parser: argparse.ArgumentParser, default: str) -> None:
-    """Add ``--output``: the folder that results are written to."""
+    """Add ``--output``, the folder for results."""
     parser.add_argument(
         '--output',
         type=Path,
@@ -124,9 +124,9 @@ def add_output(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def add_limit(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add ``--limit``: stop after so many."""
+    """Add ``--limit``."""
     parser.add_argument(
-        '--limit', type=positive_int, metavar='N', help=f'use only the first N {what}'
+        '--limit', type=positive_int, metavar='N', help=f'use the first N {what} only'
     )
 
 
@@ -137,51 +137,49 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar='N',
-        help='seed of everything random (default: %(default)s)',
+        help='random seed (default: %(default)s)',
     )
 
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:
-    """Let options of ``mtl train fit`` follow, which are collected as ``overrides``."""
+    """Collect further options, for ``mtl train fit``, as ``overrides``."""
     parser.set_defaults(overrides=[])
 
 
 def add_focal_length(
-    parser: argparse._ActionsContainer, images: str = 'images whose source states none'
+    parser: argparse._ActionsContainer, images: str = 'images of unknown focal length'
 ) -> None:
-    """Add ``--focal-length``, ``None`` where it is unknown.
+    """Add ``--focal-length``; ``None`` is unknown.
 
     Args:
         parser: Parser or group.
-        images: Images that it applies to, as text.
+        images: Images with this focal length, as text.
     """
     parser.add_argument(
         '--focal-length',
         type=positive_float,
         metavar='PX',
-        help=f"vertical focal length in pixels of {images} (default: Cityscapes' field of view); "
-        'depth scales with it',
+        help=f'vertical focal length of {images}, in pixels; depth is proportional to it (default: '
+        "Cityscapes' field of view)",
     )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """Add ``--json``: the printed table as a file too."""
-    parser.add_argument(
-        '--json', type=Path, metavar='FILE', help='also write the figures to this file'
-    )
+    """Add ``--json``, a file for the printed figures."""
+    parser.add_argument('--json', type=Path, metavar='FILE', help='also write the figures to FILE')
 
 
 def size(text: str) -> tuple[int, int]:
     """Parse ``HEIGHTxWIDTH`` in pixels, as an argparse ``type``."""
     match = re.fullmatch(r'(\d+)x(\d+)', text)
     if not match or min(map(int, match.groups())) < SMALLEST:
-        msg = f'{text!r} is not HEIGHTxWIDTH of at least {SMALLEST}x{SMALLEST}, such as 256x512'
+        msg = f'{text!r} is not HEIGHTxWIDTH, at least {SMALLEST}x{SMALLEST}, for example 256x512'
         raise argparse.ArgumentTypeError(msg)
     return int(match[1]), int(match[2])
 
 
 def picture_file(text: str) -> Path:
-    """Parse the name of a picture to write, as an argparse ``type``."""
+    """Parse the path of a picture to write, as an argparse ``type``."""
     path = Path(text)
     if path.suffix.lower() not in ('.png', '.jpg', '.jpeg'):
         msg = f'{text!r} does not end in .png or .jpg'

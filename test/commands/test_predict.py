@@ -40,7 +40,7 @@ def test_a_folder_becomes_overviews_and_maps_and_a_broken_picture_is_named(
     *_, summary, note = done.stdout.splitlines()
     assert summary.startswith(f'2 images in {output}, ')
     assert summary.endswith('1 could not be read')
-    assert note.endswith('give --focal-length')
+    assert note.endswith('set --focal-length')
     assert sorted(path.name for path in output.glob('*.png')) == ['street.png', 'street_2.png']
     for name in ('street', 'street_2'):
         labels = cv2.imread(str(output / 'raw' / f'{name}_labels.png'), cv2.IMREAD_UNCHANGED)
