@@ -1,1 +1,1 @@
-"""Measuring predictions against ground truth."""
+"""Comparison of predictions with ground truth."""

@@ -1,4 +1,4 @@
-"""Measure predictions against ground truth, frame by frame."""
+"""Compare predictions with ground truth, frame by frame."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,13 +34,13 @@ FRAMES_FILE = 'frames.png'
 
 
 class Evaluation:
-    """Compares predictions, wherever they come from, with their truth.
+    """Scores of predictions, from any source, against ground truth.
 
-    What a frame or its prediction lacks contributes nothing to that task. Only counts, the overlaps
-    of instances and the pictures of a few frames are kept.
+    A map that is absent from the frame or the prediction does not count for its task. Only counts,
+    overlaps of instances and pictures of a few frames are kept.
 
     Args:
-        groups: also score labels by these groups, a key of ``GROUPS``.
+        groups: Groups to score labels by as well, a key of ``GROUPS``.
     """
 
     def __init__(self, groups: str | None = None) -> None:
@@ -56,16 +56,17 @@ class Evaluation:
     def add(
         self, frame: Frame, prediction: Prediction, steadiness: float | None = None
     ) -> FrameScores:
-        """Measure one frame; return what its own truth tells.
+        """Add one frame and return its scores.
 
         Args:
-            frame: with its truth.
-            prediction: of any size; its maps are brought to the truth's, nearest neighbour, while
-                offsets and disparity are measured at its own.
-            steadiness: by which a frame without truth finds its place among the pictures.
+            frame: Frame with its ground truth.
+            prediction: Prediction of any size. Its maps are resized to the ground truth by nearest
+                neighbour; offsets and disparity are compared at their own size.
+            steadiness: Score that ranks a frame without ground truth among the pictures.
 
         Raises:
-            ValueError: the truth or the prediction holds a value that is no label or instance ID.
+            ValueError: The truth or the prediction contains a value that is not a label or
+                instance ID.
         """
         self._frames += 1
         resized = prediction.resized(*frame.image.shape[:2])
@@ -88,7 +89,7 @@ class Evaluation:
         return scores
 
     def compute(self) -> Metrics:
-        """Return what was measured so far."""
+        """Return the metrics of all frames so far."""
         return {
             'frames': self._frames,
             'measured': dict(self._measured),
@@ -98,7 +99,7 @@ class Evaluation:
         }
 
     def write_pictures(self, folder: Path) -> None:
-        """Write ``frames.png``, if there are frames to show.
+        """Write ``frames.png``, unless no frame has a score.
 
         Raises:
             OSError: ``folder`` cannot be written.
@@ -127,7 +128,7 @@ class Evaluation:
     def _add_depth(
         self, frame: Frame, true: np.ndarray, prediction: Prediction, resized: Prediction
     ) -> DepthScores | None:
-        """Measure depth where it is known and finite; stereo tells nothing about the sky."""
+        """Score depth where the truth is finite, except in the sky, where stereo fails."""
         metrics = DepthMetrics()
         known = np.isfinite(true)
         if frame.labels is not None:
@@ -166,17 +167,20 @@ def evaluate(
     output: Path,
     groups: str | None = None,
 ) -> Metrics:
-    """Run ``predictor`` over ``frames``, measure it, and write ``metrics.json`` and ``frames.png``.
+    """Evaluate a predictor on frames, write ``metrics.json`` and ``frames.png``.
 
     Args:
-        predictor: what to measure.
-        frames: what to measure it on.
-        output: folder for the two files.
-        groups: also score labels by these groups, a key of ``GROUPS``.
+        predictor: Predictor to evaluate.
+        frames: Frames with ground truth.
+        output: Folder for the two files.
+        groups: Groups to score labels by as well, a key of ``GROUPS``.
+
+    Returns:
+        Content of ``metrics.json``.
 
     Raises:
-        DatasetError: a file of a frame is damaged.
-        ValueError: a file of the truth holds a value that is no label or instance ID.
+        DatasetError: A file of a frame is damaged.
+        ValueError: The ground truth contains a value that is not a label or instance ID.
         OSError: ``output`` cannot be written.
     """
     make_folder(output)

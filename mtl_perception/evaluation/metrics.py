@@ -1,7 +1,7 @@
-"""Pooled metrics: every pixel of every frame counts once, whichever frame it lies in.
+"""Metrics pooled over the pixels of all frames.
 
-Averages of per-image averages would weigh a pixel by how few others its frame has. Each metric has
-its ``totals`` in an array, so that processes that share a dataset can add theirs up.
+Averages of averages per image would give more weight to pixels of frames with few valid pixels.
+Each metric keeps ``totals`` in an array, so that processes can add up their shares of a dataset.
 """
 
 import math
@@ -14,7 +14,7 @@ from mtl_perception.labels import EVALUATED_IDS, IS_EVALUATED, LABELS, NUM_LABEL
 
 MIN_DEPTH = 1e-3
 MAX_DEPTH = 80.0
-"""Metres between which depth is evaluated, as is usual since Eigen, Puhrsch, Fergus, NIPS 2014."""
+"""Range of evaluated depth in metres, as in Eigen, Puhrsch, Fergus, NIPS 2014."""
 
 DELTA_THRESHOLD = 1.25
 
@@ -24,14 +24,14 @@ CLASSES: Mapping[str, tuple[int, ...]] = {LABELS[i].name: (i,) for i in EVALUATE
 
 
 class OffsetScores(TypedDict):
-    """Length of the error of the offset to the centroid, in pixels of the output map."""
+    """Length of the errors of offsets to the centroid, in pixels of the output map."""
 
     mean_error_px: float
     rms_error_px: float
 
 
 class DepthScores(TypedDict):
-    """Relative error, metres, share of pixels, and disparity error in pixels of the output map."""
+    """Relative error, error in metres, share of pixels, errors in pixels of the output map."""
 
     abs_rel: float | None
     rmse: float | None
@@ -41,30 +41,30 @@ class DepthScores(TypedDict):
 
 
 class GroupScores(TypedDict):
-    """Intersection over union of groups of labels; ``None`` for what the truth does not hold."""
+    """Intersection over union of groups of labels, ``None`` for groups absent from the truth."""
 
     iou: float | None
     per_group: dict[str, float | None]
 
 
 class OffsetMetrics:
-    """Errors of the offsets; ``totals`` are pixels, the sum of lengths and that of squares."""
+    """Errors of offsets; ``totals`` are pixels, sum of lengths and sum of squared lengths."""
 
     def __init__(self) -> None:
         self.totals = np.zeros(3)
 
     def update(self, predicted: np.ndarray, true: np.ndarray) -> None:
-        """Count one frame.
+        """Add one frame.
 
         Args:
             predicted: ``(2, h, w)`` (dx, dy), pixels of the output map.
-            true: likewise, NaN where the pixel belongs to no instance.
+            true: ``(2, h, w)`` (dx, dy), NaN outside of instances.
         """
         valid = np.isfinite(true).all(0)
         self.totals += _error_sums(np.hypot(*(predicted[:, valid] - true[:, valid].astype(float))))
 
     def compute(self) -> OffsetScores | None:
-        """Return the scores, ``None`` if no pixel with a centroid was seen."""
+        """Return the scores, ``None`` without a pixel on an instance."""
         mean, rms = _mean_and_rms(self.totals)
         if mean is None or rms is None:
             return None
@@ -74,8 +74,9 @@ class OffsetMetrics:
 class DepthMetrics:
     """Errors of depth and of disparity.
 
-    ``totals`` are, for depth: pixels, the sum of relative errors, of squared errors and the pixels
-    within δ < 1.25; ``disparity_totals``: pixels, the sum of absolute errors and of their squares.
+    ``totals`` are the pixels with depth, the sum of relative errors, the sum of squared errors and
+    the pixels within δ < 1.25. ``disparity_totals`` are the pixels with a disparity, the sum of
+    absolute errors and the sum of squared errors.
     """
 
     def __init__(self) -> None:
@@ -83,19 +84,19 @@ class DepthMetrics:
         self.disparity_totals = np.zeros(3)
 
     def update(self, predicted: np.ndarray, true: np.ndarray) -> None:
-        """Count one frame's depth over the pixels whose truth lies in (0, 80] metres.
+        """Add the depth of one frame, over pixels with a true depth in (0, 80] metres.
 
-        The prediction is clipped to that range, so +Inf (too far to tell) counts as 80 m. NaN (no
-        answer) counts as a depth of 0: a relative error of 1. Nothing is scaled to the truth.
+        Predictions are clipped to this range, so +Inf (beyond the maximum) counts as 80 m. NaN (no
+        prediction) counts as 0 m, a relative error of 1. Predictions are not scaled to the truth.
 
         Args:
             predicted: ``(H, W)`` metres.
-            true: ``(H, W)`` metres; NaN and +Inf are left out.
+            true: ``(H, W)`` metres; NaN and +Inf are ignored.
         """
         valid = (true > 0) & (true <= MAX_DEPTH)
         z = true[valid].astype(float)
         answer = predicted[valid]
-        # Of NaN and a number, fmax is the number. In place: new memory takes longer than sums.
+        # fmax of NaN and a number is the number. In place, because allocation is slower than sums.
         np.minimum(np.fmax(answer, MIN_DEPTH, out=answer), MAX_DEPTH, out=answer)
         error = np.abs(answer - z)
         relative = (error / z).sum()
@@ -106,17 +107,17 @@ class DepthMetrics:
         self.totals += (valid.sum(), relative, squares, close)
 
     def update_disparity(self, predicted: np.ndarray, true: np.ndarray) -> None:
-        """Count one frame's disparity.
+        """Add the disparity of one frame.
 
         Args:
             predicted: ``(h, w)`` pixels of the output map.
-            true: likewise, NaN where unknown.
+            true: ``(h, w)`` pixels of the output map, NaN unknown.
         """
         valid = np.isfinite(true)
         self.disparity_totals += _error_sums(np.abs(predicted[valid] - true[valid].astype(float)))
 
     def compute(self) -> DepthScores | None:
-        """Return the scores, ``None`` if no pixel with a known depth or disparity was seen."""
+        """Return the scores, ``None`` without a pixel of known depth or disparity."""
         if not self.totals[0] and not self.disparity_totals[0]:
             return None
         pixels, relative, squares, close = self.totals
@@ -137,11 +138,11 @@ def confusion_matrix(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def group_scores(confusion: np.ndarray, groups: Mapping[str, Sequence[int]]) -> GroupScores:
-    """Score a confusion matrix by groups of labels; a confusion within a group is none.
+    """Score a confusion matrix by groups of labels; confusions within a group are correct.
 
     Args:
         confusion: ``(34, 34)`` pixels, indexed ``[truth, prediction]`` by label ID.
-        groups: the label IDs of each, ``GROUPS['camvid']`` for example.
+        groups: Label IDs of each group, for example ``GROUPS['camvid']``.
     """
     labelled = np.where(IS_EVALUATED[:NUM_LABELS, None], confusion, 0)
     per_group = {
@@ -157,7 +158,7 @@ def category_members(category: str) -> list[int]:
 
 
 def mean_of_known(values: Iterable[float | None]) -> float | None:
-    """Return the mean of the values that are not ``None``, ``None`` if there is no such value."""
+    """Return the mean of the values other than ``None``, ``None`` without such a value."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
 

@@ -1,10 +1,10 @@
-"""The official Cityscapes evaluation: cityscapesscripts, run as a library, frame by frame.
+"""Official Cityscapes evaluation: cityscapesscripts as a library, frame by frame.
 
-Its two scripts are made to be run once, on folders, and count pixels mask by mask, read from files.
-Here all pixels of a frame are counted at once; what follows from the counts, which instances match
-and every score, is left to the scripts' own functions, and the figures are the same. So no frame is
-written to a file, progress can be shown, and no ``matches.json`` is left in the current folder and
-no stale cache of the truth among the installed packages.
+The two scripts run once on folders and count the pixels of each mask, which they read from files.
+This module counts all pixels of a frame at once and leaves matching and scoring to functions of the
+scripts, so the figures are equal. No frame is written to a file, progress is visible, and the
+scripts leave neither ``matches.json`` in the current folder nor a stale cache of the ground truth
+among the installed packages.
 """
 
 import copy
@@ -34,9 +34,9 @@ from mtl_perception.labels import (
 
 
 class SemanticScores(TypedDict):
-    """Intersection over union, 0 to 1; ``None`` for what the truth does not hold.
+    """Intersection over union, 0 to 1; ``None`` for classes absent from the truth.
 
-    ``iiou_class`` and ``iiou_category`` are ``None`` where it holds no instance.
+    ``iiou_class`` and ``iiou_category`` are ``None`` without true instances.
     ``confusion[truth][prediction]`` counts pixels, in the order of ``labels``.
     """
 
@@ -50,26 +50,26 @@ class SemanticScores(TypedDict):
 
 
 class AveragePrecision(TypedDict):
-    """Average precision of a class at overlaps 0.5 to 0.95, and at 0.5."""
+    """Average precision over overlaps 0.5 to 0.95, and at overlap 0.5."""
 
     ap: float | None
     ap50: float | None
 
 
 class InstanceScores(AveragePrecision):
-    """Means over the classes that the truth holds; ``per_class`` has ``None`` for the others."""
+    """Means over the classes in the truth; ``per_class`` is ``None`` for other classes."""
 
     per_class: dict[str, AveragePrecision]
 
 
 class OfficialSemantic:
-    """Pixel-level evaluation; means are over the classes and categories that the truth holds.
+    """Pixel-level evaluation, with means over the classes and categories in the truth.
 
-    Cityscapes' own script also counts a class as 0 that is absent from the truth and predicted
-    somewhere. All are present in its splits, so there the means are the same.
+    Cityscapes' script counts a class that is predicted but absent from the truth as 0. Cityscapes'
+    splits contain all classes, so the means are equal there.
 
-    iIoU weights a pixel by how small its instance is beside the average of its class in Cityscapes,
-    at 2048×1024: it compares with other figures of that size alone. Frames without instance truth
+    iIoU weights a pixel by the average size of its class in Cityscapes, at 2048×1024, over the size
+    of its instance, so it compares with figures at this size only. Frames without true instances
     count for IoU only.
 
     Attributes:
@@ -79,13 +79,13 @@ class OfficialSemantic:
     def __init__(self) -> None:
         self._script, self._arguments = _load('evalPixelLevelSemanticLabeling')
         self.confusion = self._script.generateMatrix(self._arguments)
-        self._confusion_beside_instances = np.zeros_like(self.confusion)
+        self._instance_confusion = np.zeros_like(self.confusion)
         self._instances = self._script.generateInstanceStats(self._arguments)
 
     def add(
         self, predicted: np.ndarray, true: np.ndarray, instances: np.ndarray | None = None
     ) -> np.ndarray:
-        """Count one frame; return its own ``confusion``.
+        """Add one frame and return its ``confusion``.
 
         Args:
             predicted: ``(H, W)`` uint8 label IDs, at the size of ``true``.
@@ -93,7 +93,7 @@ class OfficialSemantic:
             instances: ``(H, W)`` true instance IDs, ``label · 1000 + k`` on instances.
 
         Raises:
-            ValueError: a value is no label or instance ID, or the sizes differ.
+            ValueError: A value is not a label or instance ID, or the sizes differ.
         """
         _check_sizes(predicted, true)
         _check_labels('predicted', [predicted.max()])
@@ -101,46 +101,46 @@ class OfficialSemantic:
         confusion = confusion_matrix(predicted, true).astype(self.confusion.dtype)
         if instances is not None:
             self._add_instances(predicted, instances)
-            self._confusion_beside_instances += confusion
+            self._instance_confusion += confusion
         self.confusion += confusion
         return confusion
 
     def _add_instances(self, predicted: np.ndarray, instances: np.ndarray) -> None:
-        """Count how much of each true instance was found, as the script's ``evaluatePair``."""
+        """Count the found pixels of each true instance, as the script's ``evaluatePair`` does."""
         for instance_id, pixels in _count_pairs(predicted, instances).items():
             label = LABELS[_label_of(instance_id)]
             if instance_id < INSTANCE_ID_BASE or label.id not in THING_IDS:
                 continue
             size = pixels.total()
             weight = self._arguments.avgClassSize[label.name] / size
-            of_category = self._instances['categories'][label.category]
+            category = self._instances['categories'][label.category]
             for totals, label_ids in (
                 (self._instances['classes'][label.name], [label.id]),
-                (of_category, of_category['labelIds']),
+                (category, category['labelIds']),
             ):
                 found = sum(pixels[label_id] for label_id in label_ids)
                 totals['tpWeighted'] += found * weight
                 totals['fnWeighted'] += (size - found) * weight
 
     def compute(self) -> SemanticScores | None:
-        """Return the scores, ``None`` if no labelled pixel was added."""
+        """Return the scores, ``None`` without a labelled pixel."""
         script, arguments, confusion = self._script, self._arguments, self.confusion
         if not confusion[list(EVALUATED_IDS)].any():
             return None
-        of_class = {
+        per_class = {
             LABELS[label].name: script.getIouScoreForLabel(label, confusion, arguments)
             if confusion[label].any()
             else None
             for label in EVALUATED_IDS
         }
-        of_category = [
+        per_category = [
             script.getIouScoreForCategory(category, confusion, arguments)
             for category in CATEGORIES
             if confusion[category_members(category)].any()
         ]
         return {
-            'iou_class': mean_of_known(of_class.values()),
-            'iou_category': mean_of_known(of_category),
+            'iou_class': mean_of_known(per_class.values()),
+            'iou_category': mean_of_known(per_category),
             'iiou_class': self._instance_iou(
                 script.getInstanceIouScoreForLabel, {label: [label] for label in THING_IDS}
             ),
@@ -148,14 +148,14 @@ class OfficialSemantic:
                 script.getInstanceIouScoreForCategory,
                 {category: category_members(category) for category in CATEGORIES},
             ),
-            'per_class': of_class,
+            'per_class': per_class,
             'labels': list(EVALUATED_IDS),
             'confusion': confusion[np.ix_(EVALUATED_IDS, EVALUATED_IDS)].astype(int).tolist(),
         }
 
     def _instance_iou(self, score: Any, members: Mapping[Any, Sequence[int]]) -> float | None:
-        """Return the mean of the script's ``score`` over what the truth holds."""
-        confusion = self._confusion_beside_instances
+        """Return the mean of the script's ``score`` over classes or categories in the truth."""
+        confusion = self._instance_confusion
         scores = (
             score(name, confusion, self._instances, self._arguments)
             for name, labels in members.items()
@@ -167,7 +167,7 @@ class OfficialSemantic:
 class OfficialInstance:
     """Instance-level evaluation.
 
-    Truth under 100 pixels, groups and void count neither for nor against a prediction.
+    True instances below 100 pixels, groups and void count neither for nor against a prediction.
     """
 
     def __init__(self) -> None:
@@ -176,56 +176,56 @@ class OfficialInstance:
         self._matches: dict[int, dict[str, Any]] = {}
 
     def add(self, predicted: np.ndarray, scores: Mapping[int, float], true: np.ndarray) -> None:
-        """Match one frame's predicted instances with the true ones.
+        """Match the predicted instances of one frame with the true instances.
 
         Args:
             predicted: ``(H, W)`` instance IDs, ``label · 1000 + k``, at the size of ``true``;
                 smaller values are no instances.
-            scores: how sure each predicted instance is; 1 for one that has no score.
+            scores: Score of each predicted instance; 1 where it is absent.
             true: ``(H, W)`` instance IDs.
 
         Raises:
-            ValueError: a value is no instance ID, or the sizes differ.
+            ValueError: A value is not an instance ID, or the sizes differ.
         """
         pairs = _count_pairs(predicted, true)
-        sizes, in_void = Counter[int](), Counter[int]()
+        sizes, void_pixels = Counter[int](), Counter[int]()
         for true_id, pixels in pairs.items():
             sizes.update(pixels)
             if true_id < INSTANCE_ID_BASE and not IS_EVALUATED[true_id]:
-                in_void.update(pixels)
-        of_truth = {
+                void_pixels.update(pixels)
+        truths = {
             instance_id: {
                 'instID': instance_id,
                 'pixelCount': pixels.total(),
-                # What the script has where no distances are evaluated.
+                # The script's values for an evaluation without distances.
                 'medDist': -1,
                 'distConf': 0.0,
             }
             for instance_id, pixels in pairs.items()
         }
-        of_prediction = {
+        predictions = {
             instance_id: {
                 'pixelCount': sizes[instance_id],
-                'voidIntersection': in_void[instance_id],
+                'voidIntersection': void_pixels[instance_id],
                 'confidence': scores.get(instance_id, 1.0),
             }
             for instance_id in sorted(sizes)
             if instance_id >= INSTANCE_ID_BASE
         }
-        predictions_at, truths_at = defaultdict[int, list](list), defaultdict[int, list](list)
+        predictions_of, truths_of = defaultdict[int, list](list), defaultdict[int, list](list)
         for true_id, pixels in pairs.items():
             for predicted_id, count in pixels.items():
-                if predicted_id in of_prediction and _label_of(predicted_id) == _label_of(true_id):
+                if predicted_id in predictions and _label_of(predicted_id) == _label_of(true_id):
                     overlap = {'intersection': count}
-                    predictions_at[true_id].append({**of_prediction[predicted_id], **overlap})
-                    truths_at[predicted_id].append({**of_truth[true_id], **overlap})
+                    predictions_of[true_id].append({**predictions[predicted_id], **overlap})
+                    truths_of[predicted_id].append({**truths[true_id], **overlap})
         self._matches[len(self._matches)] = {
-            'groundTruth': _by_class(of_truth, 'matchedPred', predictions_at),
-            'prediction': _by_class(of_prediction, 'matchedGt', truths_at),
+            'groundTruth': _by_class(truths, 'matchedPred', predictions_of),
+            'prediction': _by_class(predictions, 'matchedGt', truths_of),
         }
 
     def compute(self) -> InstanceScores | None:
-        """Return the scores, ``None`` if no frame was added."""
+        """Return the scores, ``None`` without a frame."""
         if not self._matches:
             return None
         per_class = {
@@ -242,24 +242,23 @@ class OfficialInstance:
         return {'ap': mean_of_known(precisions), 'ap50': precisions[0]}
 
     def _precision(self, name: str, overlap: float) -> float | None:
-        """Return a class's average precision at one overlap, ``None`` if the truth lacks it."""
+        """Return the average precision of a class, ``None`` if the truth lacks the class."""
         arguments = copy.copy(self._arguments)
         arguments.instLabels = [name]
         arguments.overlaps = [overlap]
         try:
             precision = float(self._script.evaluateMatches(self._matches, arguments).item())
         except IndexError:
-            # The script looks for the last point of an empty curve where the class has truth and
-            # predictions, but none of them matches and all are to be ignored.
+            # The script reads the last point of an empty curve if a class has truth and predictions
+            # but all predictions are ignored and none matches.
             return 0.0
         return None if np.isnan(precision) else precision
 
 
 def _load(script: str) -> tuple[ModuleType, Any]:
-    """Return one of cityscapesscripts' evaluations and a copy of its arguments, set to be quiet.
+    """Return a script of cityscapesscripts and a copy of its arguments, set to quiet.
 
-    While it is imported it refuses a CITYSCAPES_EXPORT_DIR that does not exist, although nothing is
-    exported here.
+    The import fails if CITYSCAPES_EXPORT_DIR does not exist, although nothing is exported.
     """
     export_directory = os.environ.pop('CITYSCAPES_EXPORT_DIR', None)
     try:
@@ -273,10 +272,10 @@ def _load(script: str) -> tuple[ModuleType, Any]:
 
 
 def _count_pairs(predicted: np.ndarray, true: np.ndarray) -> dict[int, Counter[int]]:
-    """Return by true ID, and then by predicted ID, how many pixels have both; IDs rise.
+    """Return the pixels of each pair, by ascending true ID, then by ascending predicted ID.
 
     Raises:
-        ValueError: a value is no label or instance ID, or the sizes differ.
+        ValueError: A value is not a label or instance ID, or the sizes differ.
     """
     _check_sizes(predicted, true)
     packed = true.astype(np.uint32) << 16 | predicted.astype(np.uint32)
@@ -292,13 +291,13 @@ def _count_pairs(predicted: np.ndarray, true: np.ndarray) -> dict[int, Counter[i
 def _by_class(
     instances: Mapping[int, Mapping[str, Any]], name: str, matches: Mapping[int, list]
 ) -> dict[str, list[dict[str, Any]]]:
-    """Return the instances of each class, what each matches under ``name``."""
-    of_class: dict[str, list[dict[str, Any]]] = {LABELS[label].name: [] for label in THING_IDS}
+    """Return the instances of each class, with their matches under ``name``."""
+    by_class: dict[str, list[dict[str, Any]]] = {LABELS[label].name: [] for label in THING_IDS}
     for instance_id, instance in instances.items():
         label = LABELS[_label_of(instance_id)]
-        if label.name in of_class:
-            of_class[label.name].append({**instance, name: matches.get(instance_id, [])})
-    return of_class
+        if label.name in by_class:
+            by_class[label.name].append({**instance, name: matches.get(instance_id, [])})
+    return by_class
 
 
 def _check_sizes(predicted: np.ndarray, true: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: ``metrics.json``, a table and a page of pictures."""
+"""Figures of an evaluation, for ``metrics.json`` and as a table."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from mtl_perception.files import finite
 from mtl_perception.labels import EVALUATED_IDS, LABELS
 
 DETAILS = ('per_class', 'labels', 'confusion')
-"""What ``summary`` leaves out of each task's figures."""
+"""Figures of a task that ``summary`` leaves out."""
 
 
 class SemanticReport(SemanticScores, total=False):
-    """Official scores, and those of groups of labels where they were asked for."""
+    """Official scores, and scores by groups of labels if requested."""
 
     groups: dict[str, GroupScores]
 
 
 class InstanceReport(TypedDict):
-    """Official average precision, and the offsets' error in pixels of the output map."""
+    """Official average precision, and offset errors in pixels of the output map."""
 
     ap: float | None
     ap50: float | None
@@ -30,9 +30,9 @@ class InstanceReport(TypedDict):
 
 
 class Metrics(TypedDict):
-    """What ``metrics.json`` holds; a task without ground truth or prediction is ``None``.
+    """Content of ``metrics.json``; a task without ground truth or prediction is ``None``.
 
-    ``measured`` is how many of the frames have both, for each task.
+    ``measured`` counts the frames with both, for each task.
     """
 
     frames: int
@@ -43,7 +43,7 @@ class Metrics(TypedDict):
 
 
 def summary(metrics: Metrics) -> dict[str, Any]:
-    """Return the figures of each task without those per class."""
+    """Return the figures of each task except figures per class."""
     return finite(
         {
             name: {key: value for key, value in task.items() if key not in DETAILS}
@@ -55,7 +55,7 @@ def summary(metrics: Metrics) -> dict[str, Any]:
 
 
 def metrics_table(metrics: Metrics) -> str:
-    """Return the figures as lines of text, a dash for what the truth does not tell."""
+    """Return the figures as lines of text, with dashes for unknown figures."""
     return '\n'.join(
         [
             _frames(metrics),
@@ -69,7 +69,7 @@ def metrics_table(metrics: Metrics) -> str:
 
 @dataclass(frozen=True)
 class FrameScores:
-    """One frame's IoU over classes and depth errors, ``None`` for what its truth does not tell."""
+    """IoU of classes and depth errors of one frame, ``None`` without ground truth."""
 
     iou_class: float | None = None
     abs_rel: float | None = None
@@ -77,7 +77,7 @@ class FrameScores:
 
     @property
     def overall(self) -> float | None:
-        """The mean of IoU and δ < 1.25, or the one of the two that is known."""
+        """Mean of IoU and δ < 1.25, or the only known one."""
         return mean_of_known((self.iou_class, self.delta1))
 
 
@@ -86,7 +86,7 @@ def _frames(metrics: Metrics) -> str:
     if all(count in (0, frames) for count in measured.values()):
         return f'frames    {frames}'
     counts = ', '.join(f'{task} {count}' for task, count in measured.items())
-    return f'frames    {frames}, of which have ground truth: {counts}'
+    return f'frames    {frames}; with ground truth: {counts}'
 
 
 def _summary(metrics: Metrics) -> Iterator[str]:

@@ -1,14 +1,14 @@
-"""How steady predictions are from frame to frame, measured along dense optical flow; no truth.
+"""Steadiness of predictions from frame to frame along dense optical flow, without ground truth.
 
-A pixel x of a frame was at x + b(x) in the frame before, b being the flow from the one to the other
-(OpenCV's DIS: Kroeger, Timofte, Dai, Van Gool, ECCV 2016). It counts where that lies in the picture
-and the flow f the other way leads back: |b(x) + f(x + b(x))|² < 0.01 · (|b|² + |f|²) + 0.5, in
-pixels (Sundaram, Brox, Keutzer, ECCV 2010); elsewhere something was covered or the flow failed.
-Over all pixels that count, of all pairs of frames:
+A pixel x of a frame was at x + b(x) in the previous frame, where b is the backward flow (OpenCV's
+DIS: Kroeger, Timofte, Dai, Van Gool, ECCV 2016). A pixel is valid if x + b(x) is inside the picture
+and the forward flow f leads back: |b(x) + f(x + b(x))|² < 0.01 · (|b|² + |f|²) + 0.5, in pixels
+(Sundaram, Brox, Keutzer, ECCV 2010). Other pixels were occluded or the flow failed. Over the valid
+pixels of all pairs of frames:
 
-- the label change is the share whose label is another one than that at x + b(x) before;
-- the depth change is the mean of |ln(Z(x) / Z'(x + b(x)))|, where both depths are finite. What the
-  camera's own motion does to depth is part of it, so it compares predictions of the same drive.
+- the label change is the share of pixels whose label differs from the previous label at x + b(x);
+- the depth change is the mean of |ln(Z(x) / Z'(x + b(x)))| where both depths are finite. It
+  includes the motion of the camera, so it compares predictions of one drive only.
 """
 
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ import numpy as np
 from mtl_perception.prediction import Prediction
 
 FLOW_SCALE = 2
-"""Rows of the picture that flow is computed on, for each row of the maps."""
+"""Size of the picture for optical flow, as a multiple of the maps' size."""
 
 
 class StabilityScores(TypedDict):
-    """Pairs of frames, and of their pixels the share that counts; the changes, 0 is steady."""
+    """Number of pairs, share of valid pixels, and changes; 0 is steady."""
 
     pairs: int
     valid: float
@@ -34,29 +34,30 @@ class StabilityScores(TypedDict):
 
 @dataclass(frozen=True)
 class Change:
-    """One pair's share of labels that changed and mean depth change; ``None``: no pixel counts."""
+    """Label and depth change of one pair, ``None`` without a valid pixel."""
 
     label: float | None
     depth: float | None
 
 
 class TemporalStability:
-    """Compares each prediction with the one before it."""
+    """Comparison of each prediction with the previous one."""
 
     def __init__(self) -> None:
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
         self._before: _View | None = None
         self._pairs = 0
         self._pixels = 0
-        # Pixels that count, those with another label; those with two depths, sum of their changes.
+        # Valid pixels, pixels with another label, pixels with two depths, sum of depth changes.
         self._totals = np.zeros(4)
 
     def add(self, image: np.ndarray, prediction: Prediction) -> Change | None:
-        """Measure one frame against the one before; return ``None`` where there is none.
+        """Compare one frame with the previous one, if any, and return the change.
 
         Args:
             image: ``(H, W, 3)`` uint8 RGB.
-            prediction: of one size for all frames, the network's output size being enough.
+            prediction: Prediction with maps of one size for all frames; the network's output size
+                is sufficient.
         """
         view = _view(image, prediction)
         before, self._before = self._before, view
@@ -69,11 +70,11 @@ class TemporalStability:
         return Change(*_changes(totals))
 
     def restart(self) -> None:
-        """Compare the next frame with none: it does not follow the one before."""
+        """Forget the previous frame, because the next one does not follow it."""
         self._before = None
 
     def compute(self) -> StabilityScores | None:
-        """Return the scores, ``None`` if no two frames were compared."""
+        """Return the scores, ``None`` without a pair of frames."""
         if not self._pairs:
             return None
         label, depth = _changes(self._totals)
@@ -106,7 +107,7 @@ class TemporalStability:
 
     def _flow_at_map(self, start: '_View', end: '_View') -> np.ndarray:
         """Return ``(h, w, 2)`` flow in pixels of the maps."""
-        # mypy does not know that the result may be left to OpenCV.
+        # mypy requires an output array, which OpenCV does not.
         flow = self._flow.calc(start.gray, end.gray, None)  # type: ignore[call-overload]
         height, width = start.labels.shape
         return cv2.resize(flow, (width, height), interpolation=cv2.INTER_AREA) / FLOW_SCALE
@@ -114,7 +115,7 @@ class TemporalStability:
 
 @dataclass(frozen=True)
 class _View:
-    """A frame as the next one needs it."""
+    """A frame at the size of the comparison."""
 
     gray: np.ndarray
     labels: np.ndarray

@@ -1,4 +1,4 @@
-"""A picture of how the votes of one image became instances, for people who tune the grouping."""
+"""Picture of the grouping of votes into instances, to tune its parameters."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,22 +11,22 @@ from mtl_perception.tasks.instance import Grouping
 
 WIDTH = 15.0
 PLOT_HEIGHT = 2.4
-"""Inches, at 100 pixels each."""
+"""Inches; an inch has 100 pixels."""
 
 FREE = (0.55, 0.55, 0.55)
-"""Colour of votes that belong to no instance."""
+"""Colour of votes without an instance."""
 
 
 def draw_explanation(image: np.ndarray, grouping: Grouping) -> np.ndarray:
-    """Return a picture of the votes over the image, the instances, and the reachability plots.
+    """Return a picture of the votes on the image, the instances and the reachability plots.
 
-    A class has one plot: its cells in the order that OPTICS visited them, each as high as the
-    distance at which it was reached and in the colour of its instance, and the cut as a line. What
-    exceeds the line starts another cluster. A bar of full height was out of reach of all before.
+    Each class has a plot with a bar for each cell, in the order of OPTICS. The height of a bar is
+    the reachability of the cell; its colour is the colour of the instance. A line shows the cut: a
+    bar above it starts another cluster. A bar of full height was out of reach of all cells before.
 
     Args:
         image: ``(H, W, 3)`` uint8 RGB.
-        grouping: of the same view, of any size.
+        grouping: Grouping of this image, of any size.
     """
     rows = max(1, len(grouping.plots))
     top = WIDTH / 2 * image.shape[0] / image.shape[1] + 0.4

@@ -1,4 +1,4 @@
-"""A small street whose truth is known exactly, and the prediction that repeats it."""
+"""Small synthetic street with exact truth, and its perfect prediction."""
 
 from collections.abc import Callable
 
