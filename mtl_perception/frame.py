@@ -1,4 +1,4 @@
-"""One street frame with its ground truth, as readers produce it and consumers take it."""
+"""Image, ground truth and camera of one moment."""
 
 from dataclasses import dataclass
 
@@ -6,19 +6,30 @@ import cv2
 import numpy as np
 
 CITYSCAPES_BASELINE = 0.2093
-"""Metres between the cameras of Cityscapes' stereo rig: the reference rig of the depth task."""
+"""Baseline in metres of Cityscapes' stereo rig, the reference rig of the depth task."""
 
 CITYSCAPES_FOCAL_RATIO = 2262.52 / 1024
-"""Focal length of Cityscapes' camera over its image height, assumed where none is stated."""
+"""Focal length over image height of Cityscapes' camera, assumed for unknown cameras."""
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A rectified pinhole camera: focal lengths and principal point in pixels of the frame's image.
+    """Rectified pinhole camera.
 
-    ``baseline`` (metres) and the extrinsic values are used only to read and write Cityscapes'
-    files: ``height`` is metres above the road, ``pitch`` radians, positive when the camera looks
-    down.
+    Baseline, height and pitch are used only to read and write Cityscapes' files.
+
+    Attributes:
+        fx: Horizontal focal length in pixels of the image.
+        fy: Vertical focal length in pixels of the image.
+        cx: Column of the principal point; pixel centres are whole numbers.
+        cy: Row of the principal point.
+        baseline: Distance between the cameras of the stereo rig in metres.
+        height: Height above the road in metres.
+        pitch: Pitch in radians, positive when the camera looks down.
+
+    Example:
+        >>> Camera.assumed(480, 640, focal_length=525.0)
+        Camera(fx=525.0, fy=525.0, cx=319.5, cy=239.5, baseline=0.2093, height=1.22, pitch=0.0)
     """
 
     fx: float
@@ -31,12 +42,12 @@ class Camera:
 
     @classmethod
     def assumed(cls, height: int, width: int, focal_length: float | None = None) -> 'Camera':
-        """Return a camera whose axis goes through the centre of its image.
+        """Return a camera with the principal point in the centre of the image.
 
         Args:
-            height: Pixels of the image.
-            width: Pixels of the image.
-            focal_length: Pixels; Cityscapes' field of view if it is unknown.
+            height: Height of the image in pixels.
+            width: Width of the image in pixels.
+            focal_length: Focal length in pixels; ``None`` for Cityscapes' field of view.
         """
         focal = focal_length or CITYSCAPES_FOCAL_RATIO * height
         return cls(focal, focal, (width - 1) / 2, (height - 1) / 2)
@@ -44,17 +55,20 @@ class Camera:
 
 @dataclass(frozen=True)
 class Frame:
-    """An image and the ground truth there is for it, ``None`` where there is none.
+    """Image with its ground truth and camera; ``None`` for absent ones.
 
     Attributes:
-        name: what to call the frame in messages and file names, ``city_sequence_frame`` in
-            Cityscapes.
-        image: ``(H, W, 3)`` uint8, RGB.
-        labels: ``(H, W)`` uint8, Cityscapes label IDs.
+        name: Name in messages and file names, ``CITY_SEQUENCE_FRAME`` in Cityscapes.
+        image: ``(H, W, 3)`` uint8 RGB.
+        labels: ``(H, W)`` uint8 Cityscapes label IDs.
         instances: ``(H, W)`` uint16, ``label · 1000 + k`` on instances, bare label IDs elsewhere.
-        depth: ``(H, W)`` float32, metres along the optical axis; +Inf is infinitely far, NaN
-            unknown.
-        camera: the frame's intrinsics, if its source states them.
+        depth: ``(H, W)`` float32 metres along the optical axis, +Inf infinitely far, NaN unknown.
+        camera: Camera of the image.
+
+    Example:
+        >>> frame = Frame('street', np.zeros((512, 1024, 3), np.uint8))
+        >>> frame.has_truth, frame.camera, frame.focal_length
+        (False, None, 1131.26)
     """
 
     name: str
@@ -66,19 +80,19 @@ class Frame:
 
     @property
     def has_truth(self) -> bool:
-        """Whether there is any ground truth for it."""
+        """Whether the frame has ground truth for any task."""
         return any(truth is not None for truth in (self.labels, self.instances, self.depth))
 
     @property
     def focal_ratio(self) -> float:
-        """Vertical focal length over image height; Cityscapes' where the camera is unknown."""
+        """Vertical focal length over image height; Cityscapes' if the camera is unknown."""
         if self.camera is None:
             return CITYSCAPES_FOCAL_RATIO
         return self.camera.fy / len(self.image)
 
     @property
     def focal_length(self) -> float:
-        """Vertical focal length in pixels of ``image``; Cityscapes' field of view where unknown."""
+        """Vertical focal length in pixels; Cityscapes' field of view if the camera is unknown."""
         if self.camera is not None:
             return self.camera.fy
         return CITYSCAPES_FOCAL_RATIO * self.image.shape[0]
@@ -87,15 +101,15 @@ class Frame:
 def resize_nearest(
     values: np.ndarray, height: int, width: int, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return a map at another size, every value being one that it had before.
+    """Return a map at another size by nearest neighbour.
 
-    The map itself is returned if it has that size already.
+    A map that has this size already is returned itself, unless ``out`` is given.
 
     Args:
         values: ``(H, W)`` or ``(H, W, channels)``.
-        height: of the result.
-        width: of the result.
-        out: array of the result's shape and type to write it to.
+        height: Height of the result.
+        width: Width of the result.
+        out: Array for the result, of its shape and type.
     """
     if out is None and values.shape[:2] == (height, width):
         return values

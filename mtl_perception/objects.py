@@ -1,4 +1,4 @@
-"""Instances as objects: class, score, box, mask and distance of each."""
+"""Objects in an instance map: class, score, box, mask and distance."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,18 +10,18 @@ from mtl_perception.labels import INSTANCE_ID_BASE, LABELS
 
 @dataclass(frozen=True)
 class Object:
-    """One instance in an image; positions are in pixels of the instance map.
+    """One instance of an image; positions are in pixels of the instance map.
 
     Attributes:
         id: Instance ID, ``label · 1000 + k``.
-        label: Label ID of its class.
-        name: Name of its class.
-        score: Mean probability of its class, 0 to 1; ``None`` where the map came without scores.
-        box: (left, top, right, bottom) of its pixels; right and bottom are exclusive.
-        center: (x, y), mean of its pixels' centres.
-        area: Number of its pixels.
-        depth: Median depth in metres, +Inf beyond the maximum; ``None`` where it is unknown.
-        instances: ``(h, w)`` map that it was found in.
+        label: Label ID of the class.
+        name: Name of the class.
+        score: Mean probability of the class, 0 to 1; ``None`` if unknown.
+        box: (left, top, right, bottom); right and bottom are exclusive.
+        center: (x, y), mean position of the pixels.
+        area: Number of pixels.
+        depth: Median depth in metres, +Inf beyond the maximum; ``None`` if unknown.
+        instances: ``(h, w)`` instance map.
     """
 
     id: int
@@ -36,7 +36,7 @@ class Object:
 
     @property
     def mask(self) -> np.ndarray:
-        """``(h, w)`` bool, true on its pixels."""
+        """``(h, w)`` bool, true on the object."""
         return self.instances == self.id
 
 
@@ -50,7 +50,15 @@ def find_objects(
     Args:
         instances: ``(h, w)`` integers, ``label · 1000 + k``; smaller values belong to no object.
         depth: ``(h, w)`` metres, +Inf beyond the maximum, NaN unknown.
-        scores: Score of each ID.
+        scores: Score of each instance ID.
+
+    Example:
+        >>> instances = np.array([[7, 26000, 26000], [7, 26000, 26000]], np.uint16)
+        >>> (car,) = find_objects(instances, np.full((2, 3), 12.5, np.float32), {26000: 0.75})
+        >>> car.name, car.score, car.box, car.area, car.depth
+        ('car', 0.75, (1, 0, 3, 2), 4, 12.5)
+        >>> car.mask.astype(int).tolist()
+        [[0, 1, 1], [0, 1, 1]]
     """
     if instances is None:
         return []

@@ -1,4 +1,4 @@
-"""Predictions: the maps of one image, their objects, overlay and files."""
+"""Prediction of one image: maps, objects, overlay and files."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,10 +14,10 @@ from mtl_perception.pictures.maps import color_instances, color_labels, draw_ove
 
 @dataclass(frozen=True)
 class Prediction:
-    """Maps of one image, all of one size ``(h, w)``.
+    """Maps of one image, all of size ``(h, w)``.
 
-    ``Predictor.predict`` returns maps of the network's output size; ``resized`` brings them to the
-    image's. A map is ``None`` where it was not asked for or is not a task of the network.
+    ``Predictor.predict`` returns maps of the network's output size; ``resized`` scales them to the
+    image. A map is ``None`` if it was not requested or is not a task of the network.
 
     Attributes:
         labels: uint8 label IDs.
@@ -54,7 +54,7 @@ class Prediction:
     def resized(self, height: int, width: int) -> 'Prediction':
         """Return the maps at another size by nearest neighbour, without offsets and disparity.
 
-        Maps that have this size already are returned unchanged, offsets and disparity included.
+        Maps that have this size already are returned unchanged, with offsets and disparity.
         """
         if self.labels.shape == (height, width):
             return self
@@ -73,7 +73,7 @@ class Prediction:
         )
 
     def objects(self) -> list[Object]:
-        """Return the instances as objects by ascending ID."""
+        """Return the objects of the instance map by ascending ID."""
         return find_objects(self.instances, self.depth, self.scores)
 
     def overlay(self, image: np.ndarray) -> np.ndarray:
@@ -89,7 +89,7 @@ class Prediction:
 class NetworkMaps:
     """Output of the network for one image, at its output size ``(h, w)``.
 
-    A map is ``None`` where it is not a task of the network.
+    A map is ``None`` if it is not a task of the network.
 
     Attributes:
         labels: uint8 label IDs.
@@ -113,20 +113,20 @@ MAP_TOPICS: Mapping[str, Callable[[Prediction], np.ndarray | None]] = {
     'instance/color': lambda maps: _if_known(color_instances, maps.instances),
     'depth/image': lambda maps: maps.depth,
 }
-"""Topics of maps, relative to the node, and what they show: ``(h, w)`` values or RGB."""
+"""Topics of maps, relative to the node, and their content: ``(h, w)`` values or RGB."""
 
 DEPTH_UNITS = 256
 """Values per metre in the depth picture, as in KITTI's depth maps."""
 
 FAR_CODE = 65535
-"""Value of +Inf in the depth picture, and of depths beyond 16 bits; 0 is unknown."""
+"""Value of +Inf and of depths beyond 16 bits in the depth picture; 0 is unknown."""
 
 
 def write_raw_maps(folder: Path, name: str, prediction: Prediction) -> None:
-    """Write the maps of ``prediction`` to ``folder``, at their size.
+    """Write the maps of ``prediction`` to ``folder``.
 
     The files are ``NAME_labels.png`` (8 bits), ``NAME_instances.png`` (16 bits), ``NAME_depth.png``
-    (16 bits, ``DEPTH_UNITS``), and ``NAME_instances.json`` with a row for each instance.
+    (16 bits, ``DEPTH_UNITS``), and ``NAME_instances.json`` with an entry for each instance.
 
     Raises:
         OSError: ``folder`` cannot be written.

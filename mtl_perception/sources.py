@@ -1,4 +1,4 @@
-"""Where images come from: pictures, videos, camera devices or a synthetic street."""
+"""Sources of images: pictures, videos, camera devices and a synthetic street."""
 
 import itertools
 import logging
@@ -15,20 +15,22 @@ PICTURE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.
 SYNTHETIC = 'synthetic'
 
 SYNTHETIC_SIZE = (480, 640)
+"""Default (height, width) of the synthetic street in pixels."""
+
 SYNTHETIC_FRAMES = 120
-"""Frames of the loop that the synthetic street is rendered to: four seconds at 30 Hz."""
+"""Number of frames of the synthetic street: four seconds at 30 Hz."""
 
 _log = logging.getLogger(__name__)
 
 
 class Pictures:
-    """The pictures at ``paths``, in order; what cannot be decoded is logged, counted and left out.
+    """Pictures in order; unreadable ones are logged, counted and skipped.
 
-    A picture that lies in the Cityscapes layout brings its camera.
+    Pictures in the Cityscapes layout have a camera.
 
     Attributes:
-        frames: the pictures, with what ground truth lies beside them.
-        unreadable: how many could not be decoded while they were last iterated over.
+        frames: Paths of the pictures and of their ground truth.
+        unreadable: Number of pictures skipped in the last iteration.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -49,7 +51,7 @@ class Pictures:
 
 
 class Video:
-    """The frames of a video file, or of a camera device, which has no end and no length."""
+    """Frames of a video file, or of a camera device, which has length 0 and never ends."""
 
     def __init__(self, source: str | int) -> None:
         self._source = source
@@ -76,14 +78,14 @@ class Video:
                 msg = f'{self._source}: cannot be opened as a video or camera device'
                 raise ValueError(msg)
             if isinstance(self._source, int):
-                capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the latest image, not one that waited
+                capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # keep the latest image only
             yield capture
         finally:
             capture.release()
 
 
 class SyntheticStreet:
-    """A drive along one synthetic street, rendered as it is iterated over."""
+    """Drive along a synthetic street, rendered during iteration."""
 
     def __init__(self, seed: int, height: int, width: int) -> None:
         self._seed = seed
@@ -93,7 +95,7 @@ class SyntheticStreet:
         return SYNTHETIC_FRAMES
 
     def __iter__(self) -> Iterator[Frame]:
-        from mtl_perception.synthetic import synthetic_drive  # brings numba
+        from mtl_perception.synthetic import synthetic_drive  # imports numba
 
         height, width = self._size
         for frame in synthetic_drive(self._seed, len(self), height=height, width=width):
@@ -104,17 +106,17 @@ ImageSource = Pictures | Video | SyntheticStreet
 
 
 def open_source(source: str, *, size: tuple[int, int] | None = None, seed: int = 0) -> ImageSource:
-    """Return what ``source`` names, to be iterated over, several times if need be.
+    """Return the frames of ``source``, which can be iterated over several times.
 
     Args:
-        source: a picture, a folder of pictures, a video file, a camera device (its number, or
-            ``/dev/videoN``), or ``synthetic``.
-        size: (height, width) of a synthetic street; other sources come as they are.
-        seed: of the synthetic street.
+        source: Picture, folder of pictures, video file, camera device (number or ``/dev/videoN``),
+            or ``synthetic``.
+        size: (height, width) of the synthetic street; other sources keep their size.
+        seed: Random seed of the synthetic street.
 
     Raises:
-        FileNotFoundError: there is no such file, or the folder holds no picture.
-        ValueError: the file is not a picture or video that can be opened.
+        FileNotFoundError: The file does not exist, or the folder contains no picture.
+        ValueError: The file cannot be opened as a video.
     """
     if source == SYNTHETIC:
         return SyntheticStreet(seed, *(size or SYNTHETIC_SIZE))
@@ -123,7 +125,7 @@ def open_source(source: str, *, size: tuple[int, int] | None = None, seed: int =
     path = Path(source)
     if path.is_dir():
         if (path / 'leftImg8bit').is_dir():
-            path /= 'leftImg8bit'  # a dataset: its other pictures are ground truth
+            path /= 'leftImg8bit'  # other pictures of a dataset are ground truth
         paths = sorted(p for p in path.rglob('*') if p.suffix.lower() in PICTURE_SUFFIXES)
         if not paths:
             msg = f'{path}: no picture ({", ".join(PICTURE_SUFFIXES)}) in this folder or below'

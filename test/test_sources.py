@@ -1,4 +1,4 @@
-"""Where images come from: pictures, videos, synthetic streets, and what is refused."""
+"""Sources of images: pictures, videos, synthetic streets, and refused ones."""
 
 import logging
 import shutil

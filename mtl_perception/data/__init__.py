@@ -1,4 +1,4 @@
-"""Frames: reading, writing, augmenting and making them up."""
+"""Frames on disk: reading, writing, caching and augmentation."""
 
 SPLITS = ('train', 'val', 'test')
-"""Names of Cityscapes' splits."""
+"""Splits of Cityscapes."""

@@ -1,4 +1,4 @@
-"""Random changes of a frame that keep its ground truth true, and the arrays training takes."""
+"""Random views of a frame, with ground truth and camera to match."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,15 +12,15 @@ from mtl_perception.labels import IS_EVALUATED
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How much a training frame is changed.
+    """Strength of the random changes.
 
     Attributes:
-        scale: range of the zoom, relative to the input height; drawn log-uniformly.
-        flip: probability of a horizontal flip.
-        photometric: strength of brightness, contrast, saturation, hue, blur and noise; 0 leaves
-            colours alone, 1 is strong.
-        balanced: probability that a crop is placed over a class drawn evenly among those in the
-            frame, so that rare and small classes are seen as often as roads and buildings.
+        scale: Range of the zoom, relative to the input height; drawn log-uniformly.
+        flip: Probability of a horizontal flip.
+        photometric: Strength of brightness, contrast, saturation, hue, blur and noise; 0 keeps the
+            colours, 1 is strong.
+        balanced: Probability that a crop shows a class drawn uniformly from the frame's classes, so
+            that rare and small classes appear as often as roads and buildings.
     """
 
     scale: tuple[float, float] = (0.7, 2.0)
@@ -33,7 +33,10 @@ class Augmentation:
             msg = f'scale must be a rising range of positive numbers, got {self.scale}'
             raise ValueError(msg)
         if not (0 <= self.flip <= 1 and 0 <= self.balanced <= 1) or self.photometric < 0:
-            msg = 'flip and balanced must be from 0 to 1 and photometric not negative'
+            msg = (
+                'flip and balanced must be from 0 to 1 and photometric at least 0, '
+                f'got {self.flip}, {self.balanced} and {self.photometric}'
+            )
             raise ValueError(msg)
 
 
@@ -44,14 +47,18 @@ def augment(
     crop: tuple[int, int],
     rng: np.random.Generator,
 ) -> Frame:
-    """Return a random view of ``frame``, ``crop`` (height, width) pixels large.
+    """Return a random view of ``frame``; pixels beyond it are grey, void and of unknown depth.
 
-    At scale 1 the whole frame would be ``input_height`` rows high. What lies outside the frame is
-    grey, void and of unknown depth.
+    Args:
+        frame: Frame, with its ground truth if it has any.
+        settings: Strength of the changes.
+        input_height: Height of the whole frame at scale 1, in pixels.
+        crop: (height, width) of the view in pixels.
+        rng: Source of all randomness.
     """
     zoom = np.exp(rng.uniform(*np.log(settings.scale)))
     factor = zoom * input_height / frame.image.shape[0]
-    # Cut before resizing: a frame of 2048×1024 pixels is large, and most of it is not in the crop.
+    # Crop first: resizing a whole frame of 2048×1024 pixels is slow, and most of it is cut off.
     window = max(1, round(crop[0] / factor)), max(1, round(crop[1] / factor))
     target = _random_class_pixel(frame.labels, rng) if rng.random() < settings.balanced else None
     frame = resize_frame(_random_crop(frame, window, target, rng), *crop)
@@ -122,7 +129,7 @@ def _camera(frame: Frame) -> Camera:
 def _changed(
     frame: Frame, image: np.ndarray, camera: Camera, change: Callable[[np.ndarray], np.ndarray]
 ) -> Frame:
-    """Return a frame with another image and camera, and ``change`` applied to each map."""
+    """Return the frame with ``change`` applied to each map."""
 
     def changed(values: np.ndarray | None) -> np.ndarray | None:
         return None if values is None else change(values)
@@ -140,7 +147,7 @@ def _changed(
 def _random_class_pixel(
     labels: np.ndarray | None, rng: np.random.Generator
 ) -> tuple[int, int] | None:
-    """Return a random pixel (row, column) of an evaluated class, all classes equally likely."""
+    """Return a pixel (row, column) of an evaluated class; all classes are equally likely."""
     if labels is None:
         return None
     counts = np.bincount(labels.ravel(), minlength=len(IS_EVALUATED))
@@ -155,7 +162,7 @@ def _random_class_pixel(
 def _random_crop(
     frame: Frame, crop: tuple[int, int], target: tuple[int, int] | None, rng: np.random.Generator
 ) -> Frame:
-    """Cut a crop from anywhere in the frame, or from anywhere that shows the ``target`` pixel."""
+    """Return a random crop that shows the ``target`` pixel, if given."""
 
     def corner(axis: int) -> int:
         size, part = frame.image.shape[axis], crop[axis]
@@ -168,7 +175,7 @@ def _random_crop(
 
 
 def _change_colors(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Change exposure, contrast, colour cast and saturation, and sometimes blur or add noise."""
+    """Change exposure, contrast, colour cast and saturation; sometimes blur or add noise."""
     values = image.astype(np.float32) / 255
     if rng.random() < 0.8:
         values = values ** np.float32(np.exp(rng.normal(0, 0.25 * strength)))

@@ -1,4 +1,4 @@
-"""Frames kept on disk as training needs them: decoded and no larger than necessary."""
+"""Cache of decoded frames on disk, at the size that training needs."""
 
 import hashlib
 import io
@@ -18,27 +18,31 @@ from mtl_perception.frame import Camera, Frame
 MAPS = ('image', 'labels', 'instances', 'depth')
 
 FORMAT = 2
-"""Version of decoding, shrinking and storage; raise it when one of them changes."""
+"""Version of decoding, shrinking and storage; increase it when one of them changes."""
 
 
 @dataclass(frozen=True)
 class FrameCache:
-    """A folder of frames, shrunk to at most ``height`` rows.
+    """Cache of frames in a folder.
 
-    Any number of processes and runs may share it. An entry appears complete or not at all; one that
-    is damaged, or older than the files it was made of, is made again.
+    Any number of processes and runs may share it. Entries are written atomically. An entry that is
+    damaged or does not match its source files is replaced.
+
+    Attributes:
+        folder: Folder of the entries.
+        height: Largest height of a cached frame in pixels; larger frames are shrunk.
     """
 
     folder: Path
     height: int
 
     def read(self, paths: FramePaths) -> Frame:
-        """Return the frame from the cache, or read and keep it.
+        """Return the frame from the cache, or read and cache it.
 
-        Where the cache cannot be written, it warns, and the frame is read again the next time.
+        If the cache cannot be written, a warning is issued and the frame is returned anyway.
 
         Raises:
-            DatasetError: as ``FramePaths.read``.
+            DatasetError: A file cannot be read, see ``FramePaths.read``.
         """
         sources = [str(path.absolute()) for path in paths.files]
         digest = hashlib.sha256(json.dumps([self.height, *sources]).encode()).hexdigest()
@@ -82,7 +86,7 @@ def _dump(frame: Frame, version: str) -> bytes:
 
 def _load(path: Path, name: str, version: str) -> Frame | None:
     try:
-        # The archive has checksums of what it holds, not of what it should hold.
+        # Checksums cover the members of the archive, but not the list of members.
         with np.load(path, allow_pickle=False) as arrays:
             found, *known = arrays['version'].tolist()
             if found != version or {'version', *known} != set(arrays):

@@ -1,8 +1,8 @@
 """Read and write street frames in the folder layout of Cityscapes.
 
-``ROOT/leftImg8bit/SPLIT/CITY/NAME_leftImg8bit.png`` (or ``.jpg``) is a frame; the files of its
-ground truth lie beside it under ``gtFine``, ``disparity`` and ``camera``. A file that is absent
-means that the frame lacks that ground truth.
+A frame is an image ``ROOT/leftImg8bit/SPLIT/CITY/NAME_leftImg8bit.png`` (or ``.jpg``). Its ground
+truth is in parallel folders ``gtFine``, ``disparity`` and ``camera``. An absent file means absent
+ground truth.
 """
 
 import json
@@ -26,12 +26,12 @@ CAMERA_FILE = 'camera', '_camera.json'
 
 
 class DatasetError(ValueError):
-    """A file of a dataset is not what its name promises; the message names it."""
+    """A file of a dataset is damaged or has unexpected content."""
 
 
 @dataclass(frozen=True)
 class FramePaths:
-    """Where the files of one frame lie; ``None`` for those that do not exist."""
+    """Paths of the files of one frame; ``None`` for files that do not exist."""
 
     name: str
     image: Path
@@ -42,30 +42,30 @@ class FramePaths:
 
     @property
     def city(self) -> str:
-        """The folder of the split that the image lies in."""
+        """Name of the image's folder."""
         return self.image.parent.name
 
     @property
     def files(self) -> list[Path]:
-        """The files that there are, the image first."""
+        """Existing files, the image first."""
         paths = (self.image, self.labels, self.instances, self.disparity, self.camera)
         return [path for path in paths if path is not None]
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The tasks that there is ground truth for."""
+        """Tasks with ground truth."""
         known = {
             'semantic': self.labels is not None,
             'instance': self.instances is not None,
             'depth': self.disparity is not None and self.camera is not None,
         }
-        return tuple(task for task, there in known.items() if there)
+        return tuple(task for task, exists in known.items() if exists)
 
     def read(self) -> Frame:
-        """Read the image and what ground truth there is.
+        """Return the image with its ground truth.
 
         Raises:
-            DatasetError: a file cannot be decoded, has another type, or another size than the
+            DatasetError: A file cannot be decoded, has another type, or another size than the
                 image.
         """
         image, camera = self.read_image(), self.read_camera()
@@ -82,7 +82,7 @@ class FramePaths:
         """Return the image, ``(H, W, 3)`` uint8 RGB.
 
         Raises:
-            DatasetError: it cannot be decoded.
+            DatasetError: The file cannot be decoded.
         """
         return cv2.cvtColor(_read_picture(self.image, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
@@ -90,21 +90,21 @@ class FramePaths:
         """Return the camera, if its file exists.
 
         Raises:
-            DatasetError: the file does not describe a camera.
+            DatasetError: The file does not describe a camera.
         """
         return None if self.camera is None else _read_camera(self.camera)
 
 
 def find_frames(root: Path, split: str) -> list[FramePaths]:
-    """Return the frames of ``root``'s ``split``, by their images, sorted by name.
+    """Return the frames of a split, sorted by city and name.
 
     Raises:
-        FileNotFoundError: there is no such split, or it holds no image.
+        FileNotFoundError: The split does not exist or contains no image.
     """
     folder = root / 'leftImg8bit' / split
     if not folder.is_dir():
         found = sorted(path.name for path in (root / 'leftImg8bit').glob('*') if path.is_dir())
-        hint = f'its splits are {", ".join(found)}' if found else 'it holds no leftImg8bit folder'
+        hint = f'its splits are {", ".join(found)}' if found else 'it has no folder leftImg8bit'
         msg = f'{root}: no split {split!r} in the Cityscapes layout ({folder} is missing); {hint}'
         raise FileNotFoundError(msg)
     images = sorted(path for path in folder.glob('*/*') if path.name.endswith(IMAGE_SUFFIXES))
@@ -115,10 +115,10 @@ def find_frames(root: Path, split: str) -> list[FramePaths]:
 
 
 def frames_of_cities(frames: Sequence[FramePaths], cities: Sequence[str]) -> list[FramePaths]:
-    """Return the frames that lie in the folders of ``cities``.
+    """Return the frames in the folders of ``cities``.
 
     Raises:
-        ValueError: there are none of one of them.
+        ValueError: A city has no frame.
     """
     found = {frame.city for frame in frames}
     if unknown := [city for city in cities if city not in found]:
@@ -129,7 +129,7 @@ def frames_of_cities(frames: Sequence[FramePaths], cities: Sequence[str]) -> lis
 
 
 def pair(image: Path) -> FramePaths:
-    """Return the frame of one image, with the ground truth that lies beside it in the layout."""
+    """Return the paths of an image and of its ground truth, if it lies in the layout."""
     name = next(
         (image.name[: -len(s)] for s in IMAGE_SUFFIXES if image.name.endswith(s)), image.stem
     )
@@ -151,14 +151,14 @@ def pair(image: Path) -> FramePaths:
 
 
 def write_frame(root: Path, split: str, frame: Frame) -> None:
-    """Write ``frame`` (named ``CITY_SEQUENCE_FRAME``) below ``root``, the image last.
+    """Write the files of ``frame``, named ``CITY_SEQUENCE_FRAME``, below ``root``.
 
-    Every file appears complete or not at all, so a frame whose image exists is complete. Infinite
-    and unknown depth is written as 0, Cityscapes' mark for an invalid disparity.
+    Files are written atomically and the image comes last, so a frame with an image is complete.
+    Infinite and unknown depth becomes 0, Cityscapes' code of an invalid disparity.
 
     Raises:
-        ValueError: the frame has a depth and no camera to express it in.
-        OSError: the folder cannot be written.
+        ValueError: The frame has depth but no camera to convert it to disparity.
+        OSError: The folder cannot be written.
     """
 
     def path(kind: str, suffix: str) -> Path:
@@ -179,7 +179,7 @@ def write_frame(root: Path, split: str, frame: Frame) -> None:
 
 
 def image_path(root: Path, split: str, name: str) -> Path:
-    """Return where ``write_frame`` puts the image of the frame ``name``."""
+    """Return the path that ``write_frame`` writes the image of frame ``name`` to."""
     return _path(root, 'leftImg8bit', split, name, IMAGE_SUFFIXES[0])
 
 
@@ -188,7 +188,7 @@ def _path(root: Path, kind: str, split: str, name: str, suffix: str) -> Path:
 
 
 def count_ground_truth(frames: Sequence[FramePaths]) -> dict[str, int]:
-    """Return how many frames there are and how many of them have each kind of ground truth."""
+    """Return the number of frames, and the number with ground truth for each task."""
     return {
         'frames': len(frames),
         **{task: sum(task in frame.tasks for frame in frames) for task in TASKS},
@@ -202,7 +202,7 @@ def _read_picture(path: Path, flags: int) -> np.ndarray:
         msg = f'{path}: cannot be read ({err.strerror})'
         raise DatasetError(msg) from err
     if picture is None:
-        msg = f'{path}: cannot be decoded as a picture; it is damaged or of another format'
+        msg = f'{path}: cannot be decoded as a picture; it is damaged or has another format'
         raise DatasetError(msg)
     return picture
 

@@ -1,4 +1,4 @@
-"""Augmentation changes the picture and keeps the ground truth true."""
+"""Augmentation changes the picture and keeps ground truth and camera consistent with it."""
 
 from dataclasses import replace
 
@@ -110,9 +110,9 @@ def test_random_views_keep_colour_label_instance_and_depth_together(frame):
         view = augment(frame, settings, 64, (64, 96), rng)
         assert view.image.shape == (64, 96, 3)
         for label, instance_id, depth in ((7, 7, 4.0), (26, 26000, 12.0), (24, 24005, 30.0)):
-            there = view.labels == label
-            assert (view.instances[there] == instance_id).all()
-            assert (view.depth[there] == np.float32(depth)).all()
+            pixels = view.labels == label
+            assert (view.instances[pixels] == instance_id).all()
+            assert (view.depth[pixels] == np.float32(depth)).all()
 
 
 def test_balanced_crops_show_a_rare_class_as_often_as_the_others(frame):

@@ -1,4 +1,4 @@
-"""The cache of frames: what it returns, when it is made anew, and who can share it."""
+"""The cache of frames: content, replacement of entries, and sharing."""
 
 import multiprocessing
 from dataclasses import replace
@@ -65,7 +65,7 @@ def test_a_changed_source_makes_the_entry_anew(paths, tmp_path):
     found = cache.read(paths)
     assert found.camera.fy > before.camera.fy
     assert_equal(found, resize_frame(paths.read(), 32, 64))
-    entry_of(cache)  # the old one was replaced
+    entry_of(cache)  # replaced the old one
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The Cityscapes layout: what is written is read, what is missing is missing, damage is named."""
+"""The Cityscapes layout: writing, reading, absent files and damaged files."""
 
 import json
 import zlib
