@@ -93,9 +93,12 @@ class Frame:
     @property
     def focal_length(self) -> float:
         """Vertical focal length in pixels; Cityscapes' field of view if the camera is unknown."""
-        if self.camera is not None:
-            return self.camera.fy
-        return CITYSCAPES_FOCAL_RATIO * self.image.shape[0]
+        return self.known_camera.fy
+
+    @property
+    def known_camera(self) -> Camera:
+        """Camera of the image, assumed if it is unknown."""
+        return self.camera or Camera.assumed(*self.image.shape[:2])
 
 
 def resize_nearest(

@@ -72,7 +72,7 @@ def augment(
 def resize_frame(frame: Frame, height: int, width: int) -> Frame:
     """Return ``frame`` at another size: the image smoothed, the maps by nearest neighbour."""
     rows, columns = frame.image.shape[:2]
-    camera = _camera(frame)
+    camera = frame.known_camera  # an assumed one would change with the height
     if (rows, columns) == (height, width):
         return replace(frame, camera=camera)
     smooth = cv2.INTER_AREA if height < rows else cv2.INTER_LINEAR
@@ -95,7 +95,7 @@ def flip_frame(frame: Frame) -> Frame:
     def flipped(values: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(values[:, ::-1])
 
-    camera = _camera(frame)
+    camera = frame.known_camera
     camera = replace(camera, cx=frame.image.shape[1] - 1 - camera.cx)
     return _changed(frame, flipped(frame.image), camera, flipped)
 
@@ -111,7 +111,7 @@ def crop_frame(frame: Frame, top: int, left: int, height: int, width: int) -> Fr
         result[y0 - top : y1 - top, x0 - left : x1 - left] = values[y0:y1, x0:x1]
         return result
 
-    camera = _camera(frame)
+    camera = frame.known_camera
     camera = replace(camera, cx=camera.cx - left, cy=camera.cy - top)
     return _changed(
         frame,
@@ -119,11 +119,6 @@ def crop_frame(frame: Frame, top: int, left: int, height: int, width: int) -> Fr
         camera,
         lambda values: window(values, np.nan if values.dtype.kind == 'f' else 0),
     )
-
-
-def _camera(frame: Frame) -> Camera:
-    """Return the camera, which must not depend on the height of the image any more."""
-    return frame.camera or Camera.assumed(*frame.image.shape[:2])
 
 
 def _changed(
