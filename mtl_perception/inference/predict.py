@@ -39,8 +39,8 @@ def predict_images(
     """Write ``NAME.png``, an overview, for each image.
 
     Args:
-        predictor: Predictor, with instances if ``explain``.
-        images: Images with their cameras, if known.
+        predictor: Predictor.
+        images: Images, with cameras if known.
         output: Folder of the pictures; it exists.
         focal_length: Vertical focal length in pixels that replaces the cameras'.
         raw: Whether to write the maps at the size of the image to the folder ``raw``.

@@ -18,10 +18,7 @@ from mtl_perception.pictures.maps import (
 from mtl_perception.pictures.text import GREY, draw_text, text_box
 
 PANEL_WIDTH = 320
-"""Width of each picture in a comparison, in pixels."""
-
-OVERVIEW_WIDTH = 480
-"""Width of each picture in an overview, in pixels."""
+"""Default width of each picture in a comparison, in pixels."""
 
 GAP = 4
 """Pixels between two pictures of a row."""
@@ -41,14 +38,8 @@ Row = dict[str, np.ndarray]
 """Pictures of one height, RGB, by title."""
 
 
-def overview_row(image: np.ndarray, maps: Maps, *, width: int = OVERVIEW_WIDTH) -> Row:
-    """Return the image, its maps in colour and its overlay.
-
-    Args:
-        image: ``(H, W, 3)`` uint8 RGB.
-        maps: Maps of any size.
-        width: Width of each picture in pixels.
-    """
+def overview_row(image: np.ndarray, maps: Maps, *, width: int = 480) -> Row:
+    """Return the image, its maps in colour and its overlay, ``width`` pixels wide each."""
     row = comparison_row(image, by_kind(maps), width=width)
     row['overlay'] = draw_overlay(row['input'], maps)
     return row

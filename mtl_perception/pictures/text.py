@@ -8,14 +8,7 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def draw_text(picture: np.ndarray, text: str, origin: tuple[int, int], scale: float) -> None:
-    """Draw ``text`` in white with a black edge.
-
-    Args:
-        picture: ``(H, W, 3)`` uint8, changed in place.
-        text: One line, ASCII.
-        origin: (left, bottom) of the text in pixels.
-        scale: Font size; 1 is about 22 pixels high.
-    """
+    """Draw ``text`` in white with a black edge; ``origin`` is its (left, bottom) in pixels."""
     thickness = max(1, round(scale))
     cv2.putText(picture, text, origin, FONT, scale, BLACK, thickness + 2, cv2.LINE_AA)
     cv2.putText(picture, text, origin, FONT, scale, WHITE, thickness, cv2.LINE_AA)
@@ -24,13 +17,9 @@ def draw_text(picture: np.ndarray, text: str, origin: tuple[int, int], scale: fl
 def text_box(
     picture: np.ndarray, text: str, center: tuple[float, float], scale: float
 ) -> tuple[tuple[int, int], tuple[slice, slice]]:
-    """Return origin and box of ``text`` around a point, moved inside the picture where possible.
+    """Return origin and box of ``text`` around ``center``, moved inside the picture.
 
-    Args:
-        picture: ``(H, W, 3)`` uint8.
-        text: One line, ASCII.
-        center: (x, y) as shares of the picture's width and height.
-        scale: Font size, see ``draw_text``.
+    ``center`` is (x, y) as shares of the picture's width and height.
     """
     height, width = picture.shape[:2]
     (text_width, text_height), _ = cv2.getTextSize(text, FONT, scale, 1)
