@@ -14,9 +14,7 @@ from mtl_perception.training.module import MultiTaskModule
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument('frames', type=Path)
 parser.add_argument('output', type=Path)
-parser.add_argument(
-    '--initial', type=checkpoint_path, default='street', help='checkpoint to start from'
-)
+parser.add_argument('--initial', type=checkpoint_path, default='street', help='initial weights')
 parser.add_argument('--steps', type=int, default=1000)
 args = parser.parse_args()
 
