@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_params_file(parser)
     options.add_limit(parser, 'images')
     options.add_output(parser, 'out/predict')
-    options.add_focal_length(parser, 'all images, instead of the one that their source states')
+    options.add_focal_length(parser, 'all images (overrides their source)')
     parser.add_argument(
         '--raw',
         action=argparse.BooleanOptionalAction,
