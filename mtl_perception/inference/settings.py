@@ -1,6 +1,5 @@
-"""The node's parameter file, for commands that run the network without the node."""
+"""The node's parameters: one table that the node, its file and the commands are checked against."""
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -10,35 +9,59 @@ from typing import Any
 import yaml
 
 from mtl_perception.inference.runtimes import RUNTIMES
-from mtl_perception.resources import EMBEDDED_CHECKPOINTS, share_file
+from mtl_perception.resources import EMBEDDED_CHECKPOINTS
 from mtl_perception.tasks.depth import MAX_DEPTH_RANGE
 from mtl_perception.tasks.instance import GroupingParameters
+
+TYPES = {
+    bool: 'true or false',
+    int: 'a whole number',
+    float: 'a number with a decimal point',
+    str: 'text',
+}
+"""Types of parameters, as error messages name them."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One parameter; its type is the default's.
+    """Parameter of the node.
 
     Attributes:
-        name: of the parameter.
-        default: its value where none is given.
-        help: what it is for, with its unit.
-        minimum: least value of a number.
-        maximum: largest value of a number.
-        choices: the values that a text may have; empty: any.
-        live: whether it may be changed while the node is configured.
+        name: Name; a prefix that ends with a dot groups parameters.
+        default: Value where none is given, and thereby the type.
+        help: Purpose and unit.
+        range: Smallest and largest value of a number; ``None``: any.
+        choices: Accepted values of a text; empty: any.
+        live: Whether the value may change while the node is configured.
     """
 
     name: str
     default: bool | int | float | str
     help: str
-    minimum: float = 0.0
-    maximum: float = 0.0
+    range: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
     live: bool = False
 
+    def check(self, value: Any) -> None:
+        """Check the type, range and choice of a value.
+
+        Raises:
+            ValueError: The value is refused; the message names the parameter and the remedy.
+        """
+        if type(value) is not type(self.default):  # as strict as ROS: 80 is not a double
+            expected = TYPES[type(self.default)]
+        elif self.choices and value not in self.choices:
+            expected = ' or '.join(self.choices)
+        elif self.range and not self.range[0] <= float(value) <= self.range[1]:
+            expected = f'from {self.range[0]:g} to {self.range[1]:g}'
+        else:
+            return
+        msg = f'{self.name} must be {expected}, got {value!r}'
+        raise ValueError(msg)
+
 
 GROUPING_PREFIX = 'instance.'
+"""Prefix of the parameters that are fields of ``GroupingParameters``."""
 
 SETTINGS = (
     Setting('autostart', True, 'configure and activate without waiting for a lifecycle manager'),
@@ -51,13 +74,13 @@ SETTINGS = (
     Setting(
         'runtime',
         'auto',
-        'what runs the network; auto: the fastest on the device',
+        'library that runs the network; auto: the fastest on the device',
         choices=('auto', *RUNTIMES),
     ),
     Setting(
         'image_transport',
         'raw',
-        'which input to subscribe to: raw is ~/image, compressed is ~/image/compressed',
+        'input to subscribe to: raw is ~/image, compressed is ~/image/compressed',
         choices=('raw', 'compressed'),
     ),
     Setting(
@@ -70,19 +93,13 @@ SETTINGS = (
     Setting(
         'focal_length',
         0.0,
-        'vertical focal length in pixels of the input image, used where there is no camera_info; '
-        "0: that of Cityscapes' field of view",
-        minimum=0.0,
-        maximum=1e5,
+        'vertical focal length in pixels of the input image, used without camera_info; '
+        "0: Cityscapes' field of view",
+        range=(0.0, 1e5),
         live=True,
     ),
     Setting(
-        'max_depth',
-        100.0,
-        'metres beyond which depth is +Inf',
-        minimum=MAX_DEPTH_RANGE[0],
-        maximum=MAX_DEPTH_RANGE[1],
-        live=True,
+        'max_depth', 100.0, 'metres beyond which depth is +Inf', range=MAX_DEPTH_RANGE, live=True
     ),
     *(
         Setting(
@@ -90,27 +107,69 @@ SETTINGS = (
             # mypy knows only that a field has some default.
             parameter.default,  # type: ignore[arg-type]
             parameter.metadata['help'],
-            minimum=parameter.metadata['minimum'],
-            maximum=parameter.metadata['maximum'],
+            range=parameter.metadata['range'],
             live=True,
         )
-        for parameter in dataclasses.fields(GroupingParameters)
+        for parameter in fields(GroupingParameters)
     ),
 )
 
 NODES = ('**', '*', 'mtl_perception')
-"""Last parts of the names of nodes whose parameters these may be."""
+"""Last parts of node names in a parameter file that may stand for this node."""
+
+
+def grouping_parameters(values: Mapping[str, Any]) -> GroupingParameters:
+    """Return the parameters among ``values`` that group votes; the others keep their defaults."""
+    return GroupingParameters(
+        **{
+            name.removeprefix(GROUPING_PREFIX): value
+            for name, value in values.items()
+            if name.startswith(GROUPING_PREFIX)
+        }
+    )
 
 
 def read_parameters(path: Path) -> dict[str, Any]:
-    """Return ``max_depth`` and ``grouping`` as ``Predictor`` takes them, if the file sets them.
+    """Return the parameters in a file that ``Predictor`` takes: ``max_depth`` and ``grouping``.
 
     Args:
-        path: a ROS 2 parameter file: a copy of config/node.yaml, or what ``ros2 param dump`` says.
+        path: ROS 2 parameter file: a copy of config/node.yaml, or output of ``ros2 param dump``.
+
+    Returns:
+        Keyword arguments of ``Predictor``; ``max_depth`` only if the file sets it.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no parameter file of this node, or a value cannot be used.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file has no parameters of this node, an unknown one or a refused value.
+    """
+    values = read_values(path)
+    names = [setting.name for setting in SETTINGS]
+    for name in values:
+        if name not in names and (close := get_close_matches(name, names, 1, 0.9)):
+            msg = f'{path}: unknown parameter {name}; did you mean {close[0]}?'
+            raise ValueError(msg)
+    used = [
+        setting
+        for setting in SETTINGS
+        if setting.name in values and setting.name.startswith(('max_depth', GROUPING_PREFIX))
+    ]
+    try:
+        for setting in used:
+            setting.check(values[setting.name])
+    except ValueError as err:
+        msg = f'{path}: {err}'
+        raise ValueError(msg) from err
+    tuned = {setting.name: values[setting.name] for setting in used}
+    depth = {'max_depth': tuned['max_depth']} if 'max_depth' in tuned else {}
+    return {**depth, 'grouping': grouping_parameters(tuned)}
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """Return all values for this node in a ROS 2 parameter file, unchecked, by full name.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not a parameter file, or has no section for this node.
     """
     if not path.is_file():
         msg = f'{path}: no such parameter file'
@@ -124,45 +183,16 @@ def read_parameters(path: Path) -> dict[str, Any]:
         ]
         values = {name: value for section in sections for name, value in _flat(section)}
     except (AttributeError, KeyError, TypeError, UnicodeDecodeError, yaml.YAMLError) as err:
-        msg = f'{path}: not a file of ROS 2 parameters, such as config/node.yaml'
+        msg = f'{path}: not a ROS 2 parameter file such as config/node.yaml'
         raise ValueError(msg) from err
     if not sections:
-        msg = f'{path}: has no parameters for a node mtl_perception'
+        msg = f'{path}: no parameters for a node mtl_perception'
         raise ValueError(msg)
-    types = {f'instance.{field.name}': type(field.default) for field in fields(GroupingParameters)}
-    types['max_depth'] = float
-    names = _names()
-    for name in values:
-        if name not in names and (close := get_close_matches(name, names, 1, 0.9)):
-            msg = f'{path}: unknown parameter {name}; did you mean {close[0]}?'
-            raise ValueError(msg)
-    known = {name: values[name] for name in types if name in values}
-    for name, value in known.items():
-        if type(value) is not types[name]:  # as strict as the node is
-            wanted = 'a whole number' if types[name] is int else 'a number with a decimal point'
-            msg = f'{path}: {name} must be {wanted}, got {value!r}'
-            raise ValueError(msg)
-    result = {'max_depth': known.pop('max_depth')} if 'max_depth' in known else {}
-    lowest, highest = MAX_DEPTH_RANGE
-    if not lowest <= result.get('max_depth', lowest) <= highest:
-        msg = f'{path}: max_depth must be from {lowest:g} to {highest:g} metres'
-        raise ValueError(msg)
-    try:
-        grouping = {name.removeprefix('instance.'): value for name, value in known.items()}
-        return {**result, 'grouping': GroupingParameters(**grouping)}
-    except ValueError as err:
-        msg = f'{path}: instance.{err}'
-        raise ValueError(msg) from err
-
-
-def _names() -> list[str]:
-    """Return the names of all parameters of the node."""
-    sections = yaml.safe_load(share_file('config', 'node.yaml').read_text())
-    return [name for name, _ in _flat(sections['/**']['ros__parameters'])]
+    return values
 
 
 def _flat(section: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:
-    """Yield the parameters of a section, whose names may be nested or have dots."""
+    """Yield full names and values; names may be nested, have dots, or both."""
     for name, value in section.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f'{prefix}{name}.')

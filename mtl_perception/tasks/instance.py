@@ -59,8 +59,7 @@ def loss(offsets: Tensor, target: Tensor) -> LossSum:
 
 
 def _parameter(default: float, minimum: float, maximum: float, text: str):
-    metadata = {'minimum': minimum, 'maximum': maximum, 'help': text}
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata={'range': (minimum, maximum), 'help': text})
 
 
 @dataclass(frozen=True)
@@ -103,12 +102,9 @@ class GroupingParameters:
 
     def __post_init__(self) -> None:
         for parameter in fields(self):
-            value, limits = getattr(self, parameter.name), parameter.metadata
-            if not limits['minimum'] <= value <= limits['maximum']:
-                msg = (
-                    f'{parameter.name} must be from {limits["minimum"]} to {limits["maximum"]}, '
-                    f'got {value}'
-                )
+            value, (low, high) = getattr(self, parameter.name), parameter.metadata['range']
+            if not low <= value <= high:
+                msg = f'{parameter.name} must be from {low:g} to {high:g}, got {value}'
                 raise ValueError(msg)
 
 
