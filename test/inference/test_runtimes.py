@@ -157,38 +157,6 @@ def test_a_graph_runs_in_another_thread_than_it_was_captured_in(tiny):
         np.testing.assert_array_equal(values, wanted)
 
 
-@pytest.mark.parametrize(
-    ('capability', 'architectures', 'usable'),
-    [
-        ((8, 6), ['sm_75', 'sm_86'], True),
-        ((8, 7), ['sm_80', 'sm_90a'], False),
-        ((8, 7), ['sm_87'], True),
-        ((8, 9), ['sm_87'], False),
-        ((8, 9), ['sm_80', 'sm_90a'], True),
-        ((6, 1), ['sm_75', 'sm_80', 'compute_90'], False),
-        ((7, 5), ['sm_70'], True),
-        ((7, 0), ['sm_75'], False),
-        ((12, 0), ['sm_90', 'compute_90'], True),
-        ((12, 0), ['sm_90'], False),
-        ((9, 4), ['gfx90a', 'gfx942'], True),
-    ],
-)
-def test_a_gpu_that_pytorch_was_not_built_for_is_not_used(
-    capability, architectures, usable, monkeypatch
-):
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
-    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda _device: 'Some GPU')
-    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda _device: capability)
-    monkeypatch.setattr(torch.cuda, 'get_arch_list', lambda: architectures)
-    assert runtimes.resolve_device('auto').type == ('cuda' if usable else 'cpu')
-    if usable:
-        assert runtimes.resolve_device('cuda:0') == torch.device('cuda:0')
-    else:
-        with pytest.raises(ValueError, match=r'Some GPU: PyTorch .* was built for sm_'):
-            runtimes.resolve_device('cuda')
-
-
 @needs_openvino
 def test_auto_on_the_cpu_is_openvino(tiny):
     assert create_runtime('auto', tiny, 'cpu', 64).name == 'openvino'
