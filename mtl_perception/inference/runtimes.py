@@ -80,22 +80,18 @@ class TorchRuntime:
         self._network = _on_device(FusedNetwork(network, self.dtype), device)
 
     def configure(self, height: int, width: int) -> None:
-        """See ``Runtime.configure``."""
         self._input = _input_buffer(height, width, self._input_height)
         self.run()
 
     def load(self, image: np.ndarray) -> None:
-        """See ``Runtime.load``."""
         _resize_into(self._input, image)
 
     @torch.inference_mode()
     def run(self) -> tuple[np.ndarray, ...]:
-        """See ``Runtime.run``."""
         maps = self._network(torch.from_numpy(self._input).to(self.device)[None])
         return tuple(values[0].cpu().numpy() for values in maps)
 
     def close(self) -> None:
-        """See ``Runtime.close``."""
         del self._network
         if self.device.type == 'cuda':
             torch.cuda.empty_cache()
@@ -122,7 +118,6 @@ class CudaGraphRuntime:
 
     @torch.inference_mode()
     def configure(self, height: int, width: int) -> None:
-        """See ``Runtime.configure``."""
         # Not after the capture, nor with its stream: the end of a graph frees cuBLAS' memory of the
         # stream that it was captured on, which a new graph on the same stream would go on using.
         self._capture = None
@@ -149,12 +144,10 @@ class CudaGraphRuntime:
         self._capture = _Capture(graph, resize, host_image, image, maps, host_maps)
 
     def load(self, image: np.ndarray) -> None:
-        """See ``Runtime.load``."""
         np.copyto(self._capture.host_image.numpy(), image)
 
     @torch.inference_mode()
     def run(self) -> tuple[np.ndarray, ...]:
-        """See ``Runtime.run``."""
         capture = self._capture
         with torch.cuda.device(self.device), torch.cuda.stream(self._stream):
             capture.image.copy_(capture.host_image, non_blocking=True)
@@ -165,7 +158,6 @@ class CudaGraphRuntime:
         return tuple(maps[0].numpy().copy() for maps in capture.host_maps)
 
     def close(self) -> None:
-        """See ``Runtime.close``."""
         del self._network
         self._capture = None
         torch.cuda.empty_cache()
@@ -201,7 +193,6 @@ class OpenVinoRuntime:
         self._request: Any = None
 
     def configure(self, height: int, width: int) -> None:
-        """See ``Runtime.configure``."""
         self._input = _input_buffer(height, width, self._input_height)
         model = self._model.clone()
         model.reshape([1, *self._input.shape])
@@ -209,16 +200,13 @@ class OpenVinoRuntime:
         self.run()
 
     def load(self, image: np.ndarray) -> None:
-        """See ``Runtime.load``."""
         _resize_into(self._input, image)
 
     def run(self) -> tuple[np.ndarray, ...]:
-        """See ``Runtime.run``."""
         maps = self._request.infer([self._input[None]], share_inputs=True)
         return tuple(values[0] for values in maps.values())
 
     def close(self) -> None:
-        """See ``Runtime.close``."""
         self._model = self._request = None
 
 
