@@ -1,4 +1,4 @@
-"""From an image to the three maps: preprocessing, one forward pass, decoding."""
+"""Predictions from images: preprocessing, one forward pass, postprocessing."""
 
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -21,18 +21,34 @@ from mtl_perception.tasks.optics import compile_optics
 
 
 class Predictor:
-    """Turn images into predictions with the network of a checkpoint.
+    """Semantic labels, instances and metric depth of RGB images.
 
-    One thread at a time may call ``infer``, and another one ``postprocess``. ``grouping`` and
-    ``max_depth`` may be replaced at any time and apply to the calls that follow.
+    ``predict`` returns a ``Prediction``: label IDs with their confidence, instance IDs with their
+    scores, and depth in metres, as NumPy arrays of one size. The maps have half the size of the
+    network's input, which keeps the aspect ratio of the image; with the embedded checkpoints they
+    have 128 rows. ``Prediction.resized`` brings them to the size of the image, and
+    ``Prediction.objects`` lists the instances with their boxes and distances.
+
+    Depth is proportional to the focal length, which is a property of the camera and cannot be seen
+    in the image. Without one, the vertical field of view of Cityscapes' camera (25.5°) is assumed,
+    and depth is wrong by the ratio of the two focal lengths. Images should be rectified.
+
+    An image of another size than the last one takes longer, as the network is compiled for it.
+
+    One thread may call ``infer`` while another calls ``postprocess`` for the image before; neither
+    method may run in two threads at once. ``grouping`` and ``max_depth`` may be replaced at any
+    time, and apply to later calls. A ``with`` block, or ``close``, releases the network.
 
     Args:
         checkpoint: ``.safetensors`` file of this package, or name of an embedded checkpoint.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, cuda or cuda:N; auto is a GPU if PyTorch can use one, else the CPU.
         runtime: auto, torch, cuda_graph or openvino; auto is the fastest on the device.
         max_depth: Metres beyond which depth is +Inf.
         grouping: Parameters that group votes into instances.
         needs: Tasks that the network must have; semantic labels are always needed.
+
+    Attributes:
+        info: Metadata of the checkpoint: network, input height, data, terms, metrics and recipe.
 
     Raises:
         FileNotFoundError: The checkpoint does not exist.
@@ -42,12 +58,13 @@ class Predictor:
     Example:
         >>> import numpy as np
         >>> from mtl_perception import Predictor
-        >>> predictor = Predictor()
         >>> image = np.zeros((480, 640, 3), np.uint8)  # RGB
-        >>> prediction = predictor.predict(image, focal_length=525.0)
+        >>> with Predictor() as predictor:
+        ...     prediction = predictor.predict(image, focal_length=525.0)
         >>> prediction.labels.shape, prediction.depth.dtype
         ((128, 176), dtype('float32'))
-        >>> predictor.close()
+        >>> prediction.resized(480, 640).instances.shape
+        (480, 640)
     """
 
     def __init__(
@@ -64,8 +81,8 @@ class Predictor:
         needed = [task for task in TASKS if task in {'semantic', *needs}]
         if missing := [task for task in needed if task not in self.tasks]:
             msg = (
-                f'{checkpoint}: its network lacks {", ".join(missing)}; its tasks are '
-                f'{", ".join(self.tasks)}, and {", ".join(needed)} must be among them here'
+                f'{checkpoint}: the network lacks {", ".join(missing)}: its tasks are '
+                f'{", ".join(self.tasks)}; use a checkpoint with {", ".join(needed)}'
             )
             raise CheckpointError(msg)
         self._runtime = create_runtime(runtime, network, device, self.info.input_height)
@@ -75,14 +92,20 @@ class Predictor:
         self.max_depth = max_depth
         self.grouping = grouping
 
+    def __enter__(self) -> 'Predictor':
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
     @property
     def tasks(self) -> Sequence[str]:
-        """What the network was trained for, labels among it."""
+        """Tasks of the network: semantic and, optionally, instance and depth."""
         return self.info.network.tasks
 
     @property
     def description(self) -> str:
-        """One line that says what runs: network, runtime, device, training data and their terms."""
+        """Network, runtime, device, training data and terms of use, in one line."""
         network = self.info.network
         parts = (
             f'{network.encoder}, stride {network.stride}',
@@ -102,35 +125,48 @@ class Predictor:
         instances: bool = True,
         depth: bool = True,
     ) -> Prediction:
-        """Return what is in ``image``: ``infer``, then ``postprocess``.
+        """Return the maps of ``image``: ``infer`` followed by ``postprocess``.
 
         Args:
             image: ``(H, W, 3)`` uint8 RGB.
-            focal_length: vertical, in pixels of ``image``; Cityscapes' field of view if not known.
-            instances: whether to group votes into instances, where the network gives them.
-            depth: whether to decode depth, likewise.
+            focal_length: Vertical focal length in pixels of ``image``; Cityscapes' field of view
+                where unknown.
+            instances: Whether to group votes into instances.
+            depth: Whether to decode depth.
+
+        Example:
+            >>> import numpy as np
+            >>> from mtl_perception import Predictor
+            >>> with Predictor() as predictor:
+            ...     image = np.zeros((240, 320, 3), np.uint8)
+            ...     prediction = predictor.predict(image, focal_length=262.5, instances=False)
+            >>> prediction.instances is None, prediction.depth.shape
+            (True, (128, 176))
         """
         focal_ratio = focal_length / len(image) if focal_length else CITYSCAPES_FOCAL_RATIO
         return self.postprocess(self.infer(image), focal_ratio, instances=instances, depth=depth)
 
     def infer(self, image: np.ndarray) -> NetworkMaps:
-        """Run the network on ``image``, ``(H, W, 3)`` uint8 RGB: what the device does.
+        """Run the network: the part of ``predict`` that uses the device.
 
-        An image of another size than the one before takes longer, by the stage ``configure``: the
-        runtime gets ready for it.
+        An image of another size than the last one has an additional stage, ``configure``, in which
+        the runtime prepares for the size.
+
+        Args:
+            image: ``(H, W, 3)`` uint8 RGB.
         """
-        stages = _Stages()
+        milliseconds: dict[str, float] = {}
         size = image.shape[:2]
         if size != self._image_size:
-            self._image_size = ()  # if this fails, the runtime is ready for neither size
-            with stages.measure('configure'):
+            self._image_size = ()  # after a failure the runtime is ready for neither size
+            with _timed('configure', milliseconds):
                 self._runtime.configure(*size)
             self._image_size = size
-        with stages.measure('preprocess'):
+        with _timed('preprocess', milliseconds):
             self._runtime.load(image)
-        with stages.measure('network'):
+        with _timed('network', milliseconds):
             maps = dict(zip(map_names(self.tasks), self._runtime.run(), strict=True))
-        return NetworkMaps(**maps, milliseconds=stages.milliseconds)
+        return NetworkMaps(**maps, milliseconds=milliseconds)
 
     def postprocess(
         self,
@@ -140,44 +176,38 @@ class Predictor:
         instances: bool = True,
         depth: bool = True,
     ) -> Prediction:
-        """Group votes and turn disparity into metres: what the CPU does after the network.
+        """Group votes and turn disparity into metres: the part of ``predict`` after the network.
 
-        It may run while another thread is in ``infer`` with the next image.
+        It runs on the CPU, and may run while another thread calls ``infer`` with the next image.
 
         Args:
-            maps: of ``infer``.
-            focal_ratio: vertical focal length over the image's height.
-            instances: whether to group votes into instances, where the network gives them.
-            depth: whether to decode depth, likewise.
+            maps: Result of ``infer``.
+            focal_ratio: Vertical focal length over image height.
+            instances: Whether to group votes into instances.
+            depth: Whether to decode depth.
         """
-        stages = _Stages(maps.milliseconds)
-        prediction = Prediction(maps.labels, maps.confidence, milliseconds=stages.milliseconds)
+        milliseconds = dict(maps.milliseconds)
+        prediction = Prediction(maps.labels, maps.confidence, milliseconds=milliseconds)
         if instances and maps.offsets is not None:
-            with stages.measure('instance'):
+            with _timed('instance', milliseconds):
                 grouped = group_instances(maps.labels, maps.confidence, maps.offsets, self.grouping)
             prediction = replace(
                 prediction, instances=grouped.ids, scores=grouped.scores, offsets=maps.offsets
             )
         if depth and maps.disparity is not None:
-            with stages.measure('depth'):
+            with _timed('depth', milliseconds):
                 focal_length = focal_ratio * len(maps.labels)
                 metres = decode_depth(maps.disparity, focal_length, self.max_depth)
             prediction = replace(prediction, depth=metres, disparity=maps.disparity)
         return prediction
 
     def close(self) -> None:
-        """Let go of the network and its memory; nothing may be called any more."""
+        """Release the network and its memory; the predictor cannot be used afterwards."""
         self._runtime.close()
 
 
-class _Stages:
-    """Measures named stretches of time."""
-
-    def __init__(self, earlier: dict[str, float] | None = None) -> None:
-        self.milliseconds = dict(earlier or {})
-
-    @contextmanager
-    def measure(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.milliseconds[name] = (time.perf_counter() - start) * 1e3
+@contextmanager
+def _timed(stage: str, milliseconds: dict[str, float]) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    milliseconds[stage] = (time.perf_counter() - start) * 1e3

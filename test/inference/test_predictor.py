@@ -1,4 +1,7 @@
-"""From an image to maps: sizes, metric depth, what is asked for, and what is refused."""
+"""Predictions from images: sizes, metric depth, requested maps and refused arguments."""
+
+import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -7,10 +10,7 @@ import torch
 from mtl_perception.inference.predictor import Predictor
 from mtl_perception.inference.runtimes import TorchRuntime
 from mtl_perception.labels import IS_EVALUATED, IS_THING
-from mtl_perception.network.checkpoint import (
-    CheckpointError,
-    load_checkpoint,
-)
+from mtl_perception.network.checkpoint import CheckpointError, load_checkpoint
 from mtl_perception.network.multitask import normalize
 from mtl_perception.prediction import Prediction
 
@@ -42,7 +42,7 @@ def test_maps_have_the_types_that_are_published(predictor, image):
 
 
 def test_labels_and_depth_are_those_of_the_networks_own_outputs(tiny_checkpoint, image):
-    """In float32, step by step, with another resize of the same size."""
+    """Compare with float32, step by step; the image already has the network's input size."""
     network, _ = load_checkpoint(tiny_checkpoint)
     small = image[:64, :96]
     with torch.inference_mode():
@@ -143,9 +143,9 @@ def test_a_network_that_lacks_a_task_says_the_same_of_the_others(
 
 
 def test_a_network_that_lacks_a_task_that_is_needed_is_refused(partial_checkpoint):
-    with pytest.raises(CheckpointError, match=r'partial\.safetensors: its network lacks semantic'):
+    with pytest.raises(CheckpointError, match=r'partial\.safetensors: the network lacks semantic'):
         Predictor(partial_checkpoint('depth'))
-    with pytest.raises(CheckpointError, match=r'lacks instance; .* semantic, instance must be'):
+    with pytest.raises(CheckpointError, match=r'lacks instance: .* with semantic, instance'):
         Predictor(partial_checkpoint('semantic', 'depth'), needs=('instance',))
 
 
@@ -172,6 +172,14 @@ def test_getting_ready_for_another_size_is_a_stage_of_its_own(tiny_checkpoint, i
     stages = [list(predictor.infer(shown).milliseconds) for shown in (image, image, image[:64])]
     later = ['preprocess', 'network']
     assert stages == [['configure', *later], later, ['configure', *later]]
+
+
+def test_a_with_block_releases_the_network(tiny_checkpoint, image):
+    with Predictor(tiny_checkpoint, device='cpu', runtime='torch') as predictor:
+        predictor.infer(image)
+        network = weakref.ref(predictor._runtime._network)
+    gc.collect()
+    assert network() is None
 
 
 def test_after_a_size_that_failed_the_next_image_is_right_again(
