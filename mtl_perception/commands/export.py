@@ -1,15 +1,16 @@
-"""Convert a checkpoint to ONNX, or to OpenVINO's .xml and .bin.
+"""Export a checkpoint for other programs, as ONNX or as OpenVINO's .xml and .bin.
 
-The file contains the float32 network for one input size, from pixels to maps. Its input "image" is
-(1, H, W, 3) uint8 RGB. Its outputs at half that size are "labels" and "confidence" (uint8),
-"offsets" and "disparity" (float32). Its metadata hold the names of the labels and the metadata of
-the checkpoint. It is written only if OpenVINO computes the result of PyTorch from it.
+The file holds the float32 network for one input size, including preprocessing and decoding: the
+input "image" is (1, H, W, 3) uint8 RGB; the outputs, at half that size, are "labels" and
+"confidence" (uint8), "offsets" and "disparity" (float32). The metadata hold the label names and the
+checkpoint's own metadata. Before the file is written, OpenVINO runs it and the result is compared
+with PyTorch.
 
-Resize images to the height that the checkpoint was trained for (256) and to the width that keeps
-the aspect ratio, rounded to a multiple of 32: 640x480 to 352x256.
+Resize each image to the height that the checkpoint was trained for, 256, and to the width that
+keeps its aspect ratio, rounded to a multiple of 32: for example 640x480 to 352x256.
 
-For TensorRT, continue with the ONNX file on the computer that will run it (with --fp16 before
-TensorRT 10 and on GPUs older than Ampere):
+For TensorRT, convert the ONNX file on the target machine (use --fp16 before TensorRT 10 and on GPUs
+older than Ampere):
 
   trtexec --onnx=out/export/street-256x352.onnx --bf16 --saveEngine=street-256x352.engine
 
@@ -24,7 +25,7 @@ from mtl_perception.commands import options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``mtl export``."""
+    """Declare the options of ``mtl export``."""
     parser.add_argument(
         '--format',
         choices=('onnx', 'openvino'),
@@ -42,7 +43,7 @@ def main(args: argparse.Namespace) -> int:
     from mtl_perception.network.checkpoint import read_info
 
     path = export(args.checkpoint, args.output, args.format, args.size)
-    print(f'written to {path}, equal to PyTorch in float32')
+    print(f'written to {path}; it agrees with PyTorch in float32')
     info = read_info(args.checkpoint)
     print('; '.join(filter(None, (info.data and f'trained on {info.data}', info.terms))))
     return 0

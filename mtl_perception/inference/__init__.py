@@ -1,1 +1,1 @@
-"""From an image to maps, and what runs the network."""
+"""Inference: from an image to maps, on any runtime and device."""

@@ -1,4 +1,4 @@
-"""The network as a file that other programs run: ONNX, or OpenVINO's own format."""
+"""Export of a checkpoint for other programs, as ONNX or in OpenVINO's own format."""
 
 import json
 import tempfile
@@ -17,10 +17,10 @@ from mtl_perception.network.fused import FusedNetwork
 from mtl_perception.network.multitask import checked_size
 
 ONNX_OPSET = 17
-"""Of 2022: TensorRT 8.6 and everything since reads it."""
+"""Version of 2022; TensorRT 8.6 and everything newer reads it."""
 
 METADATA_PREFIX = 'mtl_perception'
-"""What the names of the metadata begin with."""
+"""Prefix of the metadata entries' names."""
 
 OUTPUTS = {
     'labels': 'labels (IDs)',
@@ -28,42 +28,41 @@ OUTPUTS = {
     'offsets': "offsets (dx, dy) to the object's centre in pixels of the output",
     'disparity': 'disparity in pixels of the output',
 }
-"""What the metadata say of each map."""
+"""Description of each map in the metadata."""
 
 TOLERANCES = {'labels': 0.0, 'confidence': 1.0, 'offsets': 0.01, 'disparity': 0.01}
-"""How far each map may be from PyTorch's: label IDs, confidence of 255, others in pixels."""
+"""Largest difference from PyTorch for each map: label IDs, confidence of 255, pixels."""
 
 AGREEING = 0.999
-"""The share of the pixels that must lie within the tolerance; arg max may flip on a tie."""
+"""Share of pixels that must be within the tolerance; arg max may flip on ties."""
 
 
 class ExportError(ValueError):
-    """What was exported does not compute what the checkpoint does."""
+    """The exported network does not compute the same maps as the checkpoint."""
 
 
 def export(checkpoint: Path, output: Path, kind: str, size: tuple[int, int] | None = None) -> Path:
-    """Write the float32 network of ``checkpoint``, with what decodes its output, to ``output``.
+    """Write the float32 network of ``checkpoint``, including preprocessing and decoding.
 
-    Its one input is ``image``, ``(1, H, W, 3)`` uint8 RGB; normalisation is inside. Its outputs are
-    those that ``FusedNetwork.forward`` describes, by these names. The metadata are those of the
-    checkpoint, and the names of the labels. Before the file appears it is read and run by OpenVINO
-    and compared with PyTorch.
+    The input is ``image``, ``(1, H, W, 3)`` uint8 RGB; normalisation is inside. The outputs are the
+    maps of ``FusedNetwork.forward``, under the same names. The metadata are the checkpoint's, and
+    the label names. The file appears only after OpenVINO has run it in agreement with PyTorch.
 
     Args:
-        checkpoint: a ``.safetensors`` file of this package.
-        output: a folder.
-        kind: one of ``FORMATS``.
-        size: (height, width) of the input, multiples of 32; by default the checkpoint's height, and
-            twice that.
+        checkpoint: ``.safetensors`` file of this package.
+        output: Folder; it is created if it does not exist.
+        kind: Key in ``FORMATS``.
+        size: (height, width) of the input, multiples of 32; by default the checkpoint's height and
+            twice as many columns.
 
     Returns:
         The file, named after the checkpoint and the size.
 
     Raises:
-        FileNotFoundError, CheckpointError: as ``load_checkpoint``.
-        ValueError: the size cannot be used.
-        ExportError: the results differ.
-        OSError: the file cannot be written.
+        FileNotFoundError, CheckpointError: See ``load_checkpoint``.
+        ValueError: The size cannot be used.
+        ExportError: The maps differ from PyTorch's.
+        OSError: The file cannot be written.
     """
     network, info = load_checkpoint(checkpoint)
     fused = FusedNetwork(network)
@@ -80,17 +79,17 @@ def export(checkpoint: Path, output: Path, kind: str, size: tuple[int, int] | No
     with tempfile.TemporaryDirectory(dir=output, prefix='.') as folder:
         write(fused, Path(folder, path.name), image, metadata)
         verify(Path(folder, path.name), fused, image)
-        # In alphabetical order OpenVINO's weights come first: who sees one file sees both.
+        # In alphabetical order: the .bin appears before the .xml that needs it.
         for file in sorted(Path(folder).iterdir()):
             file.replace(output / file.name)
     return path
 
 
 def verify(path: Path, network: FusedNetwork, image: np.ndarray) -> None:
-    """Run the exported file and ``network`` on the same ``(1, H, W, 3)`` image.
+    """Compare the exported file with ``network`` on a ``(1, H, W, 3)`` uint8 image.
 
     Raises:
-        ExportError: they differ.
+        ExportError: The maps differ.
     """
     import openvino
 
@@ -103,8 +102,8 @@ def verify(path: Path, network: FusedNetwork, image: np.ndarray) -> None:
         worst = float(np.quantile(difference, AGREEING))
         if not worst <= TOLERANCES[name]:
             msg = (
-                f'{path.name}: not written, as its {name} differ from those of PyTorch by '
-                f'{worst:.3g}; at most {TOLERANCES[name]:g} is allowed'
+                f'{path.name}: not written: {name} differ from PyTorch by {worst:.3g}, more than '
+                f'the tolerance of {TOLERANCES[name]:g}'
             )
             raise ExportError(msg)
 
@@ -115,7 +114,7 @@ def _write_onnx(
     import onnx
 
     with warnings.catch_warnings():
-        # It is older than PyTorch's other exporter, needs no further package, and is quicker.
+        # The older of PyTorch's exporters needs no further package and is faster.
         warnings.simplefilter('ignore', DeprecationWarning)
         torch.onnx.export(
             network,
@@ -145,11 +144,11 @@ def _write_openvino(
 
 
 FORMATS = {'onnx': (_write_onnx, '.onnx'), 'openvino': (_write_openvino, '.xml')}
-"""What writes a file of each format, and its suffix."""
+"""Writer and file suffix of each format."""
 
 
 def _test_image(height: int, width: int) -> np.ndarray:
-    """Return ``(1, height, width, 3)`` uint8 patches of random colours, of two sizes."""
+    """Return ``(1, height, width, 3)`` uint8 patches of random colours in two sizes."""
     rng = np.random.default_rng(0)
     small, large = (
         rng.integers(0, 128, (-(-height // n), -(-width // n), 3), np.uint8)

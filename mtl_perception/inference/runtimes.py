@@ -1,9 +1,9 @@
-"""What runs the network: one small interface, one class a back end.
+"""Runtimes of the network: one small interface, one class for each back end.
 
-All of them compute what float32 PyTorch does, up to rounding to 16 bits. With the embedded
-checkpoints that means: labels are the same wherever the best logit leads by more than 0.5, and on
-more than 99 % of all pixels; confidence differs by at most 32 of 255, offsets by at most 2 and
-disparity by at most 0.4 pixels of the output map.
+Every runtime agrees with float32 PyTorch up to rounding to 16 bits. With the embedded checkpoints,
+labels agree wherever the best logit leads by more than 0.5, and on more than 99 % of all pixels;
+confidence differs by at most 32 of 255, offsets by at most 2 and disparity by at most 0.4 pixels of
+the output map.
 """
 
 import contextlib
@@ -25,25 +25,24 @@ from mtl_perception.network.multitask import SIZE_MULTIPLE, MultiTaskNetwork, in
 from mtl_perception.resources import PACKAGE_NAME
 
 WARM_UP_RUNS = 3
-"""Runs before the capture of a CUDA graph, in which libraries choose algorithms and allocate."""
+"""Runs before a CUDA graph is captured, in which libraries choose algorithms and allocate."""
 
 INPUT = 'image'
-"""The name of a converted network's input; its outputs are named as ``FusedNetwork.outputs``."""
+"""Input name of a converted network; its output names are ``FusedNetwork.outputs``."""
 
 CACHED_MODELS = 8
-"""How many compiled models the cache folder holds, one a checkpoint and input size."""
+"""Compiled models kept in the cache folder, one for each checkpoint and input size."""
 
 
 class Runtime(Protocol):
-    """Runs a network on one camera image at a time.
+    """Back end that runs a network on one camera image at a time.
 
-    A constructor's arguments are the network, a device that the runtime works on, and the rows of
-    the network's input.
+    Constructors take the network, a device and the number of rows of the network's input.
 
     Attributes:
-        name: as in ``RUNTIMES``.
-        device: where it runs.
-        dtype: what it multiplies.
+        name: Key in ``RUNTIMES``.
+        device: Device that runs the network.
+        dtype: Type of weights and features.
     """
 
     name: str
@@ -51,21 +50,21 @@ class Runtime(Protocol):
     dtype: torch.dtype
 
     def configure(self, height: int, width: int) -> None:
-        """Get ready for camera images of this size, in pixels, and warm up."""
+        """Prepare for camera images of this size, in pixels, and warm up."""
 
     def load(self, image: np.ndarray) -> None:
-        """Take an ``(H, W, 3)`` uint8 RGB image of the size configured, resized to the network."""
+        """Resize an ``(H, W, 3)`` uint8 RGB image of the configured size to the network's input."""
 
     def run(self) -> tuple[np.ndarray, ...]:
         """Return the maps of the loaded image, in the order of ``FusedNetwork.outputs``.
 
-        They are ``(h, w)`` uint8 labels and confidence, ``(2, h, w)`` float32 offsets and
-        ``(h, w)`` float32 disparity, as far as these are tasks of the network, and belong to the
-        caller.
+        The maps are ``(h, w)`` uint8 labels and confidence, ``(2, h, w)`` float32 offsets and
+        ``(h, w)`` float32 disparity; maps of absent tasks are left out. Later runs do not overwrite
+        the arrays.
         """
 
     def close(self) -> None:
-        """Let go of the network and of all memory; nothing may be called any more."""
+        """Release the network and all memory; the runtime cannot be used afterwards."""
 
 
 class TorchRuntime:
@@ -98,10 +97,10 @@ class TorchRuntime:
 
 
 class CudaGraphRuntime:
-    """Everything between the camera image and the maps as one CUDA graph, in 16 bits.
+    """One CUDA graph from the camera image to the maps, in 16 bits.
 
     Raises:
-        ValueError: not a CUDA device.
+        ValueError: The device is not a CUDA device.
     """
 
     name = 'cuda_graph'
@@ -118,8 +117,8 @@ class CudaGraphRuntime:
 
     @torch.inference_mode()
     def configure(self, height: int, width: int) -> None:
-        # Not after the capture, nor with its stream: the end of a graph frees cuBLAS' memory of the
-        # stream that it was captured on, which a new graph on the same stream would go on using.
+        # Drop the old graph before the capture, and capture on a new stream: the end of a graph
+        # frees cuBLAS' workspace of its stream, which a new graph on that stream would still use.
         self._capture = None
         self._stream = torch.cuda.Stream(self.device)
         rows, columns = input_size(height, width, self._input_height)
@@ -127,7 +126,7 @@ class CudaGraphRuntime:
         host_image = torch.zeros((height, width, 3), dtype=torch.uint8, pin_memory=True)
         image = host_image.to(self.device)
         graph = torch.cuda.CUDAGraph()
-        # Other threads of the process may go on using the GPU during the capture.
+        # Other threads of the process may use the GPU during the capture.
         capture = torch.cuda.graph(graph, stream=self._stream, capture_error_mode='thread_local')
         with (
             torch.cuda.device(self.device),
@@ -166,18 +165,17 @@ class CudaGraphRuntime:
 class OpenVinoRuntime:
     """OpenVINO on the CPU, in bfloat16 where the CPU multiplies it.
 
-    What it compiles for an input size is kept in the user's cache folder, where that can be
-    written.
+    Compiled models are kept in the user's cache folder if it is writable.
 
     Raises:
-        ValueError: not a CPU, or OpenVINO is not installed.
+        ValueError: The device is not a CPU, or OpenVINO is not installed.
     """
 
     name = 'openvino'
 
     def __init__(self, network: MultiTaskNetwork, device: torch.device, input_height: int) -> None:
         if device.type != 'cpu':
-            msg = f'the runtime openvino runs on the CPU alone, got the device {str(device)!r}'
+            msg = f'the runtime openvino needs the device cpu, got {str(device)!r}'
             raise ValueError(msg)
         if not has_openvino():
             msg = 'the runtime openvino needs the package openvino, which is not installed'
@@ -211,13 +209,13 @@ class OpenVinoRuntime:
 
 
 class AreaResize(nn.Module):
-    """OpenCV's ``INTER_AREA`` as two matrix products, for where OpenCV is not.
+    """OpenCV's ``INTER_AREA`` as two matrix products, to run on a GPU.
 
     Args:
-        height: of the image, pixels.
-        width: of the image.
-        rows: of the result.
-        columns: of the result.
+        height: Rows of the image.
+        width: Columns of the image.
+        rows: Rows of the result.
+        columns: Columns of the result.
     """
 
     vertical: Tensor
@@ -229,7 +227,7 @@ class AreaResize(nn.Module):
         self.register_buffer('horizontal', _area_weights(width, columns))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return ``(rows, columns, 3)`` float32 whole numbers for ``(H, W, 3)`` uint8."""
+        """Resize ``(H, W, 3)`` uint8 to ``(rows, columns, 3)`` float32 whole numbers."""
         height, width, channels = image.shape
         lines = (self.vertical @ image.float().reshape(height, -1)).reshape(-1, width, channels)
         return (self.horizontal @ lines).round()
@@ -239,17 +237,18 @@ RUNTIMES = {runtime.name: runtime for runtime in (TorchRuntime, CudaGraphRuntime
 
 
 def create_runtime(name: str, network: MultiTaskNetwork, device: str, input_height: int) -> Runtime:
-    """Return a runtime; ``auto`` is the fastest there is, on a GPU if there is one.
+    """Return a runtime for ``network``.
 
     Args:
-        name: auto or one of ``RUNTIMES``.
-        network: is copied.
+        name: Key in ``RUNTIMES``, or auto: cuda_graph on a GPU, openvino on a CPU if it is
+            installed, else torch.
+        network: Network in evaluation mode; it is copied.
         device: auto, cpu, cuda or cuda:N.
-        input_height: rows of the network's input.
+        input_height: Rows of the network's input.
 
     Raises:
-        ValueError: unknown name, a device that this machine or the runtime does not have, or a
-            runtime that is not installed.
+        ValueError: The name is unknown, this machine or the runtime lacks the device, or the
+            runtime is not installed.
     """
     if name != 'auto' and name not in RUNTIMES:
         msg = f'unknown runtime {name!r}; choose auto, {", ".join(RUNTIMES)}'
@@ -264,15 +263,15 @@ def create_runtime(name: str, network: MultiTaskNetwork, device: str, input_heig
 
 
 def to_openvino(network: FusedNetwork) -> Any:
-    """Return ``network`` as an ``openvino.Model`` for one image of any size; it shares weights."""
-    # Not openvino.convert_model: that reports its use to the vendor.
+    """Return ``network`` as an ``openvino.Model`` for one image of any size; weights are shared."""
+    # openvino.convert_model reports its use to the vendor.
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     example = torch.zeros((1, SIZE_MULTIPLE, SIZE_MULTIPLE, 3), dtype=torch.uint8)
     with torch.inference_mode():
         traced = torch.jit.trace(network, (example,), check_trace=False)
-    # The model needs the decoder for as long as it is being converted.
+    # The conversion needs the decoder until it is done.
     decoder = TorchScriptPythonDecoder(traced, skip_freeze=True)
     frontend = FrontEndManager().load_by_framework('pytorch')
     model = frontend.convert(frontend.load(decoder))
@@ -284,15 +283,15 @@ def to_openvino(network: FusedNetwork) -> Any:
 
 @dataclass(frozen=True)
 class _Capture:
-    """A CUDA graph for one image size, and the memory that it reads and writes.
+    """CUDA graph for one image size, and the memory that it reads and writes.
 
     Attributes:
-        graph: from ``image`` to ``maps``.
-        resize: holds weights that the graph reads.
-        host_image: pinned.
-        image: on the GPU.
-        maps: on the GPU.
-        host_maps: pinned.
+        graph: Graph from ``image`` to ``maps``.
+        resize: Owner of weights that the graph reads.
+        host_image: Pinned copy of ``image``.
+        image: Input on the GPU.
+        maps: Output on the GPU.
+        host_maps: Pinned copies of ``maps``.
     """
 
     graph: torch.cuda.CUDAGraph
@@ -304,15 +303,15 @@ class _Capture:
 
 
 def _compile(core: Any, model: Any) -> Any:
-    """Compile for the least latency, from the user's cache folder if it can be used."""
+    """Compile for low latency, through the user's cache folder if it can be used."""
     settings = {'PERFORMANCE_HINT': 'LATENCY'}
     folder = Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / PACKAGE_NAME
     try:
         make_folder(folder)
         compiled = core.compile_model(model, 'CPU', {**settings, 'CACHE_DIR': str(folder)})
-    except (OSError, RuntimeError):  # no folder, no space, a damaged file
+    except (OSError, RuntimeError):  # no folder, no space or a damaged file
         return core.compile_model(model, 'CPU', settings)
-    with contextlib.suppress(OSError):  # another process may do the same
+    with contextlib.suppress(OSError):  # another process may delete the files too
         kept = sorted(folder.glob('*.blob'), key=lambda path: path.stat().st_mtime)
         for path in kept[:-CACHED_MODELS]:
             path.unlink()
@@ -333,6 +332,7 @@ def _resize_into(buffer: np.ndarray, image: np.ndarray) -> None:
 
 
 def _area_weights(source: int, target: int) -> Tensor:
-    """Return ``(target, source)``: the share of each pixel, as OpenCV itself computes it."""
+    """Return the share of each source pixel in each target pixel, ``(target, source)``."""
+    # OpenCV's own weights: each column of the identity is resized as an image column.
     identity = np.eye(source, dtype=np.float32)
     return torch.from_numpy(cv2.resize(identity, (source, target), interpolation=cv2.INTER_AREA))

@@ -1,4 +1,4 @@
-"""Every runtime says what float32 PyTorch says; which there are, and what they do where."""
+"""Every runtime agrees with float32 PyTorch, can be configured again and releases its memory."""
 
 import gc
 import weakref
@@ -37,7 +37,7 @@ def tiny(tiny_checkpoint):
 
 @pytest.fixture(scope='module', params=EMBEDDED_CHECKPOINTS)
 def street(request):
-    """Return a checkpoint, an image, and what float32 PyTorch says of it with the checkpoint."""
+    """Return a checkpoint, an image, and the output of float32 PyTorch for both."""
     checkpoint = checkpoint_path(request.param)
     image = synthetic_frame(5, 0, height=480, width=640).image
     network, info = load_checkpoint(checkpoint)
@@ -79,7 +79,7 @@ def test_a_runtime_can_be_configured_again(name, device, tiny):
 
 @pytest.mark.parametrize(('name', 'device'), RUNTIMES)
 def test_maps_stay_as_they_are_while_the_next_image_is_worked_on(name, device, tiny):
-    """The node groups the votes of one image while the network sees the next."""
+    """The node groups the votes of one image while the network runs on the next."""
     runtime = create_runtime(name, tiny, device, 64)
     rng = np.random.default_rng(0)
     first, second = rng.integers(0, 256, (2, 64, 64, 3), np.uint8)
@@ -177,7 +177,7 @@ def test_without_openvino_auto_is_torch_and_asking_for_it_is_refused(tiny, monke
 def test_a_runtime_refuses_a_device_that_it_does_not_run_on(tiny):
     with pytest.raises(ValueError, match="cuda_graph needs a CUDA device, got 'cpu'"):
         create_runtime('cuda_graph', tiny, 'cpu', 64)
-    with pytest.raises(ValueError, match="on the CPU alone, got the device 'cuda:0'"):
+    with pytest.raises(ValueError, match="openvino needs the device cpu, got 'cuda:0'"):
         runtimes.OpenVinoRuntime(tiny, torch.device('cuda:0'), 64)
 
 
