@@ -102,8 +102,8 @@ def verify(path: Path, network: FusedNetwork, image: np.ndarray) -> None:
         worst = float(np.quantile(difference, AGREEING))
         if not worst <= TOLERANCES[name]:
             msg = (
-                f'{path.name}: not written: {name} differ from PyTorch by {worst:.3g}, more than '
-                f'the tolerance of {TOLERANCES[name]:g}'
+                f'{path.name}: not written: the map {name} differs from PyTorch by {worst:.3g}, '
+                f'more than the tolerance of {TOLERANCES[name]:g}'
             )
             raise ExportError(msg)
 

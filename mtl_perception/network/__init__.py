@@ -1,1 +1,1 @@
-"""The multi-task network and its checkpoint files."""
+"""Multi-task network and its checkpoint files."""

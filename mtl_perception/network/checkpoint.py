@@ -1,4 +1,4 @@
-"""Checkpoints: one ``.safetensors`` file with the weights and, as metadata, what they are."""
+"""Checkpoints: ``.safetensors`` files of weights, with a description as metadata."""
 
 import json
 from dataclasses import asdict, dataclass, field, replace
@@ -15,26 +15,26 @@ from mtl_perception.network.multitask import SIZE_MULTIPLE, MultiTaskNetwork, Ne
 from mtl_perception.resources import EMBEDDED_CHECKPOINTS
 
 FORMAT = 'mtl_perception/1'
-"""The first metadata entry; the number changes when older packages could not read the file."""
+"""Metadata entry ``format``; the number changes when older packages cannot read the file."""
 
 
 class CheckpointError(ValueError):
-    """A file is not a checkpoint that this package can use; the message names it and says why."""
+    """A file is not a checkpoint that this package can use; the message has path and reason."""
 
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a checkpoint says of itself, besides its weights.
+    """Metadata of a checkpoint.
 
     Attributes:
-        network: what to build to hold the weights.
-        input_height: rows of the image that the network was trained to see.
-        data: what it was trained on.
-        terms: what the data's terms mean for who uses the weights.
-        metrics: figures of this very file, as ``metrics.json`` has them, by dataset.
-        recipe: how to train it again: the configuration, the number of steps and, where it began
-            as another checkpoint, the recipe of that one as ``initial``.
-        revision: the git revision of the package that trained it.
+        network: Configuration of the network that the weights belong to.
+        input_height: Rows of the images that the network was trained on.
+        data: Training data.
+        terms: Terms of use that follow from the terms of the data.
+        metrics: Metrics of this file by dataset, with the keys of ``metrics.json``.
+        recipe: Training configuration and number of steps; if training began with another
+            checkpoint, its recipe as ``initial``.
+        revision: Git revision of the package at training.
     """
 
     network: NetworkConfig
@@ -54,10 +54,10 @@ class CheckpointInfo:
 def save_checkpoint(path: Path, network: MultiTaskNetwork, info: CheckpointInfo) -> None:
     """Write the weights in bfloat16, and ``info``; the file appears complete or not at all.
 
-    Batch norm's running statistics stay float32: they are few, and variances suffer from rounding.
+    The running statistics of batch norm stay float32: they are few, and rounding harms variances.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: The file cannot be written.
     """
     tensors = {
         name: (value if _keeps_precision(name) else value.to(torch.bfloat16)).cpu().contiguous()
@@ -67,45 +67,45 @@ def save_checkpoint(path: Path, network: MultiTaskNetwork, info: CheckpointInfo)
 
 
 def record_metrics(path: Path, dataset: str, metrics: dict[str, Any]) -> None:
-    """Add ``metrics``, measured with the checkpoint at ``path``, to its metadata.
+    """Add ``metrics`` of the checkpoint at ``path`` to its metadata.
 
     Raises:
-        FileNotFoundError, CheckpointError: as ``load_checkpoint``.
-        OSError: the file cannot be written.
+        FileNotFoundError, CheckpointError: See ``load_checkpoint``.
+        OSError: The file cannot be written.
     """
     info, tensors = _read(path, weights=True)
     _write(path, tensors, replace(info, metrics={**info.metrics, dataset: metrics}))
 
 
 def read_info(path: Path) -> CheckpointInfo:
-    """Return what the checkpoint at ``path`` says of itself, without reading its weights.
+    """Return the metadata of the checkpoint at ``path``, without reading its weights.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        CheckpointError: it is not a checkpoint of this package, or one of a newer format.
+        FileNotFoundError: The file does not exist.
+        CheckpointError: The file is not a checkpoint of this package, or has a newer format.
     """
     return _read(path, weights=False)[0]
 
 
 def load_checkpoint(path: Path) -> tuple[MultiTaskNetwork, CheckpointInfo]:
-    """Return the network at ``path``, in evaluation mode, on the CPU, in float32, and what it is.
+    """Return a network in evaluation mode, on the CPU, in float32, and its metadata.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        CheckpointError: it is damaged, or not a checkpoint of this package.
+        FileNotFoundError: The file does not exist.
+        CheckpointError: The file is damaged, or not a checkpoint of this package.
     """
     info, tensors = _read(path, weights=True)
     try:
         network = MultiTaskNetwork(info.network)
         network.load_state_dict(tensors)
     except (RuntimeError, ValueError) as err:
-        msg = f'{path}: weights and metadata do not fit together: {" ".join(str(err).split())}'
+        msg = f'{path}: weights and metadata do not match: {" ".join(str(err).split())}'
         raise CheckpointError(msg) from err
     return network.eval(), info
 
 
 def metadata_of(info: CheckpointInfo) -> dict[str, str]:
-    """Return ``info`` as a file's metadata: text as it is, everything else as JSON."""
+    """Return ``info`` as metadata entries of a file: text unchanged, everything else as JSON."""
     entries = {'format': FORMAT, 'labels': NUM_LABELS, **asdict(info)}
     return {
         key: value if isinstance(value, str) else json.dumps(value)
@@ -123,12 +123,12 @@ def _read(path: Path, *, weights: bool) -> tuple[CheckpointInfo, dict[str, torch
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()} if weights else {}  # noqa: SIM118
     except SafetensorError as err:
-        msg = f'{path}: not a safetensors file, or a truncated one ({err})'
+        msg = f'{path}: not a safetensors file, or truncated ({err})'
         raise CheckpointError(msg) from err
     found = metadata.get('format', 'none')
     if found != FORMAT:
         msg = (
-            f'{path}: not a checkpoint of this package: its metadata names the format {found!r}, '
+            f'{path}: not a checkpoint of this package: the format in its metadata is {found!r}, '
             f'expected {FORMAT!r}; "mtl train" writes such files'
         )
         raise CheckpointError(msg)
@@ -148,7 +148,7 @@ def _read(path: Path, *, weights: bool) -> tuple[CheckpointInfo, dict[str, torch
             revision=metadata['revision'],
         )
     except (KeyError, TypeError, ValueError) as err:
-        msg = f'{path}: metadata incomplete or wrong ({type(err).__name__}: {err})'
+        msg = f'{path}: incomplete or invalid metadata ({type(err).__name__}: {err})'
         raise CheckpointError(msg) from err
     return info, tensors
 

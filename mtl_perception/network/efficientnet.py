@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 without its classifier, dilated so that its features keep their resolution.
+"""EfficientNet-Lite0 without classifier, dilated to preserve the resolution of its features.
 
 Tan, Le, *EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks*, ICML 2019; the
 Lite variant has ReLU6 and neither squeeze-and-excitation nor a scaled stem.
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 
 class Stage(NamedTuple):
-    """Blocks of one shape; the first of them has the stride."""
+    """Blocks of one shape; only the first block has the stride."""
 
     expansion: int
     channels: int
@@ -32,18 +32,18 @@ STAGES = (
     Stage(6, 320, 1, 1, 3),
 )
 FINE = 3
-"""After so many stages the features have a stride of 8."""
+"""Number of stages up to a stride of 8."""
 
 STEM_CHANNELS = 32
 
 
 class EfficientNetLite0(nn.Module):
-    """Turns ``(N, 3, H, W)`` into fine and coarse features.
+    """Encoder from ``(N, 3, H, W)`` to fine and coarse features.
 
-    They are ``(N, 40, H / 8, W / 8)`` and ``(N, 320, H / stride, W / stride)``.
+    The features are ``(N, 40, H / 8, W / 8)`` and ``(N, 320, H / stride, W / stride)``.
 
     Args:
-        stride: 8 or 16.
+        stride: Stride of the coarse features, 8 or 16.
     """
 
     fine_channels = STAGES[FINE - 1].channels
@@ -58,8 +58,8 @@ class EfficientNetLite0(nn.Module):
         for stage in STAGES:
             for i in range(stage.blocks):
                 original = stage.stride if i == 0 else 1
-                # A stride beyond the output's is taken away: the convolution that had it still sees
-                # what the block before sees, and what follows it is dilated further.
+                # A stride beyond the output stride is removed: its convolution keeps the dilation
+                # of the block before, and every later one is dilated further.
                 step = original if reached < stride else 1
                 blocks.append(InvertedResidual(inputs, stage, step, original, dilation))
                 inputs = stage.channels
@@ -76,7 +76,7 @@ class EfficientNetLite0(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """1×1, depthwise and 1×1 convolutions, and a shortcut where input and output have one shape."""
+    """1×1, depthwise and 1×1 convolutions, with a shortcut if input and output shapes match."""
 
     def __init__(
         self, inputs: int, stage: Stage, stride: int, original_stride: int, dilation: int
@@ -109,13 +109,13 @@ class InvertedResidual(nn.Module):
 
 
 class PaddedConv2d(nn.Conv2d):
-    """A convolution that pads as TensorFlow does, where the weights come from.
+    """Convolution with TensorFlow's padding, which the ImageNet weights expect.
 
-    There, an even image under a stride of 2 gets one row less above than below.
+    For an even number of rows and a stride of 2, TensorFlow pads one row less above than below.
 
     Args:
-        stride: by which the output shrinks.
-        original_stride: the stride in the network without dilation.
+        stride: Input size over output size.
+        original_stride: Stride in the network without dilation.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class PaddedConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.groups > 1 and x.device.type == 'cpu' and torch.is_autocast_enabled('cpu'):
-            # The gradient of depthwise weights takes several times as long in bfloat16.
+            # In bfloat16 the gradient of depthwise weights takes several times longer.
             with torch.autocast('cpu', enabled=False):
                 return self._convolve(x.float())
         return self._convolve(x)

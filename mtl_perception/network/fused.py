@@ -1,4 +1,4 @@
-"""The network as inference runs it: fewer, larger operations, from the pixels to the maps."""
+"""The network for inference: fewer, larger operations from pixels to maps."""
 
 from collections.abc import Collection, Sequence
 from copy import deepcopy
@@ -15,22 +15,23 @@ from mtl_perception.network.multitask import OUTPUT_STRIDE, MultiTaskNetwork
 from mtl_perception.tasks import TASKS, semantic
 
 MAPS = {'semantic': ('labels', 'confidence'), 'instance': ('offsets',), 'depth': ('disparity',)}
-"""The maps that each task gives."""
+"""Names of the maps of each task."""
 
 
 class FusedNetwork(nn.Module):
-    """The same function as a ``MultiTaskNetwork`` and what decodes its output, for inference.
+    """A ``MultiTaskNetwork`` with preprocessing and decoding, for inference.
 
-    Batch norm is folded into the convolutions before it. The heads run as one: their first layers
-    are one convolution, their second ones a grouped one, and their last ones one whose weights
-    across tasks are zero and which leaves out the labels that are never chosen.
+    Batch norm is folded into the convolutions before it. The heads run as one: the first layers
+    are merged into one convolution, the second layers into one grouped convolution, and the last
+    layers into one convolution whose weights across tasks are zero, without the labels that are not
+    evaluated.
 
     Attributes:
-        outputs: names of the maps in the order in which ``forward`` returns them.
+        outputs: Names of the maps, in the order of ``forward``.
 
     Args:
-        network: is copied.
-        dtype: of weights and features.
+        network: Network to copy.
+        dtype: Type of weights and features.
     """
 
     mean: Tensor
@@ -48,10 +49,10 @@ class FusedNetwork(nn.Module):
         self.heads, self._channels = _merge_heads(network, self.tasks)
         self.dtype = dtype
         self.to(dtype).requires_grad_(False)
-        # These do not follow the weights' type: they are exact.
+        # Registered after the cast to the weights' type, to stay exact.
         self.register_buffer('mean', torch.tensor(IMAGENET_MEAN) * 255)
         self.register_buffer('deviation', torch.tensor(IMAGENET_STD) * 255)
-        # TensorRT turns nothing but floating point into uint8.
+        # TensorRT casts only floating point to uint8.
         self.register_buffer('label_ids', torch.tensor(EVALUATED_IDS, dtype=torch.float32))
         self.eval()
 
@@ -59,7 +60,7 @@ class FusedNetwork(nn.Module):
         """Run the network.
 
         Args:
-            images: ``(N, H, W, 3)`` RGB from 0 to 255, of any type, H and W multiples of 32.
+            images: ``(N, H, W, 3)`` RGB of any type, 0 to 255; H and W are multiples of 32.
 
         Returns:
             The maps named in ``outputs``, at half the input's size: ``(N, h, w)`` uint8 label IDs
@@ -75,22 +76,22 @@ class FusedNetwork(nn.Module):
             if task == 'semantic':
                 maps += semantic.decode_evaluated(values, self.label_ids)
             else:
-                # A view would keep all channels, and be copied from the GPU element by element.
+                # A view would hold all channels, and a copy from the GPU would go by elements.
                 maps.append((values if task == 'instance' else values[:, 0]).contiguous())
         return tuple(maps)
 
 
 def map_names(tasks: Collection[str]) -> list[str]:
-    """Return the names of the maps that a network for ``tasks`` gives, in its order."""
+    """Return the names of the maps of a network for ``tasks``, in its order."""
     return [name for task in TASKS if task in tasks for name in MAPS[task]]
 
 
 def _fold_batch_norm(module: nn.Module) -> None:
-    """Replace every convolution and the batch norm that follows it by one convolution."""
+    """Merge each convolution with the batch norm after it, in place."""
     previous: tuple[str, nn.Module] | None = None
     for name, child in list(module.named_children()):
         if isinstance(child, nn.BatchNorm2d) and previous is not None:
-            # fuse_conv_bn_eval takes any convolution; its type variable knows none.
+            # fuse_conv_bn_eval takes any convolution; its type variable excludes them.
             fused = fuse_conv_bn_eval(cast(nn.Conv2d, previous[1]), child)
             setattr(module, previous[0], fused)
             setattr(module, name, nn.Identity())
@@ -101,7 +102,7 @@ def _fold_batch_norm(module: nn.Module) -> None:
 def _merge_heads(
     network: MultiTaskNetwork, tasks: Sequence[str]
 ) -> tuple[nn.Sequential, list[int]]:
-    """Return the heads of ``tasks`` as one, and how many channels each has in its output."""
+    """Return the heads of ``tasks`` as one, and the number of output channels of each."""
     heads = [cast(nn.Sequential, network.heads[task]) for task in tasks]
     first, second, last = ([cast(nn.Conv2d, head[i]) for head in heads] for i in (0, 2, 4))
     kept = [

@@ -1,4 +1,4 @@
-"""What stands on the encoder: a head for each task and, optionally, a context module."""
+"""Modules after the encoder: an optional context module, and one head for each task."""
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 
 def task_head(inputs: int, width: int, outputs: int) -> nn.Sequential:
-    """Return a 3×3 and a 1×1 convolution with ReLU, ``width`` channels each, and a linear 1×1 one.
+    """Return a 3×3 and a 1×1 convolution with ReLU and ``width`` channels, then a linear 1×1.
 
     The last layer is linear because offsets have a sign.
     """
@@ -20,7 +20,7 @@ def task_head(inputs: int, width: int, outputs: int) -> nn.Sequential:
 
 
 class LastFeatures(nn.Module):
-    """No context: what the encoder's last stage sees, ``(N, inputs, H, W)``."""
+    """No context: the encoder's coarse features unchanged, ``(N, inputs, H, W)``."""
 
     def __init__(self, inputs: int) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class LastFeatures(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """The last features, upsampled, and finer ones of an earlier stage: two levels of a pyramid.
+    """Two levels of a feature pyramid: coarse features, upsampled, plus fine features.
 
     Lin et al., *Feature Pyramid Networks for Object Detection*, CVPR 2017. Maps
     ``(N, fine_inputs, H, W)`` and ``(N, inputs, h, w)`` to ``(N, 128, H, W)``.
@@ -52,11 +52,11 @@ class ASPP(nn.Module):
     """Atrous spatial pyramid pooling with image-level features.
 
     Chen et al., *Rethinking Atrous Convolution for Semantic Image Segmentation*, arXiv 1706.05587,
-    with 256 channels a branch. Maps ``(N, inputs, H, W)`` to ``(N, 256, H, W)``.
+    with 256 channels for each branch. Maps ``(N, inputs, H, W)`` to ``(N, 256, H, W)``.
 
     Args:
-        inputs: channels of the features.
-        stride: of the encoder; the rates are 6, 12, 18 at 16 and twice that at 8.
+        inputs: Channels of the coarse features.
+        stride: Stride of the encoder; the rates are 6, 12, 18 at 16, and 12, 24, 36 at 8.
     """
 
     channels = 256

@@ -1,4 +1,4 @@
-"""The network: one encoder, a head for each task, every output at half the input's size.
+"""Multi-task network: one encoder and a head for each task, at half the input size.
 
 Kendall, Gal, Cipolla, *Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry and
 Semantics*, CVPR 2018.
@@ -24,20 +24,20 @@ OUTPUT_STRIDE = 2
 """Input size over output size."""
 
 SIZE_MULTIPLE = 32
-"""Widths and heights the network takes are multiples of this."""
+"""Common divisor of the widths and heights that the network accepts."""
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """What a network is built from.
+    """Configuration of a network.
 
     Attributes:
         encoder: resnet18, resnet34, resnet50, resnet101 or efficientnet_lite0.
-        stride: of the encoder, 8 or 16.
-        head_width: channels inside the heads.
-        context: what is between encoder and heads: ``none``, ``aspp`` as in the paper, or
-            ``pyramid``, which adds finer features to those of a coarse stride.
-        tasks: which heads there are.
+        stride: Stride of the encoder, 8 or 16.
+        head_width: Channels inside the heads.
+        context: Module between encoder and heads: ``none``, ``aspp`` as in the paper, or
+            ``pyramid``, which adds fine features to coarse ones.
+        tasks: Tasks to build a head for.
     """
 
     encoder: str = 'resnet18'
@@ -47,7 +47,7 @@ class NetworkConfig:
     tasks: Sequence[str] = TASKS
 
     def __post_init__(self) -> None:
-        # JSON and the command line make lists of it.
+        # JSON and the command line give lists.
         object.__setattr__(self, 'tasks', tuple(self.tasks))
         unknown = [task for task in self.tasks if task not in TASKS]
         if unknown or len(set(self.tasks)) != len(self.tasks) or not self.tasks:
@@ -63,7 +63,7 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class NetworkOutput:
-    """What the heads say, at half the input's size ``(h, w)``; ``None`` for a head there is not.
+    """Output of each head at half the input size ``(h, w)``; ``None`` for an absent task.
 
     Attributes:
         semantic: ``(N, 34, h, w)`` logits.
@@ -77,10 +77,10 @@ class NetworkOutput:
 
 
 class MultiTaskNetwork(nn.Module):
-    """Encoder and heads as ``config`` says, randomly initialised.
+    """Encoder, context module and heads of a configuration, randomly initialised.
 
     Raises:
-        ValueError: ``config`` names an unknown encoder or stride.
+        ValueError: The encoder or stride is unknown.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -88,7 +88,7 @@ class MultiTaskNetwork(nn.Module):
         self.config = config
         self.encoder = make_encoder(config.encoder, config.stride)
         self.context = _context(config, self.encoder.fine_channels, self.encoder.channels)
-        # All are made, so that a head's first weights do not depend on which others there are.
+        # Create every head, so that initial weights do not depend on the choice of tasks.
         heads = {
             task: task_head(self.context.channels, config.head_width, CHANNELS[task])
             for task in TASKS
@@ -99,7 +99,7 @@ class MultiTaskNetwork(nn.Module):
         """Run the network.
 
         Args:
-            images: ``(N, 3, H, W)`` as ``normalize`` returns them, H and W multiples of 32.
+            images: ``(N, 3, H, W)`` from ``normalize``; H and W are multiples of 32.
         """
         height, width = images.shape[2] // OUTPUT_STRIDE, images.shape[3] // OUTPUT_STRIDE
         features = self.context(*self.encoder(images))
@@ -117,8 +117,8 @@ def _context(config: NetworkConfig, fine: int, coarse: int) -> LastFeatures | AS
 
 
 def normalize(images: Tensor) -> Tensor:
-    """Turn ``(N, H, W, 3)`` uint8 RGB into ``(N, 3, H, W)`` float32 with ImageNet's statistics."""
-    # Made on a GPU, they would have the CPU wait for it.
+    """Convert ``(N, H, W, 3)`` uint8 RGB to ``(N, 3, H, W)`` float32 by ImageNet's statistics."""
+    # Creating the tensors on a GPU would make the CPU wait for it.
     mean, std = (
         (torch.tensor(values) * 255).to(images.device, non_blocking=True)
         for values in (IMAGENET_MEAN, IMAGENET_STD)
@@ -127,20 +127,19 @@ def normalize(images: Tensor) -> Tensor:
 
 
 def input_size(height: int, width: int, input_height: int) -> tuple[int, int]:
-    """Return the (height, width) at which the network sees a ``height`` × ``width`` image.
+    """Return the network's input size (height, width) for a ``height`` × ``width`` image.
 
-    ``input_height`` rows, and the width that keeps the aspect ratio up to rounding to a multiple of
-    32.
+    The width keeps the aspect ratio, up to rounding to a multiple of 32.
     """
     columns = round(width * input_height / height / SIZE_MULTIPLE) * SIZE_MULTIPLE
     return input_height, max(SIZE_MULTIPLE, columns)
 
 
 def checked_size(size: tuple[int, int] | None, input_height: int) -> tuple[int, int]:
-    """Return the (height, width) that was asked for, by default twice as wide as ``input_height``.
+    """Return a requested input size (height, width); by default the width is twice the height.
 
     Raises:
-        ValueError: the network does not take it.
+        ValueError: The size is not in multiples of 32.
     """
     height, width = size or (input_height, 2 * input_height)
     if height % SIZE_MULTIPLE or width % SIZE_MULTIPLE:

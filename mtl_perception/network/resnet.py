@@ -1,8 +1,8 @@
-"""ResNets without their classifier, dilated so that their features keep their resolution.
+"""ResNets without classifier, dilated to preserve the resolution of their features.
 
 He et al., *Deep Residual Learning for Image Recognition*, CVPR 2016; dilation as in Yu, Koltun,
-Funkhouser, *Dilated Residual Networks*, CVPR 2017. Modules are named as torchvision names them, so
-its ImageNet weights load as they are.
+Funkhouser, *Dilated Residual Networks*, CVPR 2017. Module names are torchvision's, whose ImageNet
+weights load unchanged.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 
 class BasicBlock(nn.Module):
-    """Two 3×3 convolutions and a shortcut."""
+    """Two 3×3 convolutions with a shortcut."""
 
     expansion = 1
 
@@ -31,7 +31,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1×1, 3×3 (with the stride, as in torchvision) and 1×1 convolutions and a shortcut."""
+    """1×1, 3×3 and 1×1 convolutions with a shortcut; the 3×3 has the stride, as in torchvision."""
 
     expansion = 4
 
@@ -54,7 +54,7 @@ class Bottleneck(nn.Module):
 
 
 class Architecture(NamedTuple):
-    """The block of a ResNet and how many of them its four stages have."""
+    """Block type of a ResNet, and number of blocks in each of its four stages."""
 
     block: type[BasicBlock] | type[Bottleneck]
     depths: tuple[int, int, int, int]
@@ -68,17 +68,18 @@ ARCHITECTURES = {
 }
 
 DILATIONS = {8: ((1, 1), (2, 1), (1, 2), (1, 4)), 16: ((1, 1), (2, 1), (2, 1), (1, 2))}
-"""For each output stride, the (stride, dilation) of the four stages."""
+"""(stride, dilation) of each of the four stages, by output stride."""
 
 
 class ResNet(nn.Module):
-    """Turns ``(N, 3, H, W)`` into fine and coarse features.
+    """Encoder from ``(N, 3, H, W)`` to fine and coarse features.
 
-    They are ``(N, fine_channels, H / 8, W / 8)`` and ``(N, channels, H / stride, W / stride)``.
+    The features are ``(N, fine_channels, H / 8, W / 8)`` and
+    ``(N, channels, H / stride, W / stride)``.
 
     Args:
-        name: one of ``ARCHITECTURES``.
-        stride: 8 or 16.
+        name: Key in ``ARCHITECTURES``.
+        stride: Stride of the coarse features, 8 or 16.
     """
 
     def __init__(self, name: str, stride: int) -> None:
@@ -93,8 +94,8 @@ class ResNet(nn.Module):
         for i, (width, depth, (step, dilation)) in enumerate(
             zip(widths, depths, DILATIONS[stride], strict=True), start=1
         ):
-            # Where a stride was taken away, the convolution that had it still sees what the stage
-            # before sees; what follows it is dilated further.
+            # Where a stride was removed, its convolution keeps the dilation of the stage before;
+            # every later one is dilated further.
             blocks = [block(inputs, width, step, (previous, dilation))]
             inputs, previous = width * block.expansion, dilation
             blocks += [block(inputs, width, 1, (dilation, dilation)) for _ in range(depth - 1)]

