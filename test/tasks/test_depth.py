@@ -1,6 +1,9 @@
-"""Depth as disparity of the reference rig, there and back."""
+"""The depth task: disparity of the reference rig, its loss by hand, and decoded metres."""
+
+import math
 
 import numpy as np
+import torch
 
 from mtl_perception.frame import CITYSCAPES_BASELINE
 from mtl_perception.tasks import depth
@@ -16,7 +19,7 @@ def test_the_target_is_what_the_reference_rig_would_see():
 
 
 def test_cityscapes_disparity_is_divided_by_eight_on_the_tiny_map():
-    """2048×1024 pixels with fx 2262.52 against maps of 256×128."""
+    """2048×1024 pixels with fx 2262.52, compared with maps of 256×128."""
     d, fx = 40.0, 2262.52
     metres = np.array([[CITYSCAPES_BASELINE * fx / d]])
     np.testing.assert_allclose(depth.target(metres, None, fx / 8), [[d / 8]], rtol=1e-6)
@@ -46,3 +49,23 @@ def test_far_is_infinite_and_not_a_number_stays_so():
     assert np.isposinf(metres[:3]).all()
     assert np.isnan(metres[3])
     assert np.isfinite(metres[4])
+
+
+def test_the_disparity_loss_counts_known_pixels_only():
+    disparity = torch.tensor([[[[1.0, 2.0, -3.0]]]])
+    target = torch.tensor([[[1.5, math.nan, 0.0]]])
+    loss = depth.loss(disparity, target)
+    assert loss.count == 2
+    assert loss.total == 3.5
+
+
+def test_unknown_disparity_passes_no_gradient():
+    disparity = torch.ones(1, 1, 1, 2, requires_grad=True)
+    depth.loss(disparity, torch.tensor([[[0.0, math.nan]]])).total.backward()
+    assert disparity.grad.tolist() == [[[[1, 0]]]]
+
+
+def test_a_frame_without_depth_has_no_loss_and_no_count():
+    loss = depth.loss(torch.rand(1, 1, 2, 2), torch.full((1, 2, 2), math.nan))
+    assert loss.count == 0
+    assert loss.total == 0

@@ -1,11 +1,13 @@
-"""The instance task: targets against a brute-force loop, and votes that become instances."""
+"""The instance task: targets by brute force, the loss by hand, and votes that become instances."""
 
 import functools
+import math
 import sys
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 
 from mtl_perception.tasks import instance
 from mtl_perception.tasks import optics as optics_module
@@ -53,8 +55,29 @@ def test_group_regions_and_classes_that_are_not_evaluated_have_no_centroid():
     assert np.isnan(instance.target(instances)).all()
 
 
+def test_the_offset_loss_adds_both_components_over_pixels_with_a_centroid():
+    offsets = torch.tensor([[[[1.0, 5.0]], [[-2.0, 5.0]]]])
+    target = torch.tensor([[[[3.0, math.nan]], [[1.0, math.nan]]]])
+    loss = instance.loss(offsets, target)
+    assert loss.count == 1
+    assert loss.total == 5.0
+
+
+def test_pixels_without_a_centroid_pass_no_gradient():
+    offsets = torch.ones(1, 2, 1, 2, requires_grad=True)
+    target = torch.tensor([[[[0.0, math.nan]], [[0.0, math.nan]]]])
+    instance.loss(offsets, target).total.backward()
+    assert offsets.grad.tolist() == [[[[1, 0]], [[1, 0]]]]
+
+
+def test_a_frame_without_instances_has_no_loss_and_no_count():
+    loss = instance.loss(torch.rand(1, 2, 2, 2), torch.full((1, 2, 2, 2), math.nan))
+    assert loss.count == 0
+    assert loss.total == 0
+
+
 def two_cars() -> tuple[np.ndarray, np.ndarray]:
-    """Return the instance IDs and labels of a street with a large and a small car, and a person."""
+    """Return instance IDs and labels of a street with a large car, a small car and a person."""
     instances = np.full((64, 96), 7, np.int32)
     instances[20:40, 10:40] = 26001
     instances[30:36, 50:62] = 26000
@@ -151,13 +174,13 @@ def test_parameters_out_of_range_are_refused_with_the_range(wrong):
 
 
 def votes_for(points: np.ndarray, *, shape: tuple[int, int] = (128, 256)) -> np.ndarray:
-    """Return offsets that make all pixels vote for ``points``, (2, H, W) or (2, 1, 1)."""
+    """Return offsets with which all pixels vote for ``points``, (2, H, W) or (2, 1, 1)."""
     y, x = np.mgrid[: shape[0], : shape[1]]
     return (points - np.stack([x, y])).astype(np.float32)
 
 
 def noisy_grid(spacing: int, noise: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return true square instances that fill a map of cars, and noisy votes for their centres."""
+    """Return square instances that fill a map of cars, and noisy votes for their centres."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:128, :256]
     instances = 26000 + y // spacing * (256 // spacing) + x // spacing
@@ -232,7 +255,7 @@ def test_instances_are_the_same_in_cells_that_grew():
 
 
 def test_small_far_objects_are_kept_apart_at_a_cut_that_keeps_a_large_near_one_whole():
-    """Votes of the large one meet in two places 3 px apart, as do those of two small ones."""
+    """The votes of the large car, and of the two small ones, meet in two places 3 px apart."""
     labels = np.full((128, 256), 7, np.uint8)
     centers = np.zeros((2, 128, 256))
     for box, center in (

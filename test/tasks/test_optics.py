@@ -1,3 +1,5 @@
+"""OPTICS equals scikit-learn bit for bit, with weights, limits and refused arguments."""
+
 import functools
 import subprocess
 import sys

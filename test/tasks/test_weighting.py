@@ -1,4 +1,4 @@
-"""The weighting of losses: its optimum, its limits, and tasks that are absent."""
+"""Weighting of losses: optimum, limits and absent tasks."""
 
 import math
 
@@ -20,7 +20,7 @@ def test_the_total_is_the_formula():
     expected = (
         math.exp(-0.5) * 3 + 0.5 * math.exp(-1) * 4 + 0.5 * math.exp(2) * 0.5 + 0.5 * (0.5 + 1 - 2)
     )
-    assert float(weighting(losses)) == pytest.approx(expected)
+    assert float(weighting(losses).detach()) == pytest.approx(expected)
 
 
 def test_uncertainties_move_to_their_analytic_optimum():
