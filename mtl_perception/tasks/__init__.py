@@ -1,3 +1,3 @@
-"""The three tasks: one file each for its target, its loss and how its output becomes a map."""
+"""The three tasks, one file each: target, loss and decoding."""
 
 TASKS = ('semantic', 'instance', 'depth')

@@ -1,12 +1,13 @@
-"""The compiled half of ``optics.py``, apart from it because importing numba takes half a second.
+"""Compiled half of ``optics.py``, in its own module because importing numba takes half a second.
 
 The points are kept in a k-d tree, a cell list whose cells adapt to the density, so that outliers
-and ``max_eps`` = inf need no special grid. Its nodes know their bounding box and the largest
-reachability of their points that are not yet visited. A point can improve only nodes nearer than
-that, which leaves out nearly all of them; scikit-learn looks at every point within ``max_eps``.
+and ``max_eps`` = inf need no special grid. Each node stores its bounding box and the largest
+reachability of its unvisited points. A point can improve only nodes nearer than that, which skips
+nearly all of them; scikit-learn examines every point within ``max_eps``.
 
 The tree is perfect and needs no pointers: node ``2**level + j`` holds the tree positions from
-``j * n >> level`` up to ``(j + 1) * n >> level``, its children are ``2 * node`` and the next.
+``j * n >> level`` up to ``(j + 1) * n >> level``; its children are ``2 * node`` and
+``2 * node + 1``.
 """
 
 from typing import Any
@@ -17,17 +18,17 @@ import numpy as np
 LEAF_SIZE = 8
 ROUNDING = 10.0 ** np.finfo(np.float64).precision
 DONE = -1.0
-"""In place of the reachability of a point that is visited: smaller than any distance."""
+"""Reachability that marks a visited point; smaller than any distance."""
 CERTAINLY_FARTHER = 1.0 - 1e-9
-"""Of squared distances: beyond the doubt that rounding casts, where a square root can be saved."""
+"""Factor on squared distances that exceeds any rounding error, to save square roots."""
 STACK_SIZE = 128
 
 
 def _compiled(function: Any) -> Any:
-    """Return ``function`` compiled at its first call, without the lock of the interpreter."""
+    """Return ``function``, compiled at its first call and without the interpreter lock."""
     try:
         return numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # numba finds no directory that it may write its cache to
+    except RuntimeError:  # numba finds no writable directory for its cache
         return numba.njit(nogil=True)(function)
 
 
@@ -35,13 +36,18 @@ def _compiled(function: Any) -> Any:
 def run(x, y, weights, min_samples, max_eps):
     """Return ordering, reachability, core distances and predecessors; see ``optics.optics``.
 
-    ``x``, ``y``: (n,) float64, finite, n ≥ 1; ``weights``: (n,) int64, at least 1.
+    Args:
+        x: ``(n,)`` float64, finite, n ≥ 1.
+        y: ``(n,)`` float64, finite.
+        weights: ``(n,)`` int64, at least 1.
+        min_samples: See ``optics.optics``.
+        max_eps: See ``optics.optics``.
     """
     n = x.size
     levels = 0
     while n >> levels > LEAF_SIZE:
         levels += 1
-    index = np.arange(n)  # of the point at a tree position
+    index = np.arange(n)  # index of the point at each tree position
     x, y = x.copy(), y.copy()
     boxes = _build_tree(x, y, index, levels)
     core = _core_distances(x, y, weights[index], boxes, levels, min_samples, max_eps)
@@ -53,7 +59,7 @@ def run(x, y, weights, min_samples, max_eps):
 
 @_compiled
 def _build_tree(x, y, index, levels):
-    """Sort the points into tree order, in place, and return (nodes, 4) left, right, top, bottom."""
+    """Sort the points into tree order in place; return (nodes, 4) left, right, top, bottom."""
     n = x.size
     boxes = np.empty((2 << levels, 4))
     for level in range(levels + 1):
@@ -77,7 +83,7 @@ def _build_tree(x, y, index, levels):
 
 @_compiled
 def _partition(keys, others, index, start, stop, middle):
-    """Reorder from ``start`` to ``stop`` so that no key before ``middle`` is above one after it."""
+    """Reorder ``start`` to ``stop`` so that keys before ``middle`` do not exceed later ones."""
     low, high = start, stop - 1
     while low < high:
         pivot = keys[(low + high) >> 1]
@@ -103,13 +109,13 @@ def _partition(keys, others, index, start, stop, middle):
 
 @_compiled
 def _rounded(distance):
-    """Return ``np.around(distance, 15)``, which scikit-learn applies to what it stores."""
+    """Return ``np.around(distance, 15)``, as scikit-learn rounds stored distances."""
     return np.rint(distance * ROUNDING) / ROUNDING
 
 
 @_compiled
 def _squared_distance(boxes, node, x, y):
-    """Return a squared distance that no point of the node comes below, not even by rounding."""
+    """Return a lower bound of the squared distances to a node's points, after rounding."""
     dx = max(boxes[node, 0] - x, x - boxes[node, 1], 0.0)
     dy = max(boxes[node, 2] - y, y - boxes[node, 3], 0.0)
     return dx * dx + dy * dy
@@ -117,11 +123,11 @@ def _squared_distance(boxes, node, x, y):
 
 @_compiled
 def _core_distances(x, y, weights, boxes, levels, min_samples, max_eps):
-    """Return the radius within which each point has ``min_samples``; inf above ``max_eps``."""
+    """Return the radius that holds ``min_samples`` around each point; inf above ``max_eps``."""
     n = x.size
     leaves = 1 << levels
     core = np.full(n, np.inf)
-    # A little beyond max_eps: what lies between is decided on the distance, as in scikit-learn.
+    # A little beyond max_eps; the distance itself is compared later, as in scikit-learn.
     limit = max_eps * max_eps * (1 + 1e-12) + 1e-300
     capacity = min(n, min_samples) + 1
     heap, heap_weights = np.empty(capacity), np.empty(capacity, np.int64)
@@ -133,7 +139,7 @@ def _core_distances(x, y, weights, boxes, levels, min_samples, max_eps):
             if weights[p] >= min_samples:
                 core[p] = 0.0
                 continue
-            # The nearest points found, no more than it takes; once enough a heap, farthest first.
+            # The nearest points so far, as few as needed; once enough, a heap, farthest first.
             size, total, bound = 0, 0, limit
             subtree, climbing = leaf, leaf
             while True:
@@ -191,7 +197,7 @@ def _core_distances(x, y, weights, boxes, levels, min_samples, max_eps):
 
 @_compiled
 def _rise(heap, heap_weights, hole, key, weight):
-    """Put an entry at the end of a heap that has its largest key first."""
+    """Insert an entry at the end of a heap with the largest key first."""
     while hole > 0:
         parent = (hole - 1) >> 1
         if heap[parent] >= key:
@@ -203,7 +209,7 @@ def _rise(heap, heap_weights, hole, key, weight):
 
 @_compiled
 def _sink(heap, heap_weights, hole, size, key, weight):
-    """Put an entry at the hole or, as far as larger ones are there, below it."""
+    """Insert an entry at the hole, or below it under larger entries."""
     while True:
         child = 2 * hole + 1
         if child >= size:
@@ -219,7 +225,7 @@ def _sink(heap, heap_weights, hole, size, key, weight):
 
 @_compiled
 def _visit_all(x, y, index, core, boxes, levels, max_eps):
-    """Return ordering, reachability and predecessors by index of the point."""
+    """Return the ordering, and reachability and predecessors by point index."""
     n = x.size
     leaves = 1 << levels
     ordering = np.empty(n, np.int64)
@@ -228,10 +234,10 @@ def _visit_all(x, y, index, core, boxes, levels, max_eps):
     position = np.empty(n, np.int64)
     position[index] = np.arange(n)
     pending = np.full(n, np.inf)  # reachability by tree position, DONE where visited
-    farthest = np.full(2 << levels, np.inf)  # no pending point of the node exceeds it
+    farthest = np.full(2 << levels, np.inf)  # upper bound of pending in each node
     squared_eps = max_eps * max_eps
     stack = np.empty(STACK_SIZE, np.int64)
-    # The queue: a heap of indices, smallest reachability first, of equals the lowest index.
+    # Queue: a heap of indices, smallest reachability first, ties by lowest index.
     queue, slot, queued = np.empty(n, np.int64), np.full(n, -1), 0
     unreached = 0
     for step in range(n):
@@ -301,7 +307,7 @@ def _before(keys, a, b):
 
 @_compiled
 def _queue_rise(queue, slot, keys, hole, item):
-    """Put ``item`` at the hole or, as far as it comes before its parents, above it."""
+    """Insert ``item`` at the hole, or above it before parents that come later."""
     while hole > 0:
         parent = (hole - 1) >> 1
         if not _before(keys, item, queue[parent]):
@@ -315,7 +321,7 @@ def _queue_rise(queue, slot, keys, hole, item):
 
 @_compiled
 def _queue_sink(queue, slot, keys, size, item):
-    """Put ``item`` in place of the first of ``size`` entries."""
+    """Replace the first of ``size`` entries by ``item``."""
     hole = 0
     while True:
         child = 2 * hole + 1

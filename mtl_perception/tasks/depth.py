@@ -1,8 +1,8 @@
-"""The depth task: inverse depth as the disparity that a reference stereo rig would see.
+"""The depth task: inverse depth as the disparity of a reference stereo rig.
 
-The rig has Cityscapes' baseline and the focal length of the camera at hand, measured in pixels of
-the output map, so one network stays metric across lenses: what a pixel looks like depends on focal
-length over depth alone.
+The rig has Cityscapes' baseline B₀ and the focal length f of the camera in pixels of the output
+map: disparity = B₀ · f / depth. The appearance of a pixel depends only on f / depth, so one network
+predicts metric depth for all lenses.
 """
 
 import numpy as np
@@ -16,17 +16,16 @@ from mtl_perception.tasks.loss import LossSum
 CHANNELS = 1
 
 MAX_DEPTH_RANGE = (1.0, 10000.0)
-"""Metres that can be asked for as the distance beyond which depth is +Inf."""
+"""Smallest and largest limit of depth, in metres; farther pixels are +Inf."""
 
 
 def target(depth: np.ndarray, labels: np.ndarray | None, focal_length: float) -> np.ndarray:
-    """Return the disparity to learn, ``(H, W)`` float32 pixels, NaN where it is unknown.
+    """Return the disparity to learn, ``(H, W)`` float32 pixels, NaN where unknown.
 
     Args:
         depth: ``(H, W)`` metres, +Inf infinitely far, NaN unknown.
-        labels: ``(H, W)`` label IDs; sky is infinitely far whatever ``depth`` says. ``None``: no
-            labels.
-        focal_length: in pixels of these maps.
+        labels: ``(H, W)`` label IDs, if known; the disparity of sky is 0 for any ``depth``.
+        focal_length: Focal length in pixels of these maps.
     """
     disparity = disparity_from_depth(depth, focal_length)
     if labels is not None:
@@ -35,16 +34,18 @@ def target(depth: np.ndarray, labels: np.ndarray | None, focal_length: float) ->
 
 
 def disparity_from_depth(depth: np.ndarray, focal_length: float) -> np.ndarray:
-    """Return the reference rig's disparity in pixels, float32, for ``depth`` in metres.
+    """Return the disparity of the reference rig, float32 pixels.
 
-    Infinite depth becomes 0; where depth is NaN, the disparity is.
+    Args:
+        depth: Metres; +Inf gives 0, NaN gives NaN.
+        focal_length: Focal length in pixels of the map.
     """
     with np.errstate(divide='ignore'):
         return np.float32(CITYSCAPES_BASELINE * focal_length) / depth.astype(np.float32)
 
 
 def loss(disparity: Tensor, target: Tensor) -> LossSum:
-    """Return the absolute error summed over pixels with a known disparity.
+    """Return the absolute error, summed over pixels with known disparity.
 
     Args:
         disparity: ``(N, 1, H, W)`` pixels.
@@ -56,15 +57,15 @@ def loss(disparity: Tensor, target: Tensor) -> LossSum:
 
 
 def decode(disparity: np.ndarray, focal_length: float, max_depth: float) -> np.ndarray:
-    """Return ``(H, W)`` float32 metres along the optical axis.
+    """Return depth, ``(H, W)`` float32 metres along the optical axis.
 
-    Beyond ``max_depth`` (also where the disparity is not positive) depth is +Inf, and NaN where the
-    disparity is not a number (REP 117).
+    Depth is +Inf beyond ``max_depth`` and where the disparity is not positive, and NaN where the
+    disparity is NaN (REP 117).
 
     Args:
         disparity: ``(H, W)`` float32 pixels of the output map.
-        focal_length: in pixels of the output map.
-        max_depth: metres.
+        focal_length: Focal length in pixels of the output map.
+        max_depth: Metres.
     """
     rig = np.float32(CITYSCAPES_BASELINE * focal_length)
     with np.errstate(divide='ignore'):

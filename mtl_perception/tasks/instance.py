@@ -1,4 +1,4 @@
-"""The instance task: every pixel of a countable object votes for the centroid of its object."""
+"""The instance task: each pixel of an object votes for the object's centroid."""
 
 import itertools
 import math
@@ -15,21 +15,21 @@ from mtl_perception.tasks.optics import Reachability, clusters_at, optics
 
 CHANNELS = 2
 MAX_INSTANCES = INSTANCE_ID_BASE
-"""Instances of one class that the encoding ``label · 1000 + k`` can tell apart in a frame."""
+"""Instances of one class in a frame that ``label · 1000 + k`` can encode."""
 
 MAX_CELLS = 800
-"""Cells of a frame: with so many, the slowest map found takes 10 ms on one core."""
+"""Most cells in a frame; the slowest map found then takes 10 ms on one core."""
 MIN_GROWTH = 1.1
-"""By how much squares grow at least, as long as there are too many."""
+"""Minimum growth factor of the cell size per iteration."""
 MARGIN = 0.25
-"""How far outside the image votes are looked at, as a share of its longer side."""
+"""Largest distance of a vote outside the image, as a share of the image's longer side."""
 
 
 def target(instances: np.ndarray) -> np.ndarray:
     """Return the offset (dx, dy) from each pixel to its instance's centroid, ``(2, H, W)`` float32.
 
-    The centroid is that of the pixels visible in ``instances``. NaN where there is none: outside
-    the evaluated thing classes and on group regions, whose IDs are below 1000.
+    The centroid is the mean of the instance's pixels in ``instances``. Offsets are NaN outside the
+    evaluated thing classes and on group regions, whose IDs are below 1000.
 
     Args:
         instances: ``(H, W)`` instance IDs, ``label · 1000 + k``.
@@ -64,15 +64,14 @@ def _parameter(default: float, minimum: float, maximum: float, text: str):
 
 @dataclass(frozen=True)
 class GroupingParameters:
-    """How votes become instances; distances are pixels of the network's output map.
+    """Parameters that group votes into instances; distances are pixels of the output map.
 
-    The reachability plot is cut where it exceeds ``relative_cut`` times the mean length of the
-    offsets there, which is about 0.4 of an object's extent, but never below ``cut`` and never above
-    ``max_eps``: small, far objects are kept apart that would be one at the cut that a large, near
-    one needs to stay whole.
+    The reachability plot is cut where it exceeds ``relative_cut`` times the local mean length of
+    the offsets, which is about 0.4 of an object's extent, but never below ``cut`` or above
+    ``max_eps``. A cut that keeps a large, near object whole would merge small, far objects.
 
     Raises:
-        ValueError: a value is out of the range its metadata states.
+        ValueError: A value is out of the range in its field's metadata.
     """
 
     max_eps: float = _parameter(
@@ -85,19 +84,19 @@ class GroupingParameters:
         1.5,
         0.1,
         100.0,
-        'least reachability at which the plot is cut into clusters: that of small '
-        'objects; lower splits more',
+        'smallest reachability at which the plot is cut into clusters, for small objects; '
+        'lower splits more',
     )
     relative_cut: float = _parameter(
         0.1,
         0.0,
         10.0,
-        'the same for large objects, as a share of the length of their offsets; '
-        'higher keeps them whole',
+        'reachability at which large objects are cut, as a share of the length of their '
+        'offsets; higher keeps them whole',
     )
     min_pixels: int = _parameter(20, 1, 100000, 'clusters of fewer votes are dropped')
     max_distance: float = _parameter(
-        10.0, 0.0, 1000.0, 'farthest that a stray vote lies from the centre of the cluster it joins'
+        10.0, 0.0, 1000.0, 'largest distance of a stray vote from the centre of its cluster'
     )
 
     def __post_init__(self) -> None:
@@ -113,10 +112,10 @@ class Instances:
     """Instances of one frame.
 
     Attributes:
-        ids: ``(H, W)`` uint16, ``label · 1000 + k`` with k = 0 the largest of its class, of equals
-            the one whose centre is higher, then farther left; the bare label ID on stuff and on
-            thing pixels that belong to no instance.
-        scores: for each instance ID the mean probability of its class on its pixels.
+        ids: ``(H, W)`` uint16, ``label · 1000 + k`` on instances, numbered from k = 0 by decreasing
+            size in each class, ties by position from top to bottom, then left to right; the bare
+            label ID on stuff and on thing pixels without an instance.
+        scores: Mean class probability of each instance ID, 0 to 1.
     """
 
     ids: np.ndarray
@@ -125,16 +124,16 @@ class Instances:
 
 @dataclass(frozen=True)
 class Cells:
-    """The votes of a frame: those of one class that meet in one square are one point.
+    """Votes of a frame, merged: one point for the votes of one class in one square.
 
     Attributes:
-        labels: ``(n,)`` label IDs, rising.
+        labels: ``(n,)`` label IDs, ascending.
         points: ``(n, 2)`` x and y of the mean vote, pixels.
-        weights: ``(n,)`` votes.
-        scales: ``(n,)`` mean length of the offsets, pixels.
-        size: edge of a square, pixels; 1 unless there were more than ``MAX_CELLS``.
-        pixels: ``(m,)`` flat indices of the pixels that vote.
-        of_pixel: ``(m,)`` index of the cell that each of them votes for.
+        weights: ``(n,)`` numbers of votes.
+        scales: ``(n,)`` mean lengths of the offsets, pixels.
+        size: Edge of a square, pixels; 1 unless that gives more than ``MAX_CELLS``.
+        pixels: ``(m,)`` flat indices of the voting pixels.
+        of_pixel: ``(m,)`` index of each voting pixel's cell.
     """
 
     labels: np.ndarray
@@ -148,14 +147,14 @@ class Cells:
 
 @dataclass(frozen=True)
 class Grouping:
-    """What ``group_instances`` found, and how.
+    """Result of ``group_instances`` with its intermediate steps.
 
     Attributes:
-        instances: the result.
-        cells: the votes.
+        instances: Result.
+        cells: Votes.
         cuts: ``(n,)`` reachability at which the plot is cut at each cell, pixels.
-        plots: for each label ID the reachability plot of its cells.
-        ids: ``(n,)`` instance ID of each cell; the bare label ID where it belongs to none.
+        plots: Reachability plot of the cells of each label ID.
+        ids: ``(n,)`` instance ID of each cell; the bare label ID for cells without an instance.
     """
 
     instances: Instances
@@ -171,16 +170,16 @@ def group_instances(
     offsets: np.ndarray,
     parameters: GroupingParameters = GroupingParameters(),
 ) -> Instances:
-    """Group the pixels of each thing class by where their votes meet.
+    """Group the pixels of each thing class whose votes meet.
 
-    The cost is bounded by ``MAX_CELLS``, however many pixels vote for however many places.
+    ``MAX_CELLS`` bounds the cost for any number of pixels and votes.
 
     Args:
         labels: ``(H, W)`` uint8 label IDs.
         confidence: ``(H, W)`` uint8, 255 is certain.
         offsets: ``(2, H, W)`` float32 (dx, dy) pixels. Votes that are not finite, or farther
-            outside the image than ``MARGIN``, belong to nothing.
-        parameters: see ``GroupingParameters``.
+            outside the image than ``MARGIN``, are ignored.
+        parameters: See ``GroupingParameters``.
     """
     return explain_grouping(labels, confidence, offsets, parameters).instances
 
@@ -191,7 +190,7 @@ def explain_grouping(
     offsets: np.ndarray,
     parameters: GroupingParameters = GroupingParameters(),
 ) -> Grouping:
-    """Return what ``group_instances`` finds, with all that led to it; the arguments are its."""
+    """Return the result of ``group_instances``, for equal arguments, with its steps."""
     return group_cells(labels, confidence, merge_votes(labels, offsets), parameters)
 
 
@@ -202,18 +201,18 @@ def group_cells(
     parameters: GroupingParameters = GroupingParameters(),
     extract: Callable[[Reachability, np.ndarray], np.ndarray] = clusters_at,
 ) -> Grouping:
-    """Group the votes in ``cells``, however they were merged.
+    """Group merged votes.
 
-    All distances grow with the size of the squares, and ``min_samples`` with their area: a cluster
-    has the same density in coarse cells as in fine ones.
+    Distances scale with the size of the squares and ``min_samples`` with their area, so a cluster
+    has equal density in coarse and fine cells.
 
     Args:
         labels: ``(H, W)`` uint8 label IDs.
         confidence: ``(H, W)`` uint8, 255 is certain.
-        cells: of these labels.
-        parameters: see ``GroupingParameters``.
-        extract: returns the cluster of each of n points, −1 for none, for their reachability plot
-            and ``(n,)`` cuts.
+        cells: Votes of these labels.
+        parameters: See ``GroupingParameters``.
+        extract: Function of a reachability plot of n points and ``(n,)`` cuts that returns the
+            ``(n,)`` clusters; −1 is noise.
     """
     least, most = parameters.cut * cells.size, parameters.max_eps * cells.size
     cuts = np.minimum(np.maximum(parameters.relative_cut * cells.scales, least), most)
@@ -235,12 +234,12 @@ def group_cells(
 
 
 def merge_votes(labels: np.ndarray, offsets: np.ndarray, max_cells: int = MAX_CELLS) -> Cells:
-    """Merge the votes of thing pixels into cells, in squares that grow until there are few enough.
+    """Merge the votes of thing pixels into cells; squares grow until the cells are few enough.
 
     Args:
         labels: ``(H, W)`` uint8 label IDs.
         offsets: ``(2, H, W)`` (dx, dy) pixels.
-        max_cells: how many cells are few enough; at least one for each class.
+        max_cells: Most cells to return; at least the number of thing classes.
     """
     height, width = labels.shape
     margin = MARGIN * max(height, width)
@@ -286,7 +285,7 @@ def merge_votes(labels: np.ndarray, offsets: np.ndarray, max_cells: int = MAX_CE
 
 
 def _classes(labels: np.ndarray) -> Iterator[tuple[int, slice]]:
-    """Yield each of the rising ``labels`` and where it is."""
+    """Yield each of the ascending ``labels`` and its slice."""
     found, starts = np.unique(labels, return_index=True)
     bounds = itertools.pairwise([*starts, labels.size])
     for label, (start, stop) in zip(found, bounds, strict=True):
@@ -303,7 +302,7 @@ def _without_small(clusters: np.ndarray, weights: np.ndarray, min_pixels: int) -
 
 
 def _centers(cells: Cells, clusters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the votes ``(k,)`` and the mean vote ``(k, 2)`` of each cluster."""
+    """Return the number of votes ``(k,)`` and the mean vote ``(k, 2)`` of each cluster."""
     inside = clusters >= 0
     members, weights = clusters[inside], cells.weights[inside]
     votes = np.bincount(members, weights)
@@ -312,7 +311,7 @@ def _centers(cells: Cells, clusters: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _join_nearest(cells: Cells, clusters: np.ndarray, max_distance: float) -> np.ndarray:
-    """Give each cell outside all clusters to the one of its class whose centre is nearest."""
+    """Assign each cell without a cluster to the nearest centre of its class."""
     _, centers = _centers(cells, clusters)
     joined = clusters.copy()
     for _, members in _classes(cells.labels):
@@ -331,9 +330,9 @@ def _join_nearest(cells: Cells, clusters: np.ndarray, max_distance: float) -> np
 
 
 def _instance_ids(cells: Cells, clusters: np.ndarray) -> np.ndarray:
-    """Return ``label · 1000 + k`` for each cell, k by falling size, the label where in no cluster.
+    """Return ``label · 1000 + k`` for each cell, k by decreasing size; the label for noise.
 
-    A class has no more than ``MAX_INSTANCES``; what is smaller than so many keeps its label.
+    If a class has more than ``MAX_INSTANCES``, the smallest keep the bare label.
     """
     votes, centers = _centers(cells, clusters)
     label = np.empty(votes.size, np.int64)

@@ -1,4 +1,4 @@
-"""What a task's loss returns: a sum over valid pixels and their count."""
+"""Sums of losses over valid pixels."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LossSum:
-    """A loss summed over valid pixels, and how many there were.
+    """Loss summed over valid pixels, and their count.
 
-    Kept apart so that the mean is taken over the valid pixels of the whole batch, however many
-    processes share it.
+    Both are kept, to take the mean over the valid pixels of the whole batch across processes.
+
+    Attributes:
+        total: Sum of the loss.
+        count: Number of valid pixels, or sum of their weights.
     """
 
     total: Tensor

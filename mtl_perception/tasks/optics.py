@@ -1,4 +1,4 @@
-"""OPTICS, exact and in real time: density-based order of points, and clusters cut from it.
+"""OPTICS, exact and in real time: density-based ordering of points and clusters cut from it.
 
 Ankerst, Breunig, Kriegel, Sander, *OPTICS: Ordering Points To Identify the Clustering Structure*,
 SIGMOD 1999.
@@ -15,16 +15,16 @@ from numpy.typing import ArrayLike, NDArray
 
 
 class Reachability(NamedTuple):
-    """The reachability plot of n points. All but the ordering are indexed by point."""
+    """Reachability plot of n points; every array but the ordering is indexed by point."""
 
     ordering: NDArray[np.int64]
-    """(n,) indices of the points in the order of the visit"""
+    """``(n,)`` indices of the points in visiting order."""
     reachability: NDArray[np.float64]
-    """(n,) distance at which a point was reached; inf where none was in reach"""
+    """``(n,)`` distance at which each point was reached; inf if it was not."""
     core_distances: NDArray[np.float64]
-    """(n,) radius within which a point has ``min_samples``, itself one; inf above ``max_eps``"""
+    """``(n,)`` radius that holds ``min_samples`` points, itself included; inf above ``max_eps``."""
     predecessor: NDArray[np.int64]
-    """(n,) index of the point it was reached from; -1 where none was in reach"""
+    """``(n,)`` index of the point that each point was reached from; −1 if it was not."""
 
 
 def optics(
@@ -32,31 +32,29 @@ def optics(
 ) -> Reachability:
     """Return the exact reachability plot of ``points``.
 
-    Without weights it equals, bit for bit, ``ordering_``, ``reachability_``, ``core_distances_``
-    and ``predecessor_`` of scikit-learn 1.9's ``OPTICS`` with ``algorithm='kd_tree'``, which is
-    what it uses by itself where ``min_samples`` is less than half of n; of equals the lowest index
-    comes first. Its other ways to take distances (brute force, ``metric='euclidean'``) go through
-    x² − 2xy + y², whose rounding is coarse and differs between CPUs; they give the same where that
-    is exact, as on integers.
+    Without weights the plot equals, bit for bit, ``ordering_``, ``reachability_``,
+    ``core_distances_`` and ``predecessor_`` of scikit-learn 1.9's ``OPTICS`` with
+    ``algorithm='kd_tree'``, its default if ``min_samples`` is less than half of n; ties go to the
+    lowest index. scikit-learn's other distances (brute force, ``metric='euclidean'``) are computed
+    as x² − 2xy + y², whose rounding is coarse and differs between CPUs; results agree where that is
+    exact, as on integers.
 
-    A weight counts as that many copies of the point. Core distances are those of the copies;
-    reachability, predecessor and place in the order are those of the copy visited first, the only
-    one that changes anything for other points. A point whose own weight is ``min_samples`` or more
-    has the core distance 0.
+    A weight stands for as many copies of the point. Core distances count the copies; reachability,
+    predecessor and position in the ordering belong to the copy visited first, the only one that
+    affects other points. A point of weight ``min_samples`` or more has core distance 0.
 
-    Where scikit-learn raises: no points give empty arrays; where the points (with weights: their
-    sum) are fewer than ``min_samples``, none is core, none is reached, and the order is that of the
-    indices.
+    Two cases in which scikit-learn raises an error are defined here. Without points the arrays are
+    empty. If the points (or the sum of their weights) are fewer than ``min_samples``, no point is
+    core or reached, and the ordering is by index.
 
     Args:
-        points: (n, 2) coordinates, usually pixels
-        weights: (n,) integers, 1 or more
-        min_samples: points within its core distance that make a point core, itself one; 1 or more
-        max_eps: largest distance looked at, in the unit of the points; may be inf
+        points: ``(n, 2)`` coordinates, usually pixels.
+        weights: ``(n,)`` integers, at least 1.
+        min_samples: Points within the core distance, the centre included; at least 1.
+        max_eps: Largest distance considered, in the unit of the points; may be inf.
 
     Raises:
-        ValueError: NaN or infinite points, or an argument out of its range
-
+        ValueError: A point is NaN or infinite, or an argument is out of range.
     """
     points = np.asarray(points, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 2:
@@ -78,22 +76,21 @@ def optics(
 
 
 def clusters_at(plot: Reachability, cut: ArrayLike) -> NDArray[np.int64]:
-    """Return (n,) the cluster of each point when the plot is cut at distance ``cut``; -1 is noise.
+    """Return the ``(n,)`` clusters of a plot that is cut at distance ``cut``; −1 is noise.
 
-    Clusters count from 0 in the order of the plot. They are those of DBSCAN with that radius, up to
-    points on the border of a cluster (Ankerst et al., ExtractDBSCAN-Clustering). Beyond the plot's
-    ``max_eps`` a larger ``cut`` changes nothing.
+    Clusters are numbered from 0 in the order of the plot. They equal the clusters of DBSCAN with
+    radius ``cut``, except for points on the border of a cluster (Ankerst et al.,
+    ExtractDBSCAN-Clustering). A ``cut`` beyond the plot's ``max_eps`` is equivalent to ``max_eps``.
 
-    Where points have a cut of their own, a point stays with the one it was reached from if its
-    reachability is at most the mean of both cuts. One cut for all is a case of that.
+    With a cut for each point, a point stays with its predecessor if its reachability is at most the
+    mean of their two cuts.
 
     Args:
-        plot: of n points.
-        cut: for all points, or (n,) one for each.
+        plot: Reachability plot of n points.
+        cut: Distance for all points, or ``(n,)`` distances.
 
     Raises:
-        ValueError: a ``cut`` is negative, infinite or NaN.
-
+        ValueError: A ``cut`` is negative, infinite or NaN.
     """
     n = len(plot.ordering)
     cuts = np.broadcast_to(np.asarray(cut, np.float64), n)
@@ -113,7 +110,7 @@ def clusters_at(plot: Reachability, cut: ArrayLike) -> NDArray[np.int64]:
 
 
 def compile_optics() -> None:
-    """Compile, or load from numba's cache on disk, what ``optics`` needs: no frame waits for it."""
+    """Compile ``optics``, or load it from numba's cache on disk, before the first frame."""
     optics(np.zeros((2, 2)), min_samples=2, max_eps=math.inf)
 
 
@@ -139,7 +136,7 @@ def _nothing_reached(n: int) -> Reachability:
 @functools.cache
 def _implementation() -> Callable[[NDArray, NDArray, int, float], Reachability]:
     try:
-        # Not above: importing numba takes half a second, which most commands can do without.
+        # Imported here because numba takes half a second, and most commands do not need it.
         from mtl_perception.tasks import _optics_kernels  # noqa: F401
     except ImportError as err:
         warnings.warn(
@@ -164,9 +161,9 @@ def _with_scikit_learn(
     from sklearn.cluster import compute_optics_graph
 
     if min_samples == 1:
-        # Refused by scikit-learn, but the same as two of points that are there twice.
+        # scikit-learn refuses 1, which is equivalent to 2 with every point doubled.
         weights, min_samples = 2 * weights, 2
-    weights = np.minimum(weights, min_samples)  # as many copies make a point core at distance 0
+    weights = np.minimum(weights, min_samples)  # enough for a core distance of 0
     original = np.repeat(np.arange(len(points)), weights)
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'All reachability values are inf')

@@ -1,4 +1,4 @@
-"""The semantic task: what every pixel is."""
+"""The semantic task: the class of every pixel."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -13,25 +13,23 @@ from mtl_perception.tasks.loss import LossSum
 
 CHANNELS = NUM_LABELS
 IGNORE = 255
-"""Target value of pixels that carry no label or one that is not evaluated."""
+"""Target value of pixels without an evaluated label."""
 
 SETS = tuple(
     dict.fromkeys(ids for groups in GROUPS.values() for ids in groups.values() if len(ids) > 1)
 )
-"""Sets of labels that a target can name, by ``NUM_LABELS`` and up, instead of one label."""
+"""Sets of labels; target value ``NUM_LABELS + i`` stands for any label of set ``i``."""
 
 _IDS = {LABELS[i].name: i for i in EVALUATED_IDS}
 
 
 def target(labels: np.ndarray, groups: str | None = None) -> np.ndarray:
-    """Return what the network should say of ``labels``, ``(H, W)`` uint8.
-
-    Labels that are not evaluated become ``IGNORE``.
+    """Return the target values, ``(H, W)`` uint8: label IDs, sets of labels or ``IGNORE``.
 
     Args:
-        labels: ``(H, W)`` uint8 label IDs.
-        groups: a key of ``GROUPS``, if within its groups the labels are not to be trusted. Theirs
-            become the value of the group's set.
+        labels: ``(H, W)`` uint8 label IDs; labels that are not evaluated become ``IGNORE``.
+        groups: Key in ``GROUPS``, if labels are reliable only up to a group; a label of a group
+            becomes the value of its set.
     """
     values = np.where(IS_EVALUATED, np.arange(len(IS_EVALUATED)), IGNORE).astype(np.uint8)
     for ids in GROUPS[groups].values() if groups else ():
@@ -41,15 +39,15 @@ def target(labels: np.ndarray, groups: str | None = None) -> np.ndarray:
 
 
 def loss(logits: Tensor, target: Tensor, weights: Tensor | None = None) -> LossSum:
-    """Return the cross-entropy summed over labelled pixels.
+    """Return the cross-entropy, summed over labelled pixels.
 
-    A set of labels is as probable as its labels together.
+    The probability of a set of labels is the sum over its labels.
 
     Args:
         logits: ``(N, 34, H, W)``.
-        target: ``(N, H, W)`` uint8 or int64 as ``target`` returns it.
-        weights: ``(34,)``, of the pixels of each label; a set has the smallest of its labels.
-            ``None``: all are 1.
+        target: ``(N, H, W)`` uint8 or int64 from ``target``.
+        weights: ``(34,)`` weight of each label's pixels; ``None``: 1. A set has the smallest
+            weight of its labels.
     """
     ids, valid = target.long(), target != IGNORE
     log_probabilities = F.log_softmax(logits.float(), 1)
@@ -65,10 +63,10 @@ def loss(logits: Tensor, target: Tensor, weights: Tensor | None = None) -> LossS
 
 
 def label_weights(weights: Mapping[str, float]) -> Tensor:
-    """Return ``(34,)`` weights for ``loss``, 1 where ``weights`` does not name the label.
+    """Return ``(34,)`` weights for ``loss`` from weights by label name; the others are 1.
 
     Raises:
-        ValueError: a name is not that of an evaluated label, or a weight is not positive.
+        ValueError: A name is not an evaluated label, or a weight is not positive.
     """
     result = torch.ones(NUM_LABELS)
     for name, weight in weights.items():
@@ -83,14 +81,14 @@ def label_weights(weights: Mapping[str, float]) -> Tensor:
 
 
 class SemanticMaps(NamedTuple):
-    """Label IDs and confidence (255 is certain), both ``(N, H, W)`` uint8."""
+    """Label IDs and confidence (255 is certain), each ``(N, H, W)`` uint8."""
 
     labels: Tensor
     confidence: Tensor
 
 
 def decode(logits: Tensor) -> SemanticMaps:
-    """Return the likeliest of the 19 evaluated labels and its softmax probability among them.
+    """Return the most probable of the 19 evaluated labels, and its softmax probability.
 
     Args:
         logits: ``(N, 34, H, W)``.
@@ -100,11 +98,11 @@ def decode(logits: Tensor) -> SemanticMaps:
 
 
 def decode_evaluated(logits: Tensor, ids: Tensor) -> SemanticMaps:
-    """Return the same for the logits of the evaluated labels alone.
+    """Return the result of ``decode`` from the logits of the evaluated labels only.
 
     Args:
         logits: ``(N, 19, H, W)`` float32.
-        ids: ``(19,)`` their label IDs.
+        ids: ``(19,)`` label IDs of the channels.
     """
     best, index = logits.max(1)
     confidence = 1 / torch.exp(logits - best[:, None]).sum(1)

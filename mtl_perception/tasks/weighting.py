@@ -1,4 +1,4 @@
-"""How the losses of several tasks, of different units, become one.
+"""Weighted sum of the losses of several tasks in different units.
 
 Kendall, Gal, Cipolla, *Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry and
 Semantics*, CVPR 2018.
@@ -18,10 +18,10 @@ MAX_LOG_VARIANCE = 10.0
 
 
 class UncertaintyWeighting(nn.Module):
-    """Weights learned as each task's homoscedastic uncertainty, ``s = log σ²``, from ``s = 0``.
+    """Weights learned as each task's homoscedastic uncertainty ``s = log σ²``, starting at 0.
 
     The total ``Σ c·e^(−s)·loss + ½·s``, with ``c`` = 1 for cross-entropy and ½ for L1, is a
-    negative log-likelihood and can be below zero. It is smallest at ``s = log(2c·loss)``.
+    negative log-likelihood and can be negative. Its minimum is at ``s = log(2c·loss)``.
     """
 
     def __init__(self, tasks: Iterable[str] = TASKS) -> None:
@@ -31,24 +31,24 @@ class UncertaintyWeighting(nn.Module):
         )
 
     def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """Return the weighted total of ``losses``; an absent task's weight stays as it is."""
+        """Return the weighted total of ``losses``; weights of absent tasks get no gradient."""
         terms = []
         for task, loss in losses.items():
             s = self.log_variance[task]
-            with torch.no_grad():  # a clamp in the graph would have no gradient to come back
+            with torch.no_grad():  # in the graph, a clamped value would get no gradient
                 s.clamp_(-MAX_LOG_VARIANCE, MAX_LOG_VARIANCE)
             terms.append(LIKELIHOOD_SCALE[task] * torch.exp(-s) * loss + s / 2)
         return torch.stack(terms).sum()
 
     def weights(self) -> dict[str, Tensor]:
-        """Return what each task's loss is multiplied by at present."""
+        """Return the current factor of each task's loss."""
         return {
             task: LIKELIHOOD_SCALE[task] * torch.exp(-s.detach())
             for task, s in self.log_variance.items()
         }
 
     def sigmas(self) -> dict[str, Tensor]:
-        """Return each task's uncertainty σ as learned so far."""
+        """Return the current uncertainty σ of each task."""
         return {task: torch.exp(s.detach() / 2) for task, s in self.log_variance.items()}
 
 
@@ -68,7 +68,7 @@ class FixedWeighting(nn.Module):
         return torch.stack([self._weights[task] * loss for task, loss in losses.items()]).sum()
 
     def weights(self) -> dict[str, float]:
-        """Return what each task's loss is multiplied by."""
+        """Return the factor of each task's loss."""
         return dict(self._weights)
 
     def sigmas(self) -> dict[str, Tensor]:
