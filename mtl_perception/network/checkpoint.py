@@ -63,7 +63,7 @@ def save_checkpoint(path: Path, network: MultiTaskNetwork, info: CheckpointInfo)
         name: (value if _keeps_precision(name) else value.to(torch.bfloat16)).cpu().contiguous()
         for name, value in network.state_dict().items()
     }
-    _write(path, tensors, info)
+    write_file(path, save(tensors, metadata_of(info)))
 
 
 def record_metrics(path: Path, dataset: str, metrics: dict[str, Any]) -> None:
@@ -74,7 +74,8 @@ def record_metrics(path: Path, dataset: str, metrics: dict[str, Any]) -> None:
         OSError: The file cannot be written.
     """
     info, tensors = _read(path, weights=True)
-    _write(path, tensors, replace(info, metrics={**info.metrics, dataset: metrics}))
+    info = replace(info, metrics={**info.metrics, dataset: metrics})
+    write_file(path, save(tensors, metadata_of(info)))
 
 
 def read_info(path: Path) -> CheckpointInfo:
@@ -151,10 +152,6 @@ def _read(path: Path, *, weights: bool) -> tuple[CheckpointInfo, dict[str, torch
         msg = f'{path}: incomplete or invalid metadata ({type(err).__name__}: {err})'
         raise CheckpointError(msg) from err
     return info, tensors
-
-
-def _write(path: Path, tensors: dict[str, torch.Tensor], info: CheckpointInfo) -> None:
-    write_file(path, save(tensors, metadata_of(info)))
 
 
 def _keeps_precision(name: str) -> bool:
