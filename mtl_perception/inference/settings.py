@@ -120,13 +120,8 @@ NODES = ('**', '*', 'mtl_perception')
 
 def grouping_parameters(values: Mapping[str, Any]) -> GroupingParameters:
     """Return the parameters among ``values`` that group votes; the others keep their defaults."""
-    return GroupingParameters(
-        **{
-            name.removeprefix(GROUPING_PREFIX): value
-            for name, value in values.items()
-            if name.startswith(GROUPING_PREFIX)
-        }
-    )
+    names = {field.name: GROUPING_PREFIX + field.name for field in fields(GroupingParameters)}
+    return GroupingParameters(**{k: values[name] for k, name in names.items() if name in values})
 
 
 def read_parameters(path: Path) -> dict[str, Any]:
@@ -148,20 +143,15 @@ def read_parameters(path: Path) -> dict[str, Any]:
         if name not in names and (close := get_close_matches(name, names, 1, 0.9)):
             msg = f'{path}: unknown parameter {name}; did you mean {close[0]}?'
             raise ValueError(msg)
-    used = [
-        setting
-        for setting in SETTINGS
-        if setting.name in values and setting.name.startswith(('max_depth', GROUPING_PREFIX))
-    ]
     try:
-        for setting in used:
-            setting.check(values[setting.name])
+        for setting in SETTINGS:
+            if setting.name in values and setting.name.startswith(('max_depth', GROUPING_PREFIX)):
+                setting.check(values[setting.name])
     except ValueError as err:
         msg = f'{path}: {err}'
         raise ValueError(msg) from err
-    tuned = {setting.name: values[setting.name] for setting in used}
-    depth = {'max_depth': tuned['max_depth']} if 'max_depth' in tuned else {}
-    return {**depth, 'grouping': grouping_parameters(tuned)}
+    depth = {'max_depth': values['max_depth']} if 'max_depth' in values else {}
+    return {**depth, 'grouping': grouping_parameters(values)}
 
 
 def read_values(path: Path) -> dict[str, Any]:
