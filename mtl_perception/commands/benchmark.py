@@ -67,13 +67,7 @@ The spread is that of the middle half of the times; the ratio is to the first ro
     )
     options.add_checkpoint(parser)
     options.add_network_size(parser)
-    parser.add_argument(
-        '--repetitions',
-        type=options.positive_int,
-        default=30,
-        metavar='N',
-        help='how often everything is timed (default: %(default)s)',
-    )
+    options.add_count(parser, '--repetitions', 30, 'timed runs of each')
     parser.add_argument(
         '--compare',
         action='store_true',
@@ -109,34 +103,12 @@ and time of this package's grouping, of OPTICS on every vote and of peaks of the
     options.add_checkpoint(parser)
     options.add_limit(parser, 'scenes (default: 50)')
     options.add_seed(parser)
-    parser.add_argument(
-        '--repetitions',
-        type=options.positive_int,
-        default=20,
-        metavar='N',
-        help='how often everything but scikit-learn is timed (default: %(default)s)',
+    options.add_count(parser, '--repetitions', 20, 'timed runs, scikit-learn excepted')
+    options.add_count(
+        parser, '--reference-repetitions', 3, 'timed runs of scikit-learn, which take seconds each'
     )
-    parser.add_argument(
-        '--reference-repetitions',
-        type=options.positive_int,
-        default=3,
-        metavar='N',
-        help='how often scikit-learn is timed, at seconds a call (default: %(default)s)',
-    )
-    parser.add_argument(
-        '--votes',
-        type=options.positive_int,
-        default=10_000,
-        metavar='N',
-        help='votes that OPTICS is timed on (default: %(default)s)',
-    )
-    parser.add_argument(
-        '--draws',
-        type=options.positive_int,
-        default=300,
-        metavar='N',
-        help='random maps among which the slowest is searched (default: %(default)s)',
-    )
+    options.add_count(parser, '--votes', 10_000, 'votes on which OPTICS is timed')
+    options.add_count(parser, '--draws', 300, 'random maps in the search for slow maps')
 
 
 def _run_instances(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
@@ -234,13 +206,7 @@ result bag, and the same images through the predictor alone, in turns.""",
     options.add_checkpoint(parser)
     options.add_limit(parser, 'frames (default: 60)')
     options.add_seed(parser)
-    parser.add_argument(
-        '--repetitions',
-        type=options.positive_int,
-        default=3,
-        metavar='N',
-        help='how often each is timed (default: %(default)s)',
-    )
+    options.add_count(parser, '--repetitions', 3, 'timed runs of each')
 
 
 def _run_replay(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
@@ -272,20 +238,8 @@ mtl train fit may follow: --model.network.encoder resnet18 --data.batch_size 4 -
         metavar='FILE',
         help='configuration of mtl train (default: config/train_synthetic.yaml)',
     )
-    parser.add_argument(
-        '--rounds',
-        type=options.positive_int,
-        default=5,
-        metavar='N',
-        help='how often each takes its turn (default: %(default)s)',
-    )
-    parser.add_argument(
-        '--steps',
-        type=options.positive_int,
-        default=10,
-        metavar='N',
-        help='optimizer steps of a turn (default: %(default)s)',
-    )
+    options.add_count(parser, '--rounds', 5, 'turns of each')
+    options.add_count(parser, '--steps', 10, 'optimizer steps per turn')
     parser.add_argument(
         '--compare', action='store_true', help='also time the network alone in eager float32'
     )

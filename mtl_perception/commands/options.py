@@ -130,6 +130,17 @@ def add_limit(parser: argparse.ArgumentParser, what: str) -> None:
     )
 
 
+def add_count(parser: argparse.ArgumentParser, option: str, default: int, what: str) -> None:
+    """Add ``option``, such as ``--repetitions``: the number of ``what``, at least 1."""
+    parser.add_argument(
+        option,
+        type=positive_int,
+        default=default,
+        metavar='N',
+        help=f'number of {what} (default: %(default)s)',
+    )
+
+
 def add_seed(parser: argparse.ArgumentParser) -> None:
     """Add ``--seed``."""
     parser.add_argument(
