@@ -1,1 +1,1 @@
-"""What `mtl benchmark` measures, a module a subject."""
+"""Benchmarks of speed and quality, one module per subject."""

@@ -1,27 +1,26 @@
-"""How fast and how good the grouping of votes is, beside scikit-learn's and Panoptic-DeepLab's."""
+"""Speed and AP of the grouping, compared with scikit-learn and Panoptic-DeepLab."""
 
 import functools
+import itertools
 import math
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
+from sklearn.cluster import OPTICS, cluster_optics_xi
+from sklearn.metrics import adjusted_rand_score
 from tqdm import tqdm
 
-from mtl_perception.benchmark.measuring import (
-    machine,
-    milliseconds_columns,
-    time_in_turns,
-    times_of,
-)
+from mtl_perception.benchmark.measuring import Machine, Times, describe_machine, time_in_turns
 from mtl_perception.evaluation.official import OfficialInstance
 from mtl_perception.frame import Frame, resize_nearest
+from mtl_perception.inference.predictor import Predictor
 from mtl_perception.labels import INSTANCE_ID_BASE, IS_THING, THING_IDS
 from mtl_perception.tasks.instance import (
     MAX_CELLS,
@@ -34,29 +33,33 @@ from mtl_perception.tasks.instance import (
 )
 from mtl_perception.tasks.optics import Reachability, clusters_at, compile_optics, optics
 
-if TYPE_CHECKING:
-    from mtl_perception.inference.predictor import Predictor
-
 CENTERS, SPREAD = 10, 2.0
-"""OPTICS is timed on votes around so many centres, with this standard deviation in pixels."""
+"""Number of centres of random votes, and standard deviation around each in pixels."""
+
 MAX_EPS, MIN_SAMPLES, CUT = 10.0, 10, 1.5
+"""OPTICS' largest distance in pixels, its least votes, and the cut in pixels."""
+
 SEEDS = 10
+"""Sets of random votes on which exact and weighted OPTICS are compared."""
+
 HEIGHT, WIDTH = 128, 256
-"""Size of the maps whose worst cases are searched."""
+"""Size in pixels of the maps in the search for slow maps."""
+
 RETIMED = 5
-"""How many of the slowest maps that the search found are timed again, more often."""
+"""Slowest random maps that are timed again, with all repetitions."""
+
 COARSER = (1000, MAX_CELLS, 500, 250)
-"""Limits of the number of cells for which the loss by merging is measured."""
+"""Largest numbers of cells at which the loss by merging is measured."""
 
 
 @dataclass(frozen=True)
 class Maps:
-    """What there is to group.
+    """Maps to group.
 
     Attributes:
         labels: ``(h, w)`` uint8 label IDs.
-        confidence: ``(h, w)`` uint8, 255 is certain.
-        offsets: ``(2, h, w)`` float32 pixels.
+        confidence: ``(h, w)`` uint8 confidence, 255 is certain.
+        offsets: ``(2, h, w)`` float32 offsets in pixels.
     """
 
     labels: np.ndarray
@@ -69,7 +72,7 @@ Group = Callable[[Maps], Instances]
 
 @dataclass(frozen=True)
 class Scene:
-    """What a network says of one frame, and its true ``(H, W)`` instance IDs."""
+    """Predicted maps of one frame, and its true ``(H, W)`` instance IDs."""
 
     maps: Maps
     truth: np.ndarray
@@ -77,15 +80,15 @@ class Scene:
 
 @dataclass(frozen=True)
 class Peaks:
-    """Grouping as Panoptic-DeepLab does it: centres are the peaks of a heat map.
+    """Grouping of Panoptic-DeepLab, whose centres are the peaks of a heat map.
 
-    Cheng et al., *Panoptic-DeepLab*, CVPR 2020, section 3.2. There the network predicts the heat
-    map; here it is the blurred histogram of the votes, so that all groupings have the same input.
+    Cheng et al., *Panoptic-DeepLab*, CVPR 2020, section 3.2. Their network predicts the heat map.
+    Here the blurred histogram of the votes replaces it, so that all groupings have equal input.
 
     Attributes:
-        kernel: pixels across which a peak must be the highest.
-        blur: standard deviation of the Gaussian over the histogram, pixels; 0 for none.
-        threshold: least votes within the Gaussian's 2πσ² pixels, or in one pixel without blur.
+        kernel: Width in pixels of the square in which a peak must be the highest.
+        blur: Standard deviation in pixels of the Gaussian over the histogram, 0 for none.
+        threshold: Least votes within the Gaussian's 2πσ² pixels, or in one pixel without blur.
     """
 
     kernel: int
@@ -135,48 +138,172 @@ PEAKS = {
 }
 
 
+@dataclass(frozen=True)
+class MachineAndLibraries(Machine):
+    """Machine with the versions of numba and scikit-learn."""
+
+    numba: str
+    scikit_learn: str
+
+
+@dataclass(frozen=True)
+class OpticsComparison:
+    """OPTICS of this package, exact and on weighted merged votes, compared with scikit-learn.
+
+    Attributes:
+        exact_ratio: Ratio of scikit-learn's median to the median of exact OPTICS.
+        weighted_ratio: Ratio of scikit-learn's median to the median of weighted OPTICS.
+        identical: Whether exact OPTICS equals scikit-learn's result to the last digit.
+        weighted_ari: Adjusted Rand index of weighted to exact OPTICS, mean over the seeds.
+        weighted_ari_lowest: Lowest index of a seed.
+    """
+
+    votes: int
+    exact: Times
+    weighted: Times
+    scikit_learn: Times
+    exact_ratio: float
+    weighted_ratio: float
+    identical: bool
+    weighted_ari: float
+    weighted_ari_lowest: float
+    seeds: int
+
+
+@dataclass(frozen=True)
+class SlowMap(Times):
+    """Times of the grouping on one map, with the number of its cells and instances."""
+
+    map: str
+    cells: int
+    cell_px: float
+    instances: int
+
+    def __str__(self) -> str:
+        return f'{self.map:<80}{self.cells:>6}{self.cell_px:>6.1f}{super().__str__()}'
+
+
+@dataclass(frozen=True)
+class GroupingScores:
+    """Official AP and times per scene of a grouping; AP is ``None`` without true instances."""
+
+    grouping: str
+    ap: float | None
+    ap50: float | None
+    times: Times | None
+
+    def __str__(self) -> str:
+        return f'{self.grouping:<48}{_percent(self.ap50)}{_percent(self.ap)}{self.times or ""}'
+
+
+@dataclass(frozen=True)
+class CoarserCells:
+    """Loss by merging votes into at most ``max_cells`` cells.
+
+    Attributes:
+        grown_scenes: Number of scenes whose cells grow beyond one pixel.
+        median_cell_px: Median width of the cells of these scenes in pixels.
+        ari: Adjusted Rand index to the grouping on 1-pixel cells, mean over these scenes.
+        ari_lowest: Lowest index of a scene.
+    """
+
+    max_cells: int
+    grown_scenes: int
+    median_cell_px: float | None
+    ari: float | None
+    ari_lowest: float | None
+
+    def __str__(self) -> str:
+        grown = f'at most {self.max_cells:<24}{self.grown_scenes:>8}'
+        if not self.grown_scenes:
+            return grown
+        return f'{grown}{self.median_cell_px:>6.1f}{self.ari:>8.3f}{self.ari_lowest:>8.3f}'
+
+
+@dataclass(frozen=True)
+class InstancesBenchmark:
+    """Speed and quality of the grouping, printed as tables."""
+
+    machine: MachineAndLibraries
+    optics: OpticsComparison
+    worst: Sequence[SlowMap]
+    groupings: Sequence[GroupingScores]
+    coarser_cells: Sequence[CoarserCells]
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures for JSON; times are in milliseconds."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        machine, found = self.machine, self.optics
+        heading, slowest = f'OPTICS of {found.votes:,} votes', f'slowest {HEIGHT}×{WIDTH} maps'
+        peers = {
+            f'scikit-learn {machine.scikit_learn}': found.scikit_learn,
+            'exact': found.exact,
+            'weighted, merging included': found.weighted,
+        }
+        lines = (
+            f'{machine}, one used; numba {machine.numba}',
+            '',
+            f'{heading:<48}{"calls":>6}{"median":>12}{"p99":>12}',
+            *(f'{name:<48}{times.calls:>6}{times}' for name, times in peers.items()),
+            (
+                f'exact: {found.exact_ratio:,.0f} times as fast, '
+                f'{"identical" if found.identical else "NOT IDENTICAL"}; '
+                f'weighted: {found.weighted_ratio:,.0f} times as fast, '
+                f'adjusted Rand index to exact {found.weighted_ari:.3f} '
+                f'(mean over {found.seeds} seeds, lowest {found.weighted_ari_lowest:.3f})'
+            ),
+            '',
+            f'{slowest:<80}{"cells":>6}{"px":>6}{"median":>12}{"p99":>12}',
+            *self.worst,
+            '',
+            f'{"groupings of the same votes":<48}{"AP50":>8}{"AP":>8}{"median":>12}{"p99":>12}',
+            *self.groupings,
+            '',
+            f'{"cells that grow":<32}{"scenes":>8}{"px":>6}{"ARI":>8}{"lowest":>8}',
+            *self.coarser_cells,
+        )
+        return '\n'.join(map(str, lines))
+
+
 def benchmark_instances(
     scenes: Sequence[Scene],
     *,
-    seed: int = 0,
-    votes: int = 10_000,
-    repetitions: int = 20,
-    reference_repetitions: int = 3,
-    draws: int = 300,
-) -> dict[str, Any]:
-    """Measure OPTICS and the grouping, and return the figures, ready for JSON; times are in ms.
+    seed: int,
+    votes: int,
+    repetitions: int,
+    reference_repetitions: int,
+    draws: int,
+) -> InstancesBenchmark:
+    """Measure OPTICS and the grouping.
 
     Args:
-        scenes: on which groupings are compared; none for no comparison.
-        seed: of everything random.
-        votes: that OPTICS is timed on.
-        repetitions: how often everything is timed but scikit-learn.
-        reference_repetitions: how often scikit-learn is timed, which takes seconds a call.
-        draws: random maps among which the slowest is searched.
+        scenes: Scenes on which groupings are compared.
+        seed: Seed of all random numbers.
+        votes: Number of votes on which OPTICS is timed.
+        repetitions: Number of timed runs, scikit-learn excepted.
+        reference_repetitions: Number of timed runs of scikit-learn, which take seconds each.
+        draws: Number of random maps in the search for slow maps.
     """
     compile_optics()
-    figures = {
-        'machine': {
-            **machine(),
-            'numba': version('numba'),
-            'scikit_learn': version('scikit-learn'),
-        },
-        'optics': measure_optics(seed, votes, repetitions, reference_repetitions),
-        'worst': search_worst(seed, repetitions, draws),
-    }
-    if scenes:
-        figures['groupings'] = compare_groupings(scenes, repetitions)
-        figures['coarser_cells'] = measure_coarser_cells(scenes)
-    return figures
+    return InstancesBenchmark(
+        machine=MachineAndLibraries(
+            **vars(describe_machine()),
+            numba=version('numba'),
+            scikit_learn=version('scikit-learn'),
+        ),
+        optics=measure_optics(seed, votes, repetitions, reference_repetitions),
+        worst=search_worst(seed, repetitions, draws),
+        groupings=compare_groupings(scenes, repetitions),
+        coarser_cells=measure_coarser_cells(scenes),
+    )
 
 
 def measure_optics(
     seed: int, votes: int, repetitions: int, reference_repetitions: int
-) -> dict[str, Any]:
-    """Time exact and weighted OPTICS in turns with scikit-learn's, and compare their results."""
-    from sklearn.cluster import OPTICS
-    from sklearn.metrics import adjusted_rand_score
-
+) -> OpticsComparison:
+    """Time exact and weighted OPTICS in turns with scikit-learn, and compare their results."""
     points = random_votes(seed, votes)
     reference = OPTICS(
         min_samples=MIN_SAMPLES,
@@ -193,7 +320,7 @@ def measure_optics(
         },
         'OPTICS',
     )
-    theirs = Reachability(
+    expected = Reachability(
         reference.ordering_,
         reference.reachability_,
         reference.core_distances_,
@@ -201,32 +328,30 @@ def measure_optics(
     )
     agreement = []
     for other in range(seed, seed + SEEDS):
-        points = random_votes(other, votes)
-        exact = clusters_at(_exact(points), CUT)
-        agreement.append(float(adjusted_rand_score(exact, weighted_clusters(points))))
-    return {
-        'votes': votes,
-        'exact': asdict(times['exact']),
-        'weighted': asdict(times['weighted']),
-        'scikit_learn': asdict(times['scikit_learn']),
-        'exact_ratio': times['scikit_learn'].median / times['exact'].median,
-        'weighted_ratio': times['scikit_learn'].median / times['weighted'].median,
-        'identical': all(map(np.array_equal, _exact(random_votes(seed, votes)), theirs)),
-        'weighted_ari': statistics.mean(agreement),
-        'weighted_ari_lowest': min(agreement),
-        'seeds': SEEDS,
-    }
+        other_points = random_votes(other, votes)
+        exact = clusters_at(_exact(other_points), CUT)
+        agreement.append(float(adjusted_rand_score(exact, weighted_clusters(other_points))))
+    return OpticsComparison(
+        votes=votes,
+        **times,
+        exact_ratio=times['scikit_learn'].median / times['exact'].median,
+        weighted_ratio=times['scikit_learn'].median / times['weighted'].median,
+        identical=all(map(np.array_equal, _exact(points), expected)),
+        weighted_ari=statistics.mean(agreement),
+        weighted_ari_lowest=min(agreement),
+        seeds=SEEDS,
+    )
 
 
 def random_votes(seed: int, votes: int) -> np.ndarray:
-    """Return ``(votes, 2)`` points around ``CENTERS`` places in a map."""
+    """Return ``(votes, 2)`` points around ``CENTERS`` random centres in a map."""
     rng = np.random.default_rng(seed)
     centers = rng.uniform((0, 0), (WIDTH, HEIGHT), (CENTERS, 2))
     return centers[rng.integers(0, CENTERS, votes)] + rng.normal(0, SPREAD, (votes, 2))
 
 
 def weighted_clusters(points: np.ndarray) -> np.ndarray:
-    """Return the cluster of each of ``(n, 2)`` votes, found on votes merged into 1-pixel cells."""
+    """Return the cluster of each of ``(n, 2)`` votes by OPTICS on 1-pixel cells."""
     square = np.floor(points).astype(np.int64)
     square -= square.min(0)
     columns = square[:, 0].max() + 1
@@ -241,21 +366,21 @@ def weighted_clusters(points: np.ndarray) -> np.ndarray:
     return clusters_at(plot, CUT)[cell]
 
 
-def search_worst(seed: int, repetitions: int, draws: int) -> list[dict[str, Any]]:
-    """Time ``group_instances`` on the maps that should be slow and on the slowest of random ones.
+def search_worst(seed: int, repetitions: int, draws: int) -> list[SlowMap]:
+    """Time ``group_instances`` on maps made to be slow and on the slowest random maps.
 
-    Returns one row a map, the slowest first.
+    Returns the maps, the slowest first.
     """
     cases = dict(_suspects(np.random.default_rng(seed)))
     for maps in cases.values():
         ours(maps)
-    found = []
+    drawn = []
     for draw in tqdm(range(draws), desc='search for slow maps', unit='map', disable=None):
         _, maps = random_maps(np.random.default_rng([seed, draw]))
-        start = time.process_time()  # once each, so whatever else the machine does must not count
+        start = time.process_time()  # called once, so load on the machine must not count
         ours(maps)
-        found.append((time.process_time() - start, draw))
-    for _, draw in sorted(found, reverse=True)[:RETIMED]:
+        drawn.append((time.process_time() - start, draw))
+    for _, draw in sorted(drawn, reverse=True)[:RETIMED]:
         name, maps = random_maps(np.random.default_rng([seed, draw]))
         cases[f'draw {draw}: {name}'] = maps
     times = time_in_turns(
@@ -265,20 +390,21 @@ def search_worst(seed: int, repetitions: int, draws: int) -> list[dict[str, Any]
     rows = []
     for name, maps in cases.items():
         cells = merge_votes(maps.labels, maps.offsets)
+        found = len(ours(maps).scores)
         rows.append(
-            {
-                'map': name,
-                **asdict(times[name]),
-                'cells': cells.labels.size,
-                'cell_px': cells.size,
-                'instances': len(ours(maps).scores),
-            }
+            SlowMap(
+                **vars(times[name]),
+                map=name,
+                cells=cells.labels.size,
+                cell_px=cells.size,
+                instances=found,
+            )
         )
-    return sorted(rows, key=lambda row: -row['median'])
+    return sorted(rows, key=lambda row: -row.median)
 
 
 def random_maps(rng: np.random.Generator) -> tuple[str, Maps]:
-    """Return a description and the maps of something that is hard to group."""
+    """Return random maps that are hard to group, and their description."""
     block = int(rng.choice((1, 2, 3, 5, 8, 16, 32, 64, 128)))
     classes = int(rng.integers(1, len(THING_IDS) + 1))
     share = float(rng.choice((1.0, 1.0, 0.6, 0.25)))
@@ -287,8 +413,8 @@ def random_maps(rng: np.random.Generator) -> tuple[str, Maps]:
     kind = str(rng.choice(('normal', 'uniform', 'cauchy', 'whole')))
     pixels = np.indices((HEIGHT, WIDTH))[::-1]
     x, y = pixels
-    of_block = rng.integers(0, classes, (HEIGHT // block + 1, WIDTH // block + 1))
-    labels = np.array(THING_IDS, np.uint8)[of_block[y // block, x // block]]
+    block_classes = rng.integers(0, classes, (HEIGHT // block + 1, WIDTH // block + 1))
+    labels = np.array(THING_IDS, np.uint8)[block_classes[y // block, x // block]]
     labels[rng.random(labels.shape) >= share] = 0
     spread = {
         'normal': lambda: rng.normal(0, 1, pixels.shape),
@@ -306,15 +432,15 @@ def _suspects(rng: np.random.Generator) -> Iterator[tuple[str, Maps]]:
     pixels = np.indices((HEIGHT, WIDTH))[::-1]
     extent = np.array([WIDTH, HEIGHT])[:, None, None]
     car = np.full((HEIGHT, WIDTH), 26)
-    of_any_class = np.array(THING_IDS)[rng.integers(0, len(THING_IDS), car.shape)]
+    any_class = np.array(THING_IDS)[rng.integers(0, len(THING_IDS), car.shape)]
     checkered = np.where(pixels.sum(0) % 2, 26, 24)
     nothing = np.zeros(pixels.shape)
     anywhere = rng.uniform(0, 1, pixels.shape) * extent - pixels
     yield 'all pixels one object, exact votes', _maps(car, extent / 2 - pixels)
     yield 'all pixels one class, uniform random votes', _maps(car, anywhere)
     yield 'all pixels one class, zero offsets', _maps(car, nothing)
-    yield 'random class, uniform random votes', _maps(of_any_class, anywhere)
-    yield 'random class, zero offsets', _maps(of_any_class, nothing)
+    yield 'random class, uniform random votes', _maps(any_class, anywhere)
+    yield 'random class, zero offsets', _maps(any_class, nothing)
     yield 'checkerboard of two classes, zero offsets', _maps(checkered, nothing)
 
 
@@ -323,8 +449,8 @@ def _maps(labels: np.ndarray, offsets: np.ndarray) -> Maps:
     return Maps(labels.astype(np.uint8), certain, offsets.astype(np.float32))
 
 
-def scenes_of(predictor: 'Predictor', frames: Iterator[Frame], total: int) -> list[Scene]:
-    """Return what ``predictor`` says of ``frames``; grouping is left for later."""
+def predict_scenes(predictor: Predictor, frames: Iterator[Frame], total: int) -> list[Scene]:
+    """Return the scenes of ``total`` frames with instance ground truth."""
     scenes = []
     for frame in tqdm(frames, desc='network', total=total, unit='frame', disable=None):
         if frame.instances is None:
@@ -337,11 +463,11 @@ def scenes_of(predictor: 'Predictor', frames: Iterator[Frame], total: int) -> li
     return scenes
 
 
-def compare_groupings(scenes: Sequence[Scene], repetitions: int) -> list[dict[str, Any]]:
-    """Return the official AP and AP50 of every grouping on the same maps, and times of a scene.
+def compare_groupings(scenes: Sequence[Scene], repetitions: int) -> list[GroupingScores]:
+    """Return the official AP and AP50 of every grouping on the same maps, and times per scene.
 
-    OPTICS on every vote is scikit-learn's result, found by the exact OPTICS of this package, which
-    is identical and not timed here.
+    "OPTICS on every vote" is scikit-learn's result. The exact OPTICS of this package computes it;
+    its result is identical, its time is not measured here.
     """
     timed: dict[str, Group] = {'this package': ours, **PEAKS}
     untimed: dict[str, Group] = {
@@ -351,13 +477,13 @@ def compare_groupings(scenes: Sequence[Scene], repetitions: int) -> list[dict[st
         'OPTICS on every vote': functools.partial(_every_vote, extract=clusters_at),
         "OPTICS on every vote, scikit-learn's xi": functools.partial(_every_vote, extract=_xi),
     }
-    milliseconds: dict[str, list[float]] = {name: [] for name in timed}
-    for _ in tqdm(range(repetitions), desc='time groupings', unit='round', disable=None):
-        for scene in scenes:
-            for name, group in timed.items():
-                start = time.perf_counter()
-                group(scene.maps)
-                milliseconds[name].append((time.perf_counter() - start) * 1e3)
+    times = time_in_turns(
+        {
+            name: (_scene_by_scene(group, scenes), repetitions * len(scenes))
+            for name, group in timed.items()
+        },
+        'time groupings',
+    )
     rows = []
     for name, group in (timed | untimed).items():
         evaluation = OfficialInstance()
@@ -366,24 +492,22 @@ def compare_groupings(scenes: Sequence[Scene], repetitions: int) -> list[dict[st
             ids = resize_nearest(found.ids, *scene.truth.shape)
             evaluation.add(ids, found.scores, scene.truth)
         scores = evaluation.compute()
-        rows.append(
-            {
-                'grouping': name,
-                'ap': scores and scores['ap'],
-                'ap50': scores and scores['ap50'],
-                'times': asdict(times_of(milliseconds[name])) if name in timed else None,
-            }
-        )
+        ap, ap50 = (scores['ap'], scores['ap50']) if scores else (None, None)
+        rows.append(GroupingScores(name, ap, ap50, times.get(name)))
     return rows
 
 
-def measure_coarser_cells(scenes: Sequence[Scene]) -> list[dict[str, Any]]:
-    """Return how well grouping agrees with that of 1-pixel cells when there may be fewer cells.
+def _scene_by_scene(group: Group, scenes: Sequence[Scene]) -> Callable[[], Instances]:
+    """Return a function whose calls group the scenes one after the other, again and again."""
+    endless = itertools.cycle(scenes)
+    return lambda: group(next(endless).maps)
 
-    Only scenes whose cells grow count; agreement is the adjusted Rand index over thing pixels.
+
+def measure_coarser_cells(scenes: Sequence[Scene]) -> list[CoarserCells]:
+    """Compare the grouping on few cells with the grouping on 1-pixel cells.
+
+    Only scenes whose cells grow count. The adjusted Rand index is over pixels of things.
     """
-    from sklearn.metrics import adjusted_rand_score
-
     rows = []
     for limit in COARSER:
         agreement, sizes = [], []
@@ -398,72 +522,25 @@ def measure_coarser_cells(scenes: Sequence[Scene]) -> list[dict[str, Any]]:
                 group_cells(maps.labels, maps.confidence, merged).instances.ids
                 for merged in (fine, cells)
             )
-            both = (ids[IS_THING[maps.labels]] for ids in both)
-            agreement.append(float(adjusted_rand_score(*both)))
+            things = IS_THING[maps.labels]
+            agreement.append(float(adjusted_rand_score(*(ids[things] for ids in both))))
         rows.append(
-            {
-                'max_cells': limit,
-                'grown_scenes': len(sizes),
-                'median_cell_px': statistics.median(sizes) if sizes else None,
-                'ari': statistics.mean(agreement) if agreement else None,
-                'ari_lowest': min(agreement, default=None),
-            }
+            CoarserCells(
+                max_cells=limit,
+                grown_scenes=len(sizes),
+                median_cell_px=statistics.median(sizes) if sizes else None,
+                ari=statistics.mean(agreement) if agreement else None,
+                ari_lowest=min(agreement, default=None),
+            )
         )
     return rows
-
-
-def table(figures: Mapping[str, Any]) -> str:
-    """Return the figures of ``benchmark_instances`` as text."""
-    return '\n'.join(_table_lines(figures))
-
-
-def _table_lines(figures: Mapping[str, Any]) -> Iterator[str]:
-    where, found = figures['machine'], figures['optics']
-    yield f'{where["cpu"]}, {where["cores"]} cores, one used; numba {where["numba"]}'
-    yield ''
-    heading = f'OPTICS of {found["votes"]:,} votes'
-    yield f'{heading:<48}{"calls":>6}{"median":>12}{"p99":>12}'
-    for key, name in (
-        ('scikit_learn', f'scikit-learn {where["scikit_learn"]}'),
-        ('exact', 'exact'),
-        ('weighted', 'weighted, merging included'),
-    ):
-        yield f'{name:<48}{found[key]["calls"]:>6}{milliseconds_columns(found[key])}'
-    yield (
-        f'exact: {found["exact_ratio"]:,.0f} times as fast, '
-        f'{"identical" if found["identical"] else "NOT IDENTICAL"}; '
-        f'weighted: {found["weighted_ratio"]:,.0f} times as fast, '
-        f'adjusted Rand index to exact {found["weighted_ari"]:.3f} '
-        f'(mean over {found["seeds"]} seeds, lowest {found["weighted_ari_lowest"]:.3f})'
-    )
-    yield ''
-    yield f'{f"slowest {HEIGHT}×{WIDTH} maps":<80}{"cells":>6}{"px":>6}{"median":>12}{"p99":>12}'
-    for row in figures['worst']:
-        yield f'{row["map"]:<80}{row["cells"]:>6}{row["cell_px"]:>6.1f}{milliseconds_columns(row)}'
-    if 'groupings' not in figures:
-        return
-    yield ''
-    yield f'{"groupings of the same votes":<48}{"AP50":>8}{"AP":>8}{"median":>12}{"p99":>12}'
-    for row in figures['groupings']:
-        times = row['times']
-        yield f'{row["grouping"]:<48}{_percent(row["ap50"])}{_percent(row["ap"])}' + (
-            milliseconds_columns(times) if times else ''
-        )
-    yield ''
-    yield f'{"cells that grow":<32}{"scenes":>8}{"px":>6}{"ARI":>8}{"lowest":>8}'
-    for row in figures['coarser_cells']:
-        yield f'at most {row["max_cells"]:<24}{row["grown_scenes"]:>8}' + (
-            f'{row["median_cell_px"]:>6.1f}{row["ari"]:>8.3f}{row["ari_lowest"]:>8.3f}'
-            if row['grown_scenes']
-            else ''
-        )
 
 
 def ours(
     maps: Maps,
     parameters: GroupingParameters = GroupingParameters(),  # noqa: B008 (frozen)
 ) -> Instances:
-    """Group ``maps`` as the predictor does."""
+    """Group ``maps`` as ``Predictor`` does."""
     return group_instances(maps.labels, maps.confidence, maps.offsets, parameters)
 
 
@@ -472,7 +549,7 @@ def _exact(points: np.ndarray) -> Reachability:
 
 
 def _every_vote(maps: Maps, extract: Callable[[Reachability, np.ndarray], np.ndarray]) -> Instances:
-    """Group votes that are not merged."""
+    """Group maps without merging their votes."""
     labels, offsets = maps.labels, maps.offsets
     width = labels.shape[1]
     pixels = np.flatnonzero(IS_THING[labels] & np.isfinite(offsets).all(0))
@@ -492,9 +569,7 @@ def _every_vote(maps: Maps, extract: Callable[[Reachability, np.ndarray], np.nda
 
 
 def _xi(plot: Reachability, _cuts: np.ndarray) -> np.ndarray:
-    """Return clusters as scikit-learn's OPTICS does by default."""
-    from sklearn.cluster import cluster_optics_xi
-
+    """Return the clusters of scikit-learn's default method."""
     n = len(plot.ordering)
     if n < MIN_SAMPLES:
         return np.full(n, -1)

@@ -1,13 +1,14 @@
-"""What all benchmarks share: times taken in turns, and the machine they were taken on.
+"""Timing in turns, and the times and the machine that every benchmark reports.
 
-Alternatives are timed in turns, in one process, so that all of them see the same machine.
+Alternatives run in turns in one process, so that load on the machine slows all of them alike.
 """
 
 import os
 import platform
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,14 @@ import torch
 from tqdm import tqdm
 
 WARM_UP_FROM = 4
-"""What is called fewer times is too slow for a call that does not count."""
+"""Functions timed fewer times than this get no warm-up call: they are too slow for one."""
 
 
 @dataclass(frozen=True)
 class Times:
-    """How often something was timed, and median, 99th percentile and spread in milliseconds.
+    """Median, 99th percentile and spread of the times of ``calls`` calls in milliseconds.
 
-    The spread is the distance of the quartiles: half of the measurements lie within it.
+    The spread is the interquartile range. Text has the columns ``median`` and ``p99``.
     """
 
     calls: int
@@ -31,41 +32,52 @@ class Times:
     p99: float
     spread: float
 
+    def __str__(self) -> str:
+        return f'{self.median:>9,.1f} ms{self.p99:>9,.1f} ms'
 
-def machine(device: torch.device | None = None) -> dict[str, Any]:
-    """Return what the figures were measured on; of GPUs ``device``, or else the first."""
+
+@dataclass(frozen=True)
+class Machine:
+    """Hardware and software of a measurement; ``gpu`` is ``None`` without CUDA."""
+
+    cpu: str
+    cores: int | None
+    python: str
+    torch: str
+    gpu: str | None
+
+    def __str__(self) -> str:
+        return f'{self.cpu}, {self.cores} cores'
+
+
+def describe_machine(device: torch.device | None = None) -> Machine:
+    """Return this machine with the GPU ``device``, or with its first GPU for other devices."""
     gpu = device if device is not None and device.type == 'cuda' else None
-    cpu = platform.processor() or platform.machine()
-    for line in _lines(Path('/proc/cpuinfo')):
-        name, _, value = line.partition(':')
-        if name.strip() == 'model name':
-            cpu = value.strip()
-            break
-    return {
-        'cpu': cpu,
-        'cores': os.cpu_count(),
-        'python': platform.python_version(),
-        'torch': torch.__version__,
-        'gpu': torch.cuda.get_device_name(gpu) if torch.cuda.is_available() else None,
-    }
+    return Machine(
+        cpu=_cpu(),
+        cores=os.cpu_count(),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        gpu=torch.cuda.get_device_name(gpu) if torch.cuda.is_available() else None,
+    )
 
 
 def time_in_turns(
-    functions: Mapping[str, tuple[Callable[[], object], int]], what: str
+    functions: Mapping[str, tuple[Callable[[], object], int]], title: str
 ) -> dict[str, Times]:
-    """Call each function as often as asked, in turns, and return how long it took.
+    """Call functions in turns and return their times.
 
     Args:
-        functions: by name, with how often each is called; once more comes first, not counted,
-            where that is ``WARM_UP_FROM`` or more.
-        what: for the progress bar.
+        functions: Functions by name, each with its number of timed calls. From ``WARM_UP_FROM``
+            calls on, one more call precedes them as a warm-up.
+        title: Title of the progress bar.
     """
     milliseconds: dict[str, list[float]] = {name: [] for name in functions}
     for function, calls in functions.values():
         if calls >= WARM_UP_FROM:
             function()
     rounds = max(calls for _, calls in functions.values())
-    for i in tqdm(range(rounds), desc=what, unit='round', disable=None):
+    for i in tqdm(range(rounds), desc=title, unit='round', disable=None):
         for name, (function, calls) in functions.items():
             if i < calls:
                 start = time.perf_counter()
@@ -75,9 +87,14 @@ def time_in_turns(
 
 
 def times_of(milliseconds: Sequence[float]) -> Times:
-    """Return the summary of single measurements."""
+    """Return the summary of single times."""
     low, median, high, p99 = np.percentile(milliseconds, (25, 50, 75, 99)).tolist()
     return Times(len(milliseconds), median, p99, high - low)
+
+
+def machine(device: torch.device | None = None) -> dict[str, Any]:
+    """Return the figures of ``describe_machine``."""
+    return asdict(describe_machine(device))
 
 
 def milliseconds_columns(times: Mapping[str, Any]) -> str:
@@ -85,8 +102,10 @@ def milliseconds_columns(times: Mapping[str, Any]) -> str:
     return f'{times["median"]:>9,.1f} ms{times["p99"]:>9,.1f} ms'
 
 
-def _lines(path: Path) -> list[str]:
+def _cpu() -> str:
     try:
-        return path.read_text().splitlines()
+        text = Path('/proc/cpuinfo').read_text()
     except OSError:
-        return []
+        text = ''
+    model = re.search(r'^model name\s*:[ \t]*(.*\S)', text, re.MULTILINE)
+    return model[1] if model else platform.processor() or platform.machine()

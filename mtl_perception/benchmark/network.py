@@ -1,6 +1,6 @@
-"""How fast the network is: runtimes, eager PyTorch, single-task networks, and the roofline."""
+"""Speed of the network in all runtimes, eager PyTorch and single-task networks."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mtl_perception.benchmark.measuring import machine, milliseconds_columns, time_in_turns
+from mtl_perception.benchmark.measuring import Machine, Times, describe_machine, time_in_turns
 from mtl_perception.inference.devices import has_openvino, resolve_device
 from mtl_perception.inference.runtimes import create_runtime
 from mtl_perception.memory import MEBIBYTE, resident_memory
@@ -17,6 +17,7 @@ from mtl_perception.network.checkpoint import load_checkpoint
 from mtl_perception.network.multitask import (
     OUTPUT_STRIDE,
     MultiTaskNetwork,
+    NetworkConfig,
     NetworkOutput,
     checked_size,
     normalize,
@@ -24,25 +25,25 @@ from mtl_perception.network.multitask import (
 from mtl_perception.tasks import semantic
 
 MATRIX = {'cpu': 2048, 'cuda': 8192}
-"""Rows and columns of the matrices whose multiplication is timed: enough for the full rate."""
+"""Rows and columns of the multiplied matrices per device type: enough for the full rate."""
 
 COPIED_MIB = 256
-"""How much is copied to measure the bandwidth: more than caches hold."""
+"""MiB copied to measure the bandwidth: more than caches hold."""
 
 MAP_BYTES = 14
-"""What a pixel of the output has: label, confidence, two offsets and disparity."""
+"""Bytes per output pixel: label, confidence, two offsets and disparity."""
 
 
 @dataclass(frozen=True)
 class Alternative:
-    """A way to get the maps of one image.
+    """Way to compute the maps of one image.
 
     Attributes:
-        name: in the table.
-        networks: what it runs.
-        dtype: what it multiplies.
-        run: computes the maps.
-        mib: memory that making it took, of the GPU, or of the process; ``None`` if not known.
+        name: Name in the table.
+        networks: Networks that it runs.
+        dtype: Type of the multiplications.
+        run: Function that computes the maps.
+        mib: Growth of the memory of GPU or process by its creation in MiB, ``None`` if unknown.
     """
 
     name: str
@@ -50,6 +51,77 @@ class Alternative:
     dtype: torch.dtype
     run: Callable[[], object]
     mib: float | None
+
+
+@dataclass(frozen=True)
+class Row(Times):
+    """Times of an alternative, compared with its roofline and with the first row.
+
+    Attributes:
+        name: Name of the alternative.
+        type: Type of the multiplications.
+        mib: See ``Alternative``.
+        gmac: Multiplications per image in 10⁹.
+        roofline: Roofline in milliseconds.
+        over_roofline: Ratio of the median to the roofline.
+        ratio: Ratio of the median to the median of the first row.
+    """
+
+    name: str
+    type: str
+    mib: float | None
+    gmac: float
+    roofline: float
+    over_roofline: float
+    ratio: float
+
+    def __str__(self) -> str:
+        memory = '–' if self.mib is None else f'{self.mib:,.0f} MiB'
+        return (
+            f'{self.name:<32}{self.type:>10}{super().__str__()}{self.spread:>9,.1f} ms'
+            f'{memory:>12}{self.roofline:>9,.1f} ms{self.over_roofline:>9.2f}{self.ratio:>8.2f}'
+        )
+
+
+@dataclass(frozen=True)
+class NetworkBenchmark:
+    """Speed of a network for inputs of ``size`` (height, width), printed as a table.
+
+    Attributes:
+        gmac_per_second: Rate of matrix multiplications in 10⁹ per second, by type.
+        gib_per_second: Rate at which copies read and write memory.
+    """
+
+    machine: Machine
+    device: torch.device
+    network: NetworkConfig
+    size: tuple[int, int]
+    gmac_per_second: Mapping[str, float]
+    gib_per_second: float
+    rows: Sequence[Row]
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures for JSON."""
+        return asdict(self) | {'device': str(self.device)}
+
+    def __str__(self) -> str:
+        network, (height, width) = self.network, self.size
+        rates = [f'{name} {rate:,.0f} GMAC/s' for name, rate in self.gmac_per_second.items()]
+        lines = (
+            self.machine if self.device.type == 'cpu' else self.machine.gpu,
+            (
+                f'{network.encoder}, stride {network.stride}, heads of {network.head_width}, '
+                f'{height}×{width}: {self.rows[0].gmac:.1f} GMAC'
+            ),
+            f'matrices: {", ".join(rates)}; copies: {self.gib_per_second:,.0f} GiB/s',
+            '',
+            (
+                f'{"":<32}{"type":>10}{"median":>12}{"p99":>12}{"spread":>12}{"memory":>12}'
+                f'{"roofline":>12}{"÷ roof":>9}{"ratio":>8}'
+            ),
+            *self.rows,
+        )
+        return '\n'.join(map(str, lines))
 
 
 def benchmark_network(
@@ -60,35 +132,34 @@ def benchmark_network(
     size: tuple[int, int] | None,
     repetitions: int,
     compare: bool,
-) -> dict[str, Any]:
-    """Time the way of one image from its pixels to its maps, both in the computer's memory.
+) -> NetworkBenchmark:
+    """Time one image from its pixels to its maps, both in the computer's memory.
 
-    The roofline (Williams et al., CACM 2009) is what the multiplications of the network take at the
-    rate at which PyTorch multiplies large matrices of the same type, or, if that is longer, what
-    its weights, the image and the maps take at the rate at which memory is copied. Both rates are
-    measured in turns with everything else; a runtime whose kernels are better than PyTorch's can
-    take less.
+    The roofline (Williams et al., CACM 2009) is the longer of two times: the multiplications of the
+    network at the rate at which PyTorch multiplies large matrices of the same type, and the
+    transfer of weights, image and maps at the rate at which memory is copied. Both rates are
+    measured in turns with the alternatives. A runtime whose kernels are better than PyTorch's can
+    be faster than the roofline.
 
     Args:
-        checkpoint: a ``.safetensors`` file of this package.
+        checkpoint: ``.safetensors`` file of this package.
         device: auto, cpu, cuda or cuda:N.
         runtime: auto or the name of a runtime.
-        size: (height, width) of the network's input, multiples of 32; by default the checkpoint's
-            height, and twice that.
-        repetitions: how often everything is timed.
-        compare: also the other runtimes of the device, eager PyTorch in float32 and bfloat16, and
-            three single-task networks with the same encoder.
+        size: (height, width) of the network's input, multiples of 32; ``None`` for the
+            checkpoint's height and twice that height.
+        repetitions: Number of timed runs.
+        compare: Also time the other runtimes of the device, eager PyTorch in float32 and bfloat16,
+            and three single-task networks with the same encoder.
 
     Raises:
-        FileNotFoundError, CheckpointError: as ``load_checkpoint``.
-        ValueError: a size, device or runtime that cannot be used.
+        FileNotFoundError, CheckpointError: See ``load_checkpoint``.
+        ValueError: The size, device or runtime cannot be used.
     """
     network, info = load_checkpoint(checkpoint)
     height, width = checked_size(size, info.input_height)
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     target = resolve_device('cpu' if runtime == 'openvino' else device)
     chosen = _with_runtime(runtime, [network], target, image)
-    single = [_single_task(network, task) for task in network.config.tasks]
     alternatives = [chosen]
     if compare:
         others = [name for name in _available(target) if name != chosen.name]
@@ -96,9 +167,10 @@ def benchmark_network(
         alternatives += [
             _eager(network, dtype, target, image) for dtype in (torch.float32, torch.bfloat16)
         ]
+        single = [_single_task(network, task) for task in network.config.tasks]
         alone = _with_runtime(chosen.name, single, target, image)
         alternatives.append(replace(alone, name=f'{chosen.name}, single-task networks'))
-    dtypes = {alternative.dtype for alternative in alternatives}
+    dtypes = dict.fromkeys(alternative.dtype for alternative in alternatives)
     times = time_in_turns(
         {
             **{alternative.name: (alternative.run, repetitions) for alternative in alternatives},
@@ -111,71 +183,40 @@ def benchmark_network(
     bandwidth = 2 * COPIED_MIB * MEBIBYTE / times['copy'].median
     rows = []
     for alternative in alternatives:
-        dtype = alternative.dtype
+        dtype, own = alternative.dtype, times[alternative.name]
         macs = sum(count_macs(network, height, width) for network in alternative.networks)
         moved = height * width * (3 + MAP_BYTES / OUTPUT_STRIDE**2) + dtype.itemsize * sum(
             weight.numel() for network in alternative.networks for weight in network.parameters()
         )
         roofline = max(macs / rates[dtype], moved / bandwidth)
-        median = times[alternative.name].median
         rows.append(
-            {
-                'name': alternative.name,
-                'type': _name(dtype),
-                **asdict(times[alternative.name]),
-                'mib': alternative.mib,
-                'gmac': macs / 1e9,
-                'roofline': roofline,
-                'over_roofline': median / roofline,
-                'ratio': median / times[chosen.name].median,
-            }
+            Row(
+                **vars(own),
+                name=alternative.name,
+                type=_name(dtype),
+                mib=alternative.mib,
+                gmac=macs / 1e9,
+                roofline=roofline,
+                over_roofline=own.median / roofline,
+                ratio=own.median / times[chosen.name].median,
+            )
         )
-    return {
-        'machine': machine(target),
-        'device': str(target),
-        'network': asdict(network.config),
-        'size': [height, width],
-        'gmac_per_second': {_name(dtype): rate / 1e6 for dtype, rate in rates.items()},
-        'gib_per_second': bandwidth * 1e3 / 2**30,
-        'rows': rows,
-    }
+    return NetworkBenchmark(
+        machine=describe_machine(target),
+        device=target,
+        network=network.config,
+        size=(height, width),
+        gmac_per_second={_name(dtype): rate / 1e6 for dtype, rate in rates.items()},
+        gib_per_second=bandwidth * 1e3 / 2**30,
+        rows=rows,
+    )
 
 
 def count_macs(network: MultiTaskNetwork, height: int, width: int) -> int:
-    """Return the multiplications of ``network`` for one ``height`` × ``width`` input."""
+    """Return the number of multiplications of ``network`` for a ``height`` × ``width`` input."""
     with torch.device('meta'), FlopCounterMode(display=False) as counter:
         MultiTaskNetwork(network.config).eval()(torch.empty(1, 3, height, width))
     return counter.get_total_flops() // 2
-
-
-def table(figures: Mapping[str, Any]) -> str:
-    """Return the figures of ``benchmark_network`` as text."""
-    return '\n'.join(_table_lines(figures))
-
-
-def _table_lines(figures: Mapping[str, Any]) -> Iterator[str]:
-    where, network = figures['machine'], figures['network']
-    on_gpu = figures['device'] != 'cpu'
-    yield where['gpu'] if on_gpu else f'{where["cpu"]}, {where["cores"]} cores'
-    height, width = figures['size']
-    yield (
-        f'{network["encoder"]}, stride {network["stride"]}, heads of {network["head_width"]}, '
-        f'{height}×{width}: {figures["rows"][0]["gmac"]:.1f} GMAC'
-    )
-    rates = [f'{name} {rate:,.0f} GMAC/s' for name, rate in figures['gmac_per_second'].items()]
-    yield f'matrices: {", ".join(rates)}; copies: {figures["gib_per_second"]:,.0f} GiB/s'
-    yield ''
-    yield (
-        f'{"":<32}{"type":>10}{"median":>12}{"p99":>12}{"spread":>12}{"memory":>12}'
-        f'{"roofline":>12}{"÷ roof":>9}{"ratio":>8}'
-    )
-    for row in figures['rows']:
-        memory = '–' if row['mib'] is None else f'{row["mib"]:,.0f} MiB'
-        yield (
-            f'{row["name"]:<32}{row["type"]:>10}{milliseconds_columns(row)}'
-            f'{row["spread"]:>9,.1f} ms{memory:>12}{row["roofline"]:>9,.1f} ms'
-            f'{row["over_roofline"]:>9.2f}{row["ratio"]:>8.2f}'
-        )
 
 
 def _available(device: torch.device) -> list[str]:
@@ -185,7 +226,6 @@ def _available(device: torch.device) -> list[str]:
 
 
 def _single_task(network: MultiTaskNetwork, task: str) -> MultiTaskNetwork:
-    """Return the part of ``network`` that does one task, with the same weights."""
     single = MultiTaskNetwork(replace(network.config, tasks=(task,)))
     single.load_state_dict(network.state_dict(), strict=False)
     return single.eval()
@@ -194,7 +234,7 @@ def _single_task(network: MultiTaskNetwork, task: str) -> MultiTaskNetwork:
 def _with_runtime(
     name: str, networks: Sequence[MultiTaskNetwork], device: torch.device, image: np.ndarray
 ) -> Alternative:
-    torch.cuda.empty_cache()  # what is only kept would hide what is needed
+    torch.cuda.empty_cache()  # cached memory would hide the growth
     before = _memory(device)
     runtimes = [create_runtime(name, network, str(device), len(image)) for network in networks]
     for runtime in runtimes:
@@ -212,7 +252,7 @@ def _with_runtime(
 def _eager(
     network: MultiTaskNetwork, dtype: torch.dtype, device: torch.device, image: np.ndarray
 ) -> Alternative:
-    """Return what one would write without this package's runtimes."""
+    """Return plain PyTorch without the runtimes of this package."""
     torch.cuda.empty_cache()
     before = _memory(device)
     copy = MultiTaskNetwork(network.config).eval()
@@ -237,7 +277,7 @@ def _multiplication(dtype: torch.dtype, device: torch.device) -> Callable[[], ob
     matrix = torch.rand(n, n, device=device, dtype=dtype)
 
     def run() -> None:
-        # As convolutions do, whose rate this is compared with; others must not notice.
+        # Convolutions, which the rate is compared with, may use TF32; so may the matrices here.
         settings, before = torch.backends.cuda.matmul, torch.backends.cuda.matmul.allow_tf32
         settings.allow_tf32 = torch.backends.cudnn.allow_tf32
         try:

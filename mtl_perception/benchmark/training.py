@@ -1,11 +1,11 @@
-"""How many samples a second are trained on, and how many the network alone would take."""
+"""Speed of training, compared with the network alone."""
 
 import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,41 +15,103 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from tqdm import tqdm
 
-from mtl_perception.benchmark.measuring import machine, milliseconds_columns, times_of
+from mtl_perception.benchmark.measuring import Machine, Times, describe_machine, times_of
 from mtl_perception.network.multitask import NetworkOutput, normalize
 from mtl_perception.training.cli import training_cli
 
 LOOP, ALONE, EAGER = 'loop', 'network alone', 'network alone, eager float32'
 
 PREFETCHED = 2
-"""Batches that a worker of PyTorch's loader makes in advance."""
+"""Batches that each worker of PyTorch's loader prepares in advance."""
 
 Batch = Mapping[str, Any]
 
 
-def benchmark_training(
-    config: Path,
-    overrides: Sequence[str] = (),
-    *,
-    rounds: int,
-    steps: int,
-    compare: bool = False,
-) -> dict[str, Any]:
-    """Train as ``mtl train`` does, and in turns with that the network alone; return the figures.
+@dataclass(frozen=True)
+class Row:
+    """Median rate of the rounds and times of the steps of ``LOOP``, ``ALONE`` or ``EAGER``."""
 
-    The loop reads, augments and trains through Lightning. The network alone repeats forward,
-    losses, backward and optimizer step on one batch that is already on the device. What workers
-    made while the loop paused does not count, and with ``data.cache`` all frames are in it before.
+    what: str
+    samples_per_s: float
+    times: Times
+
+    def __str__(self) -> str:
+        times = self.times
+        return (
+            f'{self.what:<32}{times.calls:>6}{self.samples_per_s:>12,.2f}{times}'
+            f'{times.spread:>9,.1f} ms'
+        )
+
+
+@dataclass(frozen=True)
+class TrainingBenchmark:
+    """Speed of training on samples of ``crop`` (height, width), printed as a table.
+
+    Attributes:
+        cache: Whether frames come from the cache.
+        ratio: Ratio of the loop's rate to the rate of the network alone, median of the rounds.
+        ratio_lowest: Lowest ratio of a round.
+        ratio_highest: Highest ratio of a round.
+    """
+
+    machine: Machine
+    encoder: str
+    tasks: Sequence[str]
+    crop: Sequence[int]
+    batch_size: int
+    workers: int
+    cache: bool
+    precision: str
+    device: torch.device
+    rows: Sequence[Row]
+    ratio: float
+    ratio_lowest: float
+    ratio_highest: float
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures for JSON."""
+        return asdict(self) | {'device': str(self.device)}
+
+    def __str__(self) -> str:
+        machine, (height, width) = self.machine, self.crop
+        name = machine.cpu if self.device.type == 'cpu' else machine.gpu
+        lines = (
+            f'{name}, {machine.cores} cores; torch {machine.torch}',
+            (
+                f'{self.encoder}, {", ".join(self.tasks)}; {self.batch_size} crops of '
+                f'{height}×{width}, {self.precision}; {self.workers} workers, '
+                f'{"frames from the cache" if self.cache else "no cache"}'
+            ),
+            '',
+            f'{"":<32}{"steps":>6}{"samples/s":>12}{"median":>12}{"p99":>12}{"spread":>12}',
+            *self.rows,
+            (
+                f'the loop reaches {self.ratio:.0%} of the network alone (in single rounds '
+                f'{self.ratio_lowest:.0%} to {self.ratio_highest:.0%})'
+            ),
+        )
+        return '\n'.join(map(str, lines))
+
+
+def benchmark_training(
+    config: Path, overrides: Sequence[str], *, rounds: int, steps: int, compare: bool
+) -> TrainingBenchmark:
+    """Time the loop of ``mtl train`` in turns with the network alone.
+
+    The loop loads, augments and trains through Lightning. The network alone repeats forward,
+    losses, backward and optimizer step on one batch that is already on the device. Batches that
+    workers prepared while the loop paused do not count. With ``data.cache``, all frames are cached
+    before the first turn.
 
     Args:
-        config: what ``mtl train`` takes.
-        overrides: options of ``mtl train fit``.
-        rounds: how often each takes its turn.
-        steps: of a turn.
-        compare: also time the network alone in eager float32.
+        config: Configuration of ``mtl train``.
+        overrides: Options of ``mtl train fit``.
+        rounds: Number of turns of each.
+        steps: Optimizer steps per turn.
+        compare: Also time the network alone in eager float32.
 
     Raises:
-        ValueError, FileNotFoundError: a value or a file of the configuration cannot be used.
+        ValueError, FileNotFoundError: A value or a file of the configuration cannot be used.
     """
     with tempfile.TemporaryDirectory(prefix='mtl_benchmark_') as folder:
         trainer_options = {
@@ -75,41 +137,42 @@ def benchmark_training(
         for name in turns.milliseconds
     }
     ratios = [a / b for a, b in zip(per_round[LOOP], per_round[ALONE], strict=True)]
-    return {
-        'machine': machine(device),
-        'encoder': network.encoder,
-        'tasks': list(network.tasks),
-        'crop': list(data.crop),
-        'batch_size': data.batch_size,
-        'workers': data.workers,
-        'cache': data.cache is not None,
-        'precision': cli.trainer.precision,
-        'device': str(device),
-        'rows': [
-            {
-                'what': name,
-                'samples_per_s': statistics.median(rates),
-                'times': asdict(times_of(list(itertools.chain(*turns.milliseconds[name])))),
-            }
-            for name, rates in per_round.items()
-        ],
-        'ratio': statistics.median(ratios),
-        'ratio_lowest': min(ratios),
-        'ratio_highest': max(ratios),
-    }
+    rows = [
+        Row(
+            what=name,
+            samples_per_s=statistics.median(rates),
+            times=times_of(list(itertools.chain(*turns.milliseconds[name]))),
+        )
+        for name, rates in per_round.items()
+    ]
+    return TrainingBenchmark(
+        machine=describe_machine(device),
+        encoder=network.encoder,
+        tasks=network.tasks,
+        crop=data.crop,
+        batch_size=data.batch_size,
+        workers=data.workers,
+        cache=data.cache is not None,
+        precision=cli.trainer.precision,
+        device=device,
+        rows=rows,
+        ratio=statistics.median(ratios),
+        ratio_lowest=min(ratios),
+        ratio_highest=max(ratios),
+    )
 
 
 class Turns(Callback):
-    """Times steps of a training, and after so many of them other steps of the same network.
+    """Callback that times steps of the loop in turns with steps of the network alone.
 
     Args:
-        rounds: how often each takes its turn.
-        steps: of a turn.
-        skips: steps of the training that do not count, at the start of each turn.
-        others: what else is timed, ``ALONE`` or ``EAGER``.
+        rounds: Number of turns of each.
+        steps: Optimizer steps per turn.
+        skips: Untimed steps of the loop at the start of each turn.
+        others: Other ways to time, ``ALONE`` or ``EAGER``.
 
     Attributes:
-        milliseconds: of every step that counts, by what was timed, a list for each turn.
+        milliseconds: Time of each timed step in a list per turn, by the name of the way.
     """
 
     def __init__(self, rounds: int, steps: int, skips: int, others: Sequence[str]) -> None:
@@ -153,7 +216,7 @@ class Turns(Callback):
 
     def _others(self, name: str, trainer: L.Trainer, module: Any, batch: Batch) -> list[float]:
         (optimizer,) = trainer.optimizers
-        # With 16-mixed the loop has one; a disabled one only passes on.
+        # The loop has a scaler with 16-mixed; a disabled scaler changes nothing.
         own = getattr(trainer.precision_plugin, 'scaler', None) if name == ALONE else None
         scaler = own or torch.amp.GradScaler(enabled=False)
         milliseconds = []
@@ -166,11 +229,6 @@ class Turns(Callback):
             milliseconds.append((_now(module) - start) * 1e3)
         optimizer.zero_grad()
         return milliseconds[1:]
-
-
-def table(figures: Mapping[str, Any]) -> str:
-    """Return the figures of ``benchmark_training`` as text."""
-    return '\n'.join(_table_lines(figures))
 
 
 def _total(name: str, trainer: L.Trainer, module: Any, batch: Batch) -> Tensor:
@@ -187,27 +245,3 @@ def _now(module: L.LightningModule) -> float:
     if module.device.type == 'cuda':
         torch.cuda.synchronize(module.device)
     return time.perf_counter()
-
-
-def _table_lines(figures: Mapping[str, Any]) -> Iterator[str]:
-    where = figures['machine']
-    height, width = figures['crop']
-    name = where['cpu'] if figures['device'] == 'cpu' else where['gpu']
-    yield f'{name}, {where["cores"]} cores; torch {where["torch"]}'
-    yield (
-        f'{figures["encoder"]}, {", ".join(figures["tasks"])}; {figures["batch_size"]} crops of '
-        f'{height}×{width}, {figures["precision"]}; {figures["workers"]} workers, '
-        f'{"frames from the cache" if figures["cache"] else "no cache"}'
-    )
-    yield ''
-    yield f'{"":<32}{"steps":>6}{"samples/s":>12}{"median":>12}{"p99":>12}{"spread":>12}'
-    for row in figures['rows']:
-        times = row['times']
-        yield (
-            f'{row["what"]:<32}{times["calls"]:>6}{row["samples_per_s"]:>12,.2f}'
-            f'{milliseconds_columns(times)}{times["spread"]:>9,.1f} ms'
-        )
-    yield (
-        f'the loop reaches {figures["ratio"]:.0%} of the network alone (in single rounds '
-        f'{figures["ratio_lowest"]:.0%} to {figures["ratio_highest"]:.0%})'
-    )

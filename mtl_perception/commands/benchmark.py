@@ -1,6 +1,6 @@
-"""Measure how fast and how good a part of this package is, beside its peers.
+"""Measure the speed and quality of a part of this package, compared with alternatives.
 
-Alternatives run in turns in one process, so that their ratio holds on a noisy machine too.
+Alternatives run in turns in one process, so that their ratio also holds on a noisy machine.
 
 Examples:
   mtl benchmark instances
@@ -11,20 +11,35 @@ Examples:
 """
 
 import argparse
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mtl_perception.commands import options
 
 
+class Benchmark(Protocol):
+    """Result of a benchmark; ``str`` returns it as a table."""
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures for JSON."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``mtl benchmark``, a subcommand for each subject."""
-    subjects = parser.add_subparsers(dest='subject', metavar='SUBJECT', required=True)
-    _add_network(subjects)
-    _add_instances(subjects)
-    _add_node(subjects)
-    _add_replay(subjects)
-    _add_training(subjects)
+    """Declare the options of ``mtl benchmark``, with a subcommand for each subject."""
+    subparsers = parser.add_subparsers(dest='subject', metavar='SUBJECT', required=True)
+    for name, (summary, add, run) in SUBJECTS.items():
+        subparser = subparsers.add_parser(
+            name,
+            help=summary,
+            description=inspect.getdoc(run),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        options.add_json(subparser)
+        add(subparser)
+        subparser.set_defaults(run=run)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -33,53 +48,36 @@ def main(args: argparse.Namespace) -> int:
 
     if args.json is not None:
         make_folder(args.json.parent)
-    figures, text = args.run(args)
-    print(text)
+    benchmark = args.run(args)
+    print(benchmark)
     if args.json is not None:
-        write_json(args.json, {'subject': args.subject, **figures})
+        write_json(args.json, {'subject': args.subject, **benchmark.figures()})
     return 0
 
 
-def _add_subject(
-    subjects: Any, name: str, run: Any, summary: str, details: str
-) -> argparse.ArgumentParser:
-    parser = subjects.add_parser(
-        name,
-        help=summary,
-        description=f'Measure {summary}.\n\n{details}',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=run)
-    options.add_json(parser)
-    return parser
-
-
-def _add_network(subjects: Any) -> None:
-    parser = _add_subject(
-        subjects,
-        'network',
-        _run_network,
-        'how fast the network is',
-        """One image at a time, from its pixels to its maps, beside the roofline: the operations of
-the network at the rate at which PyTorch multiplies large matrices of the same type, which better
-kernels can undercut.
-The spread is that of the middle half of the times; the ratio is to the first row.""",
-    )
+def _add_network(parser: argparse.ArgumentParser) -> None:
     options.add_checkpoint(parser)
     options.add_network_size(parser)
     options.add_count(parser, '--repetitions', 30, 'timed runs of each')
     parser.add_argument(
         '--compare',
         action='store_true',
-        help='also the other runtimes of the device, eager PyTorch in float32 and bfloat16, and '
-        'three single-task networks with the same encoder',
+        help='also time the other runtimes of the device, eager PyTorch in float32 and bfloat16, '
+        'and three single-task networks with the same encoder',
     )
 
 
-def _run_network(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from mtl_perception.benchmark.network import benchmark_network, table
+def _run_network(args: argparse.Namespace) -> Benchmark:
+    """Measure the speed of the network.
 
-    figures = benchmark_network(
+    Times one image from its pixels to its maps, and compares it with the roofline: the time of the
+    network's multiplications at the rate at which PyTorch multiplies large matrices of the same
+    type, or of its memory traffic if that takes longer. Better kernels can be faster than the
+    roofline. The spread is the interquartile range of the times; the ratio is to the first row.
+    """
+    from mtl_perception.benchmark.network import benchmark_network
+
+    return benchmark_network(
         args.checkpoint,
         device=args.device,
         runtime=args.runtime,
@@ -87,19 +85,9 @@ def _run_network(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         repetitions=args.repetitions,
         compare=args.compare,
     )
-    return figures, table(figures)
 
 
-def _add_instances(subjects: Any) -> None:
-    parser = _add_subject(
-        subjects,
-        'instances',
-        _run_instances,
-        'speed and AP of the grouping of votes',
-        """OPTICS beside scikit-learn's, exact and on merged votes; the slowest maps that a search
-finds; and, on what the network says of synthetic streets that it was never trained on, official AP
-and time of this package's grouping, of OPTICS on every vote and of peaks of the vote histogram.""",
-    )
+def _add_instances(parser: argparse.ArgumentParser) -> None:
     options.add_checkpoint(parser)
     options.add_limit(parser, 'scenes (default: 50)')
     options.add_seed(parser)
@@ -111,8 +99,14 @@ and time of this package's grouping, of OPTICS on every vote and of peaks of the
     options.add_count(parser, '--draws', 300, 'random maps in the search for slow maps')
 
 
-def _run_instances(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from mtl_perception.benchmark.instances import benchmark_instances, scenes_of, table
+def _run_instances(args: argparse.Namespace) -> Benchmark:
+    """Measure the speed and the AP of the grouping of votes.
+
+    Times OPTICS, exact and on merged votes, in turns with scikit-learn. Searches for the slowest
+    maps. Compares official AP and time of three groupings on predictions for unseen synthetic
+    streets: this package's grouping, OPTICS on every vote, and peaks of the vote histogram.
+    """
+    from mtl_perception.benchmark.instances import benchmark_instances, predict_scenes
     from mtl_perception.inference.predictor import Predictor
     from mtl_perception.synthetic import synthetic_frame
     from mtl_perception.synthetic.dataset import split_seed
@@ -124,9 +118,9 @@ def _run_instances(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     limit = args.limit or 50
     unseen = split_seed(args.seed, 'test')
     frames = (synthetic_frame(unseen, index) for index in range(limit))
-    scenes = scenes_of(predictor, frames, limit)
+    scenes = predict_scenes(predictor, frames, limit)
     predictor.close()
-    figures = benchmark_instances(
+    return benchmark_instances(
         scenes,
         seed=args.seed,
         votes=args.votes,
@@ -134,19 +128,9 @@ def _run_instances(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         reference_repetitions=args.reference_repetitions,
         draws=args.draws,
     )
-    return figures, table(figures)
 
 
-def _add_node(subjects: Any) -> None:
-    parser = _add_subject(
-        subjects,
-        'node',
-        _run_node,
-        'the node over DDS',
-        """A camera that films a synthetic street, the node, and a recorder of its semantic,
-instance and depth images, in three processes on this machine: rate, latency from the camera's stamp
-to the recorder, milliseconds of each stage, what the node holds at start and end. Linux alone.""",
-    )
+def _add_node(parser: argparse.ArgumentParser) -> None:
     options.add_checkpoint(parser)
     options.add_seed(parser)
     parser.add_argument(
@@ -154,31 +138,38 @@ to the recorder, milliseconds of each stage, what the node holds at start and en
         type=options.size,
         default=(480, 640),
         metavar='HxW',
-        help='height x width of the images (default: 480x640)',
+        help='height x width of the images in pixels (default: 480x640)',
     )
     parser.add_argument(
         '--rate',
         type=options.positive_float,
         default=30.0,
         metavar='HZ',
-        help='images a second (default: %(default)s)',
+        help='rate of the images in Hz (default: %(default)s)',
     )
     parser.add_argument(
         '--seconds',
         type=options.positive_float,
         default=20.0,
         metavar='S',
-        help='how long to measure (default: %(default)s)',
+        help='duration of the measurement in seconds (default: %(default)s)',
     )
     parser.add_argument(
         '--compare',
         action='store_true',
-        help='as long each: a relay that only copies the image, network and grouping without ROS, '
-        'and the node with an image always waiting',
+        help='also measure, for as long each, a relay that only copies the image, network and '
+        'grouping without ROS, and the node with an image always waiting',
     )
 
 
-def _run_node(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+def _run_node(args: argparse.Namespace) -> Benchmark:
+    """Measure the speed of the node over DDS.
+
+    Runs a camera with a synthetic street, the node, and a recorder of its semantic, instance and
+    depth images as three processes on this machine. Measures the rate, the latency from the
+    camera's stamp to the recorder, the time of each stage, and the node's memory, threads and file
+    descriptors at start and end. Works on Linux only.
+    """
     from mtl_perception.benchmark.node import benchmark_node, table
 
     figures = benchmark_node(
@@ -191,25 +182,22 @@ def _run_node(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         seed=args.seed,
         compare=args.compare,
     )
-    return figures, table(figures)
+    return result
 
 
-def _add_replay(subjects: Any) -> None:
-    parser = _add_subject(
-        subjects,
-        'replay',
-        _run_replay,
-        'what a replay adds to the network',
-        """A bag of a synthetic street with ground truth, replayed with and without writing the
-result bag, and the same images through the predictor alone, in turns.""",
-    )
+def _add_replay(parser: argparse.ArgumentParser) -> None:
     options.add_checkpoint(parser)
     options.add_limit(parser, 'frames (default: 60)')
     options.add_seed(parser)
     options.add_count(parser, '--repetitions', 3, 'timed runs of each')
 
 
-def _run_replay(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+def _run_replay(args: argparse.Namespace) -> Benchmark:
+    """Measure the overhead of a replay.
+
+    Replays a bag of a synthetic street with ground truth, with and without writing the result bag,
+    in turns with the predictor alone on the same images.
+    """
     from mtl_perception.benchmark.replay import benchmark_replay
     from mtl_perception.inference.predictor import Predictor
     from mtl_perception.synthetic import synthetic_drive
@@ -218,20 +206,10 @@ def _run_replay(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     predictor = Predictor(args.checkpoint, device=args.device, runtime=args.runtime)
     result = benchmark_replay(predictor, frames, repetitions=args.repetitions)
     predictor.close()
-    return result.figures(), str(result)
+    return result
 
 
-def _add_training(subjects: Any) -> None:
-    parser = _add_subject(
-        subjects,
-        'training',
-        _run_training,
-        'how many samples a second are trained on',
-        """The loop of mtl train (loader, augmentation, Lightning) in turns with the network alone:
-forward, losses, backward and optimizer step on tensors that are already on the device. Options of
-mtl train fit may follow: --model.network.encoder resnet18 --data.batch_size 4 --data.workers 2
---data.cache DIR, for example.""",
-    )
+def _add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--config',
         type=Path,
@@ -246,15 +224,49 @@ mtl train fit may follow: --model.network.encoder resnet18 --data.batch_size 4 -
     options.add_overrides(parser)
 
 
-def _run_training(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from mtl_perception.benchmark.training import benchmark_training, table
+def _run_training(args: argparse.Namespace) -> Benchmark:
+    """Measure the speed of training.
+
+    Times the loop of mtl train (loader, augmentation, Lightning) in turns with the network alone:
+    forward, losses, backward and optimizer step on tensors that are already on the device. Options
+    of mtl train fit may follow, for example --model.network.encoder resnet18 --data.batch_size 4
+    --data.workers 2 --data.cache DIR.
+    """
+    from mtl_perception.benchmark.training import benchmark_training
     from mtl_perception.resources import share_file
 
-    figures = benchmark_training(
+    return benchmark_training(
         args.config or share_file('config', 'train_synthetic.yaml'),
         args.overrides,
         rounds=args.rounds,
         steps=args.steps,
         compare=args.compare,
     )
-    return figures, table(figures)
+
+
+@dataclass(frozen=True)
+class _Tabulated:
+    """Figures with their table."""
+
+    values: dict[str, Any]
+    table: str
+
+    def figures(self) -> dict[str, Any]:
+        return self.values
+
+    def __str__(self) -> str:
+        return self.table
+
+
+Subject = tuple[
+    str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], Benchmark]
+]
+
+SUBJECTS: dict[str, Subject] = {
+    'network': ('measure the speed of the network', _add_network, _run_network),
+    'instances': ('measure speed and AP of the grouping of votes', _add_instances, _run_instances),
+    'node': ('measure the speed of the node over DDS', _add_node, _run_node),
+    'replay': ('measure the overhead of a replay', _add_replay, _run_replay),
+    'training': ('measure the speed of training', _add_training, _run_training),
+}
+"""Summary, function that declares the options, and function that runs the benchmark."""

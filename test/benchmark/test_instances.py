@@ -1,11 +1,22 @@
-"""The figures of ``mtl benchmark instances``: that they say what they claim to say."""
+"""The benchmark of the grouping: its votes, maps, peers and figures."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.cluster import OPTICS
 from sklearn.metrics import adjusted_rand_score
 
 from mtl_perception.benchmark import instances as benchmark
-from mtl_perception.benchmark.instances import Maps, Peaks, Scene, compare_groupings
+from mtl_perception.benchmark.instances import (
+    Maps,
+    Peaks,
+    Scene,
+    compare_groupings,
+    measure_coarser_cells,
+    measure_optics,
+    search_worst,
+)
 from mtl_perception.tasks import instance
 from mtl_perception.tasks.optics import clusters_at, optics
 
@@ -23,12 +34,72 @@ def scene() -> Scene:
 
 
 def test_every_grouping_finds_what_the_votes_say_exactly(scene):
-    rows = {row['grouping']: row for row in compare_groupings([scene], repetitions=1)}
-    assert rows['this package']['ap50'] == rows['this package']['ap'] == 1
-    assert rows['OPTICS on every vote']['ap'] == 1
-    assert {rows[name]['ap'] for name in benchmark.PEAKS} == {1}
-    assert rows['this package']['times']['calls'] == 1
-    assert rows['OPTICS on every vote']['times'] is None
+    rows = {row.grouping: row for row in compare_groupings([scene], repetitions=1)}
+    assert rows['this package'].ap50 == rows['this package'].ap == 1
+    assert rows['OPTICS on every vote'].ap == 1
+    assert {rows[name].ap for name in benchmark.PEAKS} == {1}
+    assert rows['this package'].times.calls == 1
+    assert rows['OPTICS on every vote'].times is None
+    assert str(rows['this package']).count('100.0 %') == 2
+
+
+def test_wrong_votes_cost_every_grouping_its_score(scene):
+    wrong = replace(scene.maps, offsets=np.zeros_like(scene.maps.offsets))
+    rows = {row.grouping: row for row in compare_groupings([replace(scene, maps=wrong)], 1)}
+    assert all(row.ap < 1 for row in rows.values())
+
+
+def test_each_scene_is_grouped_in_every_repetition(scene, monkeypatch):
+    grouped = []
+    record = {'recorded': lambda maps: grouped.append(maps) or Peaks(3, 0.0)(maps)}
+    monkeypatch.setattr(benchmark, 'PEAKS', record)
+    other = replace(scene, maps=replace(scene.maps))
+    rows = {row.grouping: row for row in compare_groupings([scene, other], repetitions=1)}
+    assert rows['recorded'].times.calls == 2
+    assert [maps is other.maps for maps in grouped] == [False, True] * 2  # timed, then scored
+
+
+def test_exact_votes_need_no_coarser_cells(scene):
+    for row in measure_coarser_cells([scene]):
+        assert (row.grown_scenes, row.median_cell_px, row.ari) == (0, None, None)
+
+
+def test_fewer_cells_are_larger_cells(scene):
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 8, scene.maps.offsets.shape)
+    noisy = replace(scene, maps=replace(scene.maps, offsets=scene.maps.offsets + noise))
+    rows = sorted(measure_coarser_cells([noisy]), key=lambda row: -row.max_cells)
+    assert [row.grown_scenes for row in rows[-2:]] == [1, 1]
+    widths = [row.median_cell_px or 1 for row in rows]
+    assert widths == sorted(widths)
+    assert widths[-1] > widths[0]
+    assert 0 < rows[-1].ari_lowest == rows[-1].ari < 1
+
+
+def test_exact_optics_equals_scikit_learns():
+    found = measure_optics(0, 300, repetitions=2, reference_repetitions=1)
+    assert found.identical
+    assert (found.exact.calls, found.weighted.calls, found.scikit_learn.calls) == (2, 2, 1)
+    assert found.exact_ratio == found.scikit_learn.median / found.exact.median
+    assert found.weighted_ratio == found.scikit_learn.median / found.weighted.median
+    assert 0 < found.weighted_ari_lowest <= found.weighted_ari <= 1
+
+
+def test_a_difference_to_scikit_learn_is_reported(monkeypatch):
+    monkeypatch.setattr(benchmark, 'OPTICS', lambda **given: OPTICS(**given | {'max_eps': 3.0}))
+    assert not measure_optics(0, 300, repetitions=1, reference_repetitions=1).identical
+
+
+def test_the_slowest_maps_come_first():
+    rows = search_worst(0, repetitions=1, draws=2)
+    assert [row.median for row in rows] == sorted((row.median for row in rows), reverse=True)
+    maps = {row.map: row for row in rows}
+    assert sum(name.startswith('draw ') for name in maps) == 2
+    exact = maps['all pixels one object, exact votes']
+    assert (exact.cells, exact.cell_px, exact.instances) == (1, 1, 1)
+    spread = maps['all pixels one class, zero offsets']
+    assert spread.cells <= instance.MAX_CELLS
+    assert spread.cells * spread.cell_px**2 >= benchmark.HEIGHT * benchmark.WIDTH
 
 
 def test_a_peak_is_the_highest_within_the_kernel():

@@ -5,38 +5,46 @@ import pytest
 from mtl_perception.commands import main
 
 
-@pytest.mark.slow
+def run(subject, path, *arguments):
+    assert main(['benchmark', subject, '--json', str(path), *map(str, arguments)]) == 0
+    figures = json.loads(path.read_text())
+    assert figures['subject'] == subject
+    return figures
+
+
 def test_instances_are_measured_and_written_as_json(tiny_checkpoint, tmp_path, capsys):
-    path = tmp_path / 'figures.json'
-    options = ('--checkpoint', tiny_checkpoint, '--device', 'cpu', '--limit', 1, '--json', path)
     small = ('--repetitions', 1, '--reference-repetitions', 1, '--votes', 300, '--draws', 2)
-    assert main(['benchmark', 'instances', *map(str, (*options, *small))]) == 0
-    figures = json.loads(path.read_text())
-    assert figures['subject'] == 'instances'
-    assert figures['machine']['cpu']
-    assert figures['optics']['identical'] is True
-    assert figures['optics']['exact']['calls'] == figures['optics']['scikit_learn']['calls'] == 1
-    assert 0 < figures['optics']['weighted_ari'] <= 1
-    assert {row['map'] for row in figures['worst']} >= {
-        'all pixels one class, zero offsets',
-        'all pixels one class, uniform random votes',
-    }
-    assert all({'median', 'p99', 'cells', 'cell_px'} <= set(row) for row in figures['worst'])
-    assert all({'grouping', 'ap', 'ap50', 'times'} == set(row) for row in figures['groupings'])
-    assert [row['max_cells'] for row in figures['coarser_cells']]
+    options = ('--checkpoint', tiny_checkpoint, '--device', 'cpu', '--limit', 1, *small)
+    figures = run('instances', tmp_path / 'figures.json', *options)
+    optics = figures['optics']
+    assert (optics['votes'], optics['identical']) == (300, True)
+    assert optics['exact']['calls'] == optics['scikit_learn']['calls'] == 1
+    assert optics['exact_ratio'] == pytest.approx(
+        optics['scikit_learn']['median'] / optics['exact']['median']
+    )
     text = capsys.readouterr().out
-    assert figures['machine']['cpu'] in text
-    assert 'identical' in text
+    assert f'{figures["machine"]["cpu"]}, {figures["machine"]["cores"]} cores' in text
+    assert f'numba {figures["machine"]["numba"]}' in text
+    assert f'scikit-learn {figures["machine"]["scikit_learn"]}' in text
+    assert f'exact: {optics["exact_ratio"]:,.0f} times as fast, identical' in text
+    lines = text.splitlines()
+    for row in figures['worst']:
+        (line,) = [line for line in lines if line.startswith(row['map'])]
+        assert f'{row["cells"]:>6}{row["cell_px"]:>6.1f}{row["median"]:>9,.1f} ms' in line
+    for row in figures['groupings']:
+        assert any(line.startswith(row['grouping']) for line in lines)
+    for row in figures['coarser_cells']:
+        assert any(line.startswith(f'at most {row["max_cells"]} ') for line in lines)
 
 
-@pytest.mark.slow
 def test_the_network_is_measured_and_written_as_json(tiny_checkpoint, tmp_path, capsys):
-    path = tmp_path / 'figures.json'
-    options = ('--checkpoint', tiny_checkpoint, '--device', 'cpu', '--json', path)
+    options = ('--checkpoint', tiny_checkpoint, '--device', 'cpu')
     small = ('--size', '64x64', '--repetitions', 1)
-    assert main(['benchmark', 'network', *map(str, (*options, *small))]) == 0
-    figures = json.loads(path.read_text())
-    assert figures['subject'] == 'network'
+    figures = run('network', tmp_path / 'figures.json', *options, *small)
+    assert (figures['device'], figures['size']) == ('cpu', [64, 64])
     (row,) = figures['rows']
-    assert {'median', 'p99', 'spread', 'mib', 'roofline', 'over_roofline'} <= set(row)
-    assert row['name'] in capsys.readouterr().out
+    assert (row['calls'], row['spread'], row['ratio']) == (1, 0, 1)
+    assert row['over_roofline'] == pytest.approx(row['median'] / row['roofline'])
+    text = capsys.readouterr().out
+    assert f'64×64: {row["gmac"]:.1f} GMAC' in text
+    assert f'{row["type"]:>10}{row["median"]:>9,.1f} ms{row["p99"]:>9,.1f} ms' in text
