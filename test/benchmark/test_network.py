@@ -46,6 +46,7 @@ def test_multiplications_are_those_of_the_convolutions():
         assert count_macs(single, height, width) == encoder + head
 
 
+@pytest.mark.slow
 def test_all_ways_are_compared_with_their_roofline(tiny_checkpoint):
     benchmark = measure(tiny_checkpoint, compare=True)
     rows = {row.name: row for row in benchmark.rows}
