@@ -15,7 +15,7 @@ from mtl_perception.bags.frames import BagFrames, Selection
 from mtl_perception.bags.reader import BagReader
 from mtl_perception.bags.replay import replay
 from mtl_perception.bags.topics import find_topics
-from mtl_perception.benchmark.measuring import Times, machine, milliseconds_columns, times_of
+from mtl_perception.benchmark.measuring import Machine, Times, describe_machine, times_of
 from mtl_perception.frame import Frame
 from mtl_perception.inference.predictor import Predictor
 
@@ -35,7 +35,7 @@ class ReplayBenchmark:
         shares: Rate relative to the predictor alone, by alternative; median over the rounds.
     """
 
-    machine: Mapping[str, Any]
+    machine: Machine
     network: str
     frames: int
     size: tuple[int, int]
@@ -45,7 +45,7 @@ class ReplayBenchmark:
     def figures(self) -> dict[str, Any]:
         """Return the figures under their names in the JSON file."""
         return {
-            'machine': self.machine,
+            'machine': dataclasses.asdict(self.machine),
             'network': self.network,
             'frames': self.frames,
             'size': list(self.size),
@@ -58,13 +58,12 @@ class ReplayBenchmark:
     def __str__(self) -> str:
         height, width = self.size
         lines = [
-            f'{self.machine["cpu"]}, {self.machine["cores"]} cores',
+            str(self.machine),
             f'{self.frames} frames of {height}×{width}; {self.network}',
             f'{"a frame":<28}{"median":>12}{"p99":>12}{"rate":>8}',
         ]
         for name, times in self.times.items():
-            columns = milliseconds_columns(dataclasses.asdict(times))
-            lines.append(f'{name:<28}{columns}{self.shares[name]:>8.0%}')
+            lines.append(f'{name:<28}{times}{self.shares[name]:>8.0%}')
         return '\n'.join(lines)
 
 
@@ -88,7 +87,7 @@ def benchmark_replay(
                 milliseconds[name].append(value / len(frames) * 1e3)
     height, width = frames[0].image.shape[:2]
     return ReplayBenchmark(
-        machine(),
+        describe_machine(),
         predictor.description,
         len(frames),
         (height, width),

@@ -182,7 +182,7 @@ def _run_node(args: argparse.Namespace) -> Benchmark:
         seed=args.seed,
         compare=args.compare,
     )
-    return result
+    return _Tabulated(figures, table(figures))
 
 
 def _add_replay(parser: argparse.ArgumentParser) -> None:
