@@ -1,20 +1,20 @@
-"""CameraInfo from and to pinhole cameras."""
+"""Conversion between ``sensor_msgs/CameraInfo`` and pinhole cameras.
+
+Pixel centres have integer coordinates, as in OpenCV and image_geometry: the image reaches from −0.5
+to ``width`` − 0.5, so scaling a principal point c by s gives ``(c + 0.5) · s − 0.5``.
+"""
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from mtl_perception.frame import Camera
 from mtl_perception.messages import MessageError
 
-if TYPE_CHECKING:
-    from sensor_msgs.msg import CameraInfo
-    from std_msgs.msg import Header
-
 
 def calibration_fields(camera: Camera) -> dict[str, Any]:
-    """Return what a CameraInfo says of a rectified image beyond its size."""
+    """Return the calibration fields of the CameraInfo of a rectified image: all but its size."""
     k = [camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0]
     return {
         'distortion_model': 'plumb_bob',
@@ -25,13 +25,18 @@ def calibration_fields(camera: Camera) -> dict[str, Any]:
     }
 
 
-def camera_info_scaled(
-    info: 'CameraInfo', width: int, height: int, header: 'Header'
-) -> 'CameraInfo':
-    """Return ``info`` for an image of ``width`` × ``height`` that shows the same region.
+def camera_info_scaled(info: Any, width: int, height: int, header: Any) -> Any:
+    """Return a copy of ``info`` for an image of another size that shows the same region.
 
-    K and P are those of the full sensor; what was published is the region of interest (all of it
-    where it is empty), binned. Both are folded into K and P, so binning and region are cleared.
+    K and P refer to the full sensor. The published image is the region of interest (the whole
+    sensor if it is empty), binned. Both are folded into K and P of the copy, whose binning and
+    region of interest are cleared.
+
+    Args:
+        info: CameraInfo; reads ``width``, ``height``, ``roi``, ``k`` and ``p``.
+        width: Width of the image, in pixels.
+        height: Height of the image, in pixels.
+        header: Header of the copy.
 
     Raises:
         MessageError: ``info`` has no size.
@@ -49,14 +54,21 @@ def camera_info_scaled(
     result.width, result.height = width, height
     result.binning_x = result.binning_y = 0
     result.roi = type(info.roi)(x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
-    # A matrix of zeros says that there is no calibration, and stays one.
+    # A matrix of zeros means "not calibrated"; the product leaves it zero.
     result.k = (to_image @ np.reshape(info.k, (3, 3))).ravel()
     result.p = (to_image @ np.reshape(info.p, (3, 4))).ravel()
     return result
 
 
-def intrinsics(info: 'CameraInfo', width: int, height: int) -> Camera:
-    """Return the pinhole camera of a rectified image of that size: from P, from K where P is zero.
+def intrinsics(info: Any, width: int, height: int) -> Camera:
+    """Return the pinhole camera of a rectified image of ``width`` × ``height`` pixels.
+
+    The focal lengths and the principal point come from P, or from K if P is zero.
+
+    Args:
+        info: CameraInfo; reads ``header`` and the attributes that ``camera_info_scaled`` reads.
+        width: Width of the image, in pixels.
+        height: Height of the image, in pixels.
 
     Raises:
         MessageError: ``info`` has no size or no calibration.
@@ -72,8 +84,12 @@ def intrinsics(info: 'CameraInfo', width: int, height: int) -> Camera:
     raise MessageError(text)
 
 
-def region_of_interest(info: 'CameraInfo') -> tuple[int, int, int, int]:
-    """Return (x, y, width, height) of the sensor's pixels in the image: all where none is named."""
+def region_of_interest(info: Any) -> tuple[int, int, int, int]:
+    """Return (x, y, width, height) of the image on the sensor, in pixels of the sensor.
+
+    An empty region of interest stands for the whole sensor. Reads ``roi``, ``width`` and
+    ``height`` of a CameraInfo.
+    """
     roi = info.roi
     if roi.width and roi.height:
         return roi.x_offset, roi.y_offset, roi.width, roi.height

@@ -1,7 +1,7 @@
-"""Pixels of image messages from and to arrays."""
+"""Conversion between the pixels of image messages and arrays."""
 
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -9,12 +9,15 @@ import numpy as np
 from mtl_perception.files import decode_picture
 from mtl_perception.messages import MessageError
 
-if TYPE_CHECKING:
-    from sensor_msgs.msg import CompressedImage, Image
-
 
 class Encoding(NamedTuple):
-    """How an encoding packs its pixels, and OpenCV's conversion to RGB where one is needed."""
+    """Layout of an encoding's pixels.
+
+    Attributes:
+        dtype: Type of a value.
+        channels: Values per pixel.
+        conversion: Code of OpenCV's conversion to RGB; ``None`` if the pixels are RGB.
+    """
 
     dtype: type
     channels: int
@@ -32,7 +35,7 @@ ENCODINGS = {
     'bgra16': Encoding(np.uint16, 4, cv2.COLOR_BGRA2RGB),
     'mono8': Encoding(np.uint8, 1, cv2.COLOR_GRAY2RGB),
     'mono16': Encoding(np.uint16, 1, cv2.COLOR_GRAY2RGB),
-    # OpenCV names a Bayer pattern after the second row's second and third pixel.
+    # OpenCV names a Bayer pattern after the second and third pixels of the second row.
     'bayer_rggb8': Encoding(np.uint8, 1, cv2.COLOR_BayerBG2RGB),
     'bayer_bggr8': Encoding(np.uint8, 1, cv2.COLOR_BayerRG2RGB),
     'bayer_gbrg8': Encoding(np.uint8, 1, cv2.COLOR_BayerGR2RGB),
@@ -46,25 +49,26 @@ ENCODINGS = {
     'yuv422_yuy2': Encoding(np.uint8, 2, cv2.COLOR_YUV2RGB_YUY2),
     'yuyv': Encoding(np.uint8, 2, cv2.COLOR_YUV2RGB_YUY2),
 }
-"""What the C++ cv_bridge converts to rgb8, and the later names of two of them. cv_bridge itself is
-not used: its Python port on PyPI knows half of these, and a distribution's own is bound to that
-distribution's NumPy."""
+"""Encodings that the C++ cv_bridge converts to rgb8, and the newer names of two of them."""
 
 MAP_ENCODINGS = {'uint8': 'mono8', 'uint16': 'mono16', 'float32': '32FC1'}
 
 MAP_DTYPES = {encoding: np.dtype(name).type for name, encoding in MAP_ENCODINGS.items()}
 
-
 JPEG_QUALITY = 95
 
 
-def image_to_rgb(msg: 'Image') -> np.ndarray:
-    """Return the image as ``(height, width, 3)`` uint8 RGB; it may share the message's memory.
+def image_to_rgb(msg: Any) -> np.ndarray:
+    """Return a ``sensor_msgs/Image`` as ``(height, width, 3)`` uint8 RGB.
 
-    Rows may be padded; 16-bit values are scaled by 255 / 65535, as cv_bridge does.
+    The array may share the memory of the message. Rows may be padded. Values of 16 bits are scaled
+    by 255 / 65535, as in cv_bridge.
+
+    Args:
+        msg: Image; reads ``height``, ``width``, ``encoding``, ``is_bigendian``, ``step``, ``data``.
 
     Raises:
-        MessageError: unknown encoding, no pixels, rows shorter than the width, or too little data.
+        MessageError: Unknown encoding, no pixels, rows shorter than the width, or too little data.
     """
     encoding = ENCODINGS.get(msg.encoding)
     if encoding is None:
@@ -81,13 +85,16 @@ def image_to_rgb(msg: 'Image') -> np.ndarray:
     return rgb
 
 
-def compressed_to_rgb(msg: 'CompressedImage') -> np.ndarray:
-    """Return the decoded picture as ``(height, width, 3)`` uint8 RGB.
+def compressed_to_rgb(msg: Any) -> np.ndarray:
+    """Return a ``sensor_msgs/CompressedImage`` as ``(height, width, 3)`` uint8 RGB.
+
+    Args:
+        msg: CompressedImage; reads ``format`` and ``data``.
 
     Raises:
-        MessageError: the data is not a picture that OpenCV reads.
+        MessageError: The data is not a whole picture in a format that OpenCV reads.
     """
-    # A camera's pixels are where its CameraInfo says; an EXIF orientation must not turn them.
+    # CameraInfo refers to the pixels as stored; an EXIF orientation must not rotate them.
     bgr = decode_picture(msg.data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if bgr is None:
         text = f'{len(msg.data)} bytes of format {msg.format!r} are not a whole picture'
@@ -96,40 +103,43 @@ def compressed_to_rgb(msg: 'CompressedImage') -> np.ndarray:
 
 
 def compressed(rgb: np.ndarray, codec: str) -> np.ndarray:
-    """Return the bytes of ``(H, W, 3)`` uint8 RGB as ``jpeg`` or as ``png``.
+    """Return ``(H, W, 3)`` uint8 RGB encoded as ``jpeg`` or ``png``: a row of bytes.
 
     Raises:
-        MessageError: OpenCV could not encode it.
+        MessageError: OpenCV cannot encode the image.
     """
     bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
     options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if codec == 'jpeg' else []
     encoded, data = cv2.imencode(f'.{codec}', bgr, options)
     if not encoded:
-        text = f'OpenCV could not encode an image of shape {rgb.shape} as {codec}'
+        text = f'OpenCV cannot encode an image of shape {rgb.shape} as {codec}'
         raise MessageError(text)
     return data
 
 
 def compressed_format(codec: str) -> str:
-    """Return the ``format`` of a CompressedImage, in image_transport's words."""
+    """Return the ``format`` of a CompressedImage as image_transport writes it."""
     return f'rgb8; {codec} compressed bgr8'
 
 
-def image_to_map(msg: 'Image') -> np.ndarray:
-    """Return the ``(H, W)`` map that ``map_to_image`` made a message of.
+def image_to_map(msg: Any) -> np.ndarray:
+    """Return the ``(H, W)`` uint8, uint16 or float32 map of a mono8, mono16 or 32FC1 image.
+
+    Args:
+        msg: Image; reads the attributes that ``image_to_rgb`` reads.
 
     Raises:
-        MessageError: another encoding, no pixels, or too little data.
+        MessageError: Another encoding, no pixels, rows shorter than the width, or too little data.
     """
     dtype = MAP_DTYPES.get(msg.encoding)
     if dtype is None:
-        text = f'encoding {msg.encoding!r} is no map; expected {", ".join(MAP_DTYPES)}'
+        text = f'encoding {msg.encoding!r} is not a map encoding; expected {", ".join(MAP_DTYPES)}'
         raise MessageError(text)
     return _pixels(msg, Encoding(dtype, 1, None))
 
 
 def image_fields(values: np.ndarray, encoding: str) -> dict[str, Any]:
-    """Return what an Image says of the layout of its data."""
+    """Return the fields of an Image that describe the layout of its data."""
     height, width = values.shape[:2]
     return {
         'height': height,
@@ -140,7 +150,7 @@ def image_fields(values: np.ndarray, encoding: str) -> dict[str, Any]:
     }
 
 
-def _pixels(msg: 'Image', encoding: Encoding) -> np.ndarray:
+def _pixels(msg: Any, encoding: Encoding) -> np.ndarray:
     row = msg.width * encoding.channels * np.dtype(encoding.dtype).itemsize
     data = np.frombuffer(msg.data, np.uint8)
     if row == 0 or msg.height == 0:

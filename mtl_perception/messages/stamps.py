@@ -1,20 +1,16 @@
-"""Stamps of messages in nanoseconds."""
+"""Stamps of messages, in nanoseconds."""
 
 import struct
-from typing import TYPE_CHECKING
+from typing import Any
 
 from mtl_perception.messages import MessageError
 
-if TYPE_CHECKING:
-    from std_msgs.msg import Header
-
-
 SECOND = 1_000_000_000
-"""Nanoseconds."""
+"""Nanoseconds per second."""
 
 
-def nanoseconds(header: 'Header') -> int:
-    """Return the header's stamp."""
+def nanoseconds(header: Any) -> int:
+    """Return the stamp of a ``std_msgs/Header`` in nanoseconds (reads ``stamp``)."""
     return header.stamp.sec * SECOND + header.stamp.nanosec
 
 
@@ -27,11 +23,11 @@ def format_stamp(nanoseconds: int) -> str:
 def header_stamp(data: bytes) -> int:
     """Return the stamp, in nanoseconds, of a serialized message that begins with a header.
 
-    CDR has four bytes of its own, the second of which says whether numbers are little endian; the
-    stamp's seconds and nanoseconds follow.
+    CDR begins with four bytes of its own, the second of which states whether numbers are little
+    endian. The seconds and nanoseconds of the stamp follow.
 
     Raises:
-        MessageError: it is shorter than a stamp.
+        MessageError: The data is shorter than a stamp.
     """
     if len(data) < 12:
         text = f'{len(data)} bytes are too few for a header'

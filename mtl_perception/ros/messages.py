@@ -1,18 +1,13 @@
-"""ROS messages from and to arrays: pure functions, the only place that knows how pixels are packed.
-
-ROS's own classes are imported where a message is made. What reads one takes any class with the same
-attributes, so that a bag can be read where no ROS is installed.
-
-Pixel centres have integer coordinates, as in OpenCV and image_geometry: the image reaches from −0.5
-to ``width`` − 0.5, so scaling a principal point by s gives ``(c + 0.5) · s − 0.5``.
-"""
+"""Makers of the ROS messages that the node and the camera publish."""
 
 import array
 import math
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
+from std_msgs.msg import Header
 
 from mtl_perception.frame import Camera, resize_nearest
 from mtl_perception.messages import MessageError
@@ -24,25 +19,21 @@ from mtl_perception.messages.pixels import (
     image_fields,
 )
 
-if TYPE_CHECKING:
-    from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
-    from std_msgs.msg import Header
-
 
 class Memory:
-    """Keeps a message, so that the bytes of the next one need not be allocated.
+    """A message whose bytes are reused by the next message of its size.
 
-    Large blocks are expensive to come by: a new page costs more than the pixels that fill it. Who
-    makes a message with this overwrites the one that was made with it before.
+    Large blocks are expensive: allocating a page costs more than filling it with pixels. Making a
+    message with this memory overwrites the previous message made with it.
     """
 
     def __init__(self) -> None:
         self._message: Any = None
 
     def message(self, message_type: type, size: int) -> Any:
-        """Return a message with so many bytes of data; what it holds has to be overwritten."""
+        """Return a message with ``size`` bytes of data; all of its fields must be set."""
         if self._message is None or len(self._message.data) != size:
-            # Not a message of bytes that are kept here: it would copy them.
+            # The message is kept, not its bytes: assigning bytes to a new message copies them.
             self._message = message_type(data=array.array('B', bytes(size)))
         return self._message
 
@@ -55,7 +46,7 @@ CLOUD_DTYPE = np.dtype(
         'itemsize': 20,
     }
 )
-"""A point of ``point_cloud``; ``rgb`` is 0x00RRGGBB in the bits of a float, as PCL has it."""
+"""A point of ``point_cloud``; ``rgb`` is 0x00RRGGBB in the bits of a float, as in PCL."""
 
 CLOUD_FIELDS = (
     ('x', 0, 'FLOAT32'),
@@ -65,54 +56,52 @@ CLOUD_FIELDS = (
     ('instance', 16, 'UINT16'),
     ('label', 18, 'UINT8'),
 )
-"""Name, offset and type of each field, the type as ``sensor_msgs/PointField`` calls it."""
+"""Name, offset in bytes and ``sensor_msgs/PointField`` type of each field of a point."""
 
 
 def rgb_to_image(
     rgb: np.ndarray,
-    header: 'Header',
+    header: Header,
     size: tuple[int, int] | None = None,
     memory: Memory | None = None,
-) -> 'Image':
+) -> Image:
     """Return an rgb8 message of ``(H, W, 3)`` uint8 RGB.
 
     Args:
-        rgb: the image.
-        header: of the message.
-        size: (height, width) to resize to by nearest neighbour.
-        memory: for the message's bytes; without it they are new.
+        rgb: Image.
+        header: Header of the message.
+        size: (height, width) to resize the image to, by nearest neighbour.
+        memory: Memory of the message; a new one by default.
     """
     return _image(rgb, 'rgb8', header, size, memory)
 
 
-def rgb_to_compressed(rgb: np.ndarray, header: 'Header') -> 'CompressedImage':
+def rgb_to_compressed(rgb: np.ndarray, header: Header) -> CompressedImage:
     """Return a JPEG message of ``(H, W, 3)`` uint8 RGB.
 
     Raises:
-        MessageError: OpenCV could not encode it.
+        MessageError: OpenCV cannot encode the image.
     """
-    from sensor_msgs.msg import CompressedImage
-
     data = compressed(rgb, 'jpeg')
     return CompressedImage(header=header, format=compressed_format('jpeg'), data=_buffer(data))
 
 
 def map_to_image(
     values: np.ndarray,
-    header: 'Header',
+    header: Header,
     size: tuple[int, int] | None = None,
     memory: Memory | None = None,
-) -> 'Image':
-    """Return an ``(H, W)`` map as a message: uint8 is mono8, uint16 mono16, float32 32FC1.
+) -> Image:
+    """Return a message of an ``(H, W)`` map: uint8 as mono8, uint16 as mono16, float32 as 32FC1.
 
     Args:
-        values: the map.
-        header: of the message.
-        size: (height, width) to resize to by nearest neighbour.
-        memory: for the message's bytes; without it they are new.
+        values: Map.
+        header: Header of the message.
+        size: (height, width) to resize the map to, by nearest neighbour.
+        memory: Memory of the message; a new one by default.
 
     Raises:
-        MessageError: no such map.
+        MessageError: The array has another type or shape.
     """
     encoding = MAP_ENCODINGS.get(values.dtype.name)
     if encoding is None or values.ndim != 2:
@@ -121,10 +110,8 @@ def map_to_image(
     return _image(values, encoding, header, size, memory)
 
 
-def camera_info(camera: Camera, width: int, height: int, header: 'Header') -> 'CameraInfo':
-    """Return the CameraInfo of a rectified image of that size: no distortion, P equal to K."""
-    from sensor_msgs.msg import CameraInfo
-
+def camera_info(camera: Camera, width: int, height: int, header: Header) -> CameraInfo:
+    """Return the CameraInfo of a rectified image: no distortion, P equal to K."""
     return CameraInfo(header=header, width=width, height=height, **calibration_fields(camera))
 
 
@@ -134,22 +121,20 @@ def point_cloud(
     instances: np.ndarray,
     rgb: np.ndarray,
     camera: Camera,
-    header: 'Header',
+    header: Header,
     memory: Memory | None = None,
-) -> 'PointCloud2':
+) -> PointCloud2:
     """Return an organized cloud in the optical frame (x right, y down, z forward; metres).
 
     Args:
-        depth: ``(h, w)`` float32, metres along z; the point is NaN where it is not finite.
-        labels: ``(h, w)`` uint8.
-        instances: ``(h, w)`` uint16.
-        rgb: ``(h, w, 3)`` uint8.
-        camera: intrinsics of an image of that size.
-        header: of the image.
-        memory: for the message's bytes; without it they are new.
+        depth: ``(h, w)`` float32, metres along z; points of non-finite depth are NaN.
+        labels: ``(h, w)`` uint8 label IDs.
+        instances: ``(h, w)`` uint16 instance IDs.
+        rgb: ``(h, w, 3)`` uint8 colours.
+        camera: Intrinsics of an ``(h, w)`` image.
+        header: Header of the image.
+        memory: Memory of the message; a new one by default.
     """
-    from sensor_msgs.msg import PointCloud2, PointField
-
     height, width = depth.shape
     msg = (memory or Memory()).message(PointCloud2, depth.size * CLOUD_DTYPE.itemsize)
     points = np.frombuffer(msg.data, CLOUD_DTYPE).reshape(depth.shape)
@@ -180,12 +165,10 @@ def point_cloud(
 def _image(
     values: np.ndarray,
     encoding: str,
-    header: 'Header',
+    header: Header,
     size: tuple[int, int] | None,
     memory: Memory | None,
-) -> 'Image':
-    from sensor_msgs.msg import Image
-
+) -> Image:
     height, width = size or values.shape[:2]
     shape = (height, width, *values.shape[2:])
     msg = (memory or Memory()).message(Image, math.prod(shape) * values.itemsize)
@@ -201,7 +184,7 @@ def _filled(msg: Any, **fields: Any) -> Any:
 
 
 def _buffer(values: np.ndarray) -> array.array:
-    """Return the bytes as the one type that rclpy takes without converting element by element."""
+    """Return bytes as the only type that rclpy does not convert element by element."""
     data = array.array('B')
     data.frombytes(np.ascontiguousarray(values).view(np.uint8).data)
     return data
