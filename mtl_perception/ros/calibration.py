@@ -1,6 +1,7 @@
-"""Which camera took an image: known from CameraInfo or a parameter, or assumed; said once."""
+"""Camera of an image: from CameraInfo, from a parameter, or assumed."""
 
 import threading
+from collections.abc import Callable
 
 from rclpy.impl.rcutils_logger import RcutilsLogger
 from sensor_msgs.msg import CameraInfo
@@ -12,68 +13,83 @@ from mtl_perception.messages.calibration import camera_info_scaled, intrinsics, 
 from mtl_perception.ros.messages import camera_info
 
 SHAPE_TOLERANCE = 0.02
-"""By how much an image may be stretched beside its CameraInfo; binning rounds its sides."""
+"""Tolerance of the aspect ratio of an image and its CameraInfo, as binning rounds both sides."""
+
+PATIENCE = 1.0
+"""Longest wait of the first image for an expected CameraInfo, in seconds."""
 
 
 class Calibration:
-    """The latest CameraInfo of each frame_id, and what stands in for it.
+    """The latest CameraInfo of each frame_id, and a substitute for a missing one.
 
-    What a user should know is logged when it begins to hold, not for every image.
+    The source of the focal length and problems are logged when they change, not for every image.
 
     Attributes:
-        focal_length: that of the latest image and where it is from, in words.
+        focal_length: Focal length of the latest image and its source, as text.
+
+    Args:
+        logger: Logger of the node.
+        expects: Function that returns whether a CameraInfo is to be expected.
     """
 
-    def __init__(self, logger: RcutilsLogger) -> None:
+    def __init__(self, logger: RcutilsLogger, expects: Callable[[], bool]) -> None:
         self.focal_length = ''
         self._logger = logger
+        self._expects = expects
         self._infos: dict[str, CameraInfo] = {}
-        self._has_some = threading.Event()
-        self._said: dict[tuple[str, str], str] = {}
+        self._arrived = threading.Event()
+        self._is_first = True
+        self._logged: dict[tuple[str, str], str] = {}
 
     def update(self, info: CameraInfo) -> None:
-        """Take note of a CameraInfo."""
+        """Replace the CameraInfo of its frame_id."""
         self._infos[info.header.frame_id] = info
-        self._has_some.set()
-
-    def wait_for_camera_info(self, seconds: float) -> None:
-        """Return when there is a CameraInfo, of whatever frame, or so much time has passed."""
-        self._has_some.wait(seconds)
+        self._arrived.set()
 
     def look_up(self, header: Header, width: int, height: int, focal_length: float) -> CameraInfo:
-        """Return the CameraInfo of an image of that size; it holds a calibration.
+        """Return the CameraInfo of an image; it holds a calibration.
+
+        The first call waits for an expected CameraInfo, unless ``focal_length`` is known.
 
         Args:
-            header: of the image.
-            width: of the image.
-            height: of the image.
-            focal_length: what to assume without a CameraInfo, in pixels of the image; 0 is unknown.
+            header: Header of the image.
+            width: Width of the image, in pixels.
+            height: Height of the image, in pixels.
+            focal_length: Focal length to assume without a CameraInfo, in pixels; 0: unknown.
         """
+        if self._is_first and not focal_length and self._expects():
+            # CameraInfo may follow its image, whose depth would be that of an assumed camera.
+            self._arrived.wait(PATIENCE)
+        self._is_first = False
         frame_id = header.frame_id
         info = self._infos.get(frame_id)
         if info is not None:
             try:
                 focal = intrinsics(info, width, height).fy
             except MessageError as err:
-                self._warn(frame_id, 'unusable', f'frame {frame_id!r}: {err}; it is not used')
+                self._warn(
+                    frame_id, 'unusable', f'frame {frame_id!r}: {err}; camera_info is not used'
+                )
             else:
                 self._warn_of_distortion(info)
                 self._warn_of_shape(info, width, height)
-                self._say_focal_length(frame_id, 'from camera_info', focal)
+                self._note_focal_length(frame_id, 'from camera_info', focal)
                 return camera_info_scaled(info, width, height, header)
         elif self._infos:
             others = ', '.join(map(repr, sorted(self._infos)))
-            text = f'camera_info is of frame {others}, the image of {frame_id!r}; it is not used'
+            text = (
+                f'camera_info is of frame {others}, not {frame_id!r} as the image; it is not used'
+            )
             self._warn(frame_id, 'other frame', text)
         if focal_length > 0:
             source = f'from the parameter focal_length, {focal_length:g}'
         else:
             focal_length = CITYSCAPES_FOCAL_RATIO * height
             source = (
-                "that of Cityscapes' field of view, as there is no camera_info: if the camera's "
-                'differs, so do all depths; publish camera_info or set the parameter focal_length'
+                "from Cityscapes' field of view for lack of camera_info: if the camera has another, "
+                'all depths are wrong; publish camera_info or set the parameter focal_length'
             )
-        self._say_focal_length(frame_id, source, focal_length)
+        self._note_focal_length(frame_id, source, focal_length)
         camera = Camera.assumed(height, width, focal_length)
         return camera_info(camera, width, height, header)
 
@@ -81,7 +97,7 @@ class Calibration:
         if any(abs(value) > 1e-9 for value in info.d):
             text = (
                 f'camera_info of frame {info.header.frame_id!r} has distortion coefficients, but '
-                'images are taken for rectified ones; if not, put image_proc before this node'
+                'images should be rectified; if they are not, run image_proc before this node'
             )
             self._warn(info.header.frame_id, 'distortion', text)
 
@@ -90,13 +106,13 @@ class Calibration:
         if abs(width * region_height / (height * region_width) - 1) > SHAPE_TOLERANCE:
             frame_id = info.header.frame_id
             text = (
-                f'camera_info of frame {frame_id!r} is of {region_width}×{region_height} pixels, '
-                f'the image of {width}×{height}, which is another shape: depth and points will be '
-                'wrong; calibrate the camera in the mode that it runs in'
+                f'camera_info of frame {frame_id!r} is for {region_width}×{region_height} pixels, '
+                f'the image has {width}×{height}, another aspect ratio: depth and points will be '
+                'wrong; calibrate the camera in the mode it runs in'
             )
             self._warn(frame_id, 'shape', text)
 
-    def _say_focal_length(self, frame_id: str, source: str, pixels: float) -> None:
+    def _note_focal_length(self, frame_id: str, source: str, pixels: float) -> None:
         self.focal_length = f'{pixels:.1f} px, {source}'
         if self._is_new(frame_id, 'focal length', source):
             self._logger.info(f'focal length of frame {frame_id!r}: {self.focal_length}')
@@ -106,6 +122,6 @@ class Calibration:
             self._logger.warning(text)
 
     def _is_new(self, frame_id: str, subject: str, text: str) -> bool:
-        before = self._said.get((frame_id, subject))
-        self._said[frame_id, subject] = text
+        before = self._logged.get((frame_id, subject))
+        self._logged[frame_id, subject] = text
         return before != text

@@ -36,9 +36,6 @@ DECODERS: dict[type, Callable[[Any], np.ndarray]] = {
 WARM_UP_SIZE = (720, 1280)
 """(height, width) of the image to warm up with, as the camera's is not known by then."""
 
-CAMERA_INFO_PATIENCE = 1.0
-"""Seconds that the first image waits for a camera_info that somebody is there to publish."""
-
 MAX_ASPECT_RATIO = 16
 """Of an image, width over height; the network sees it whole, and at a fixed height."""
 
@@ -77,9 +74,9 @@ class Inferred:
         image: ``(H, W, 3)`` uint8 RGB.
         info: CameraInfo of the image.
         maps: what the network says of it.
-        waited: seconds until it was taken.
-        decoding: seconds until ``image`` was there.
-        time: when ``maps`` were there.
+        waiting: Seconds that it waited to be taken and, if the first, for its CameraInfo.
+        decoding: Seconds that decoding took.
+        time: Time when the network was done, by ``time.perf_counter``.
     """
 
     msg: Image | CompressedImage
@@ -88,7 +85,7 @@ class Inferred:
     image: np.ndarray
     info: CameraInfo
     maps: NetworkMaps
-    waited: float
+    waiting: float
     decoding: float
     time: float
 
@@ -133,12 +130,11 @@ class Pipeline:
         self.statistics = Statistics()
         self._values = values
         self._expects_camera_info = expects_camera_info
-        self._patience = 0.0
         self._context = context
         self._clock = clock
         self._logger = logger
         self._memory = {output: Memory() for output in OUTPUTS}
-        self._calibration = Calibration(logger)
+        self._calibration = Calibration(logger, expects_camera_info)
         self._stages: tuple[Stage[Arrival], Stage[Inferred]] | None = None
 
     def apply(self, values: Values) -> None:
@@ -171,8 +167,7 @@ class Pipeline:
     def start(self) -> None:
         """Begin to work on images."""
         self.statistics = Statistics()
-        self._calibration = Calibration(self._logger)
-        self._patience = CAMERA_INFO_PATIENCE
+        self._calibration = Calibration(self._logger, self._expects_camera_info)
         publication = Stage(self._publish, 'publication')
         inference = Stage(partial(self._infer, publication.hand_over), 'inference')
         self._stages = inference, publication
@@ -218,11 +213,6 @@ class Pipeline:
             if not wanted:
                 self.statistics.unwanted()
                 return
-            if not values.focal_length and self._patience and self._expects_camera_info():
-                # The first may come after its image, whose depth would be of a made-up camera.
-                self._calibration.wait_for_camera_info(self._patience)
-                taken = time.perf_counter()
-            self._patience = 0.0
             image = DECODERS[type(msg)](msg)
             height, width = image.shape[:2]
             if width > MAX_ASPECT_RATIO * height:
@@ -231,8 +221,9 @@ class Pipeline:
                     'wide as it is high; is this an image of a line camera?'
                 )
                 raise MessageError(text)
+            decoding = time.perf_counter() - taken
             info = self._calibration.look_up(msg.header, width, height, values.focal_length)
-            decoded = time.perf_counter()
+            waiting = time.perf_counter() - arrival.time - decoding
             maps = self.predictor.infer(image)
             inferred = Inferred(
                 msg,
@@ -241,8 +232,8 @@ class Pipeline:
                 image,
                 info,
                 maps,
-                waited=taken - arrival.time,
-                decoding=decoded - taken,
+                waiting=waiting,
+                decoding=decoding,
                 time=time.perf_counter(),
             )
             hand_over(inferred)
@@ -266,7 +257,7 @@ class Pipeline:
                 message = output.build(result, self._memory[output])
                 self.publishers[output].publish(message)
             stages = {
-                'waiting': (inferred.waited + taken - inferred.time) * 1e3,
+                'waiting': (inferred.waiting + taken - inferred.time) * 1e3,
                 'decode': inferred.decoding * 1e3,
                 **prediction.milliseconds,
                 'publish': (time.perf_counter() - interpreted) * 1e3,

@@ -25,6 +25,11 @@ def log() -> Log:
     return Log()
 
 
+@pytest.fixture
+def calibration(log: Log) -> Calibration:
+    return Calibration(log, expects=lambda: False)
+
+
 def of_frame(frame_id: str, focal_length: float) -> CameraInfo:
     camera = Camera(focal_length, focal_length, 640.0, 360.0)
     return camera_info(camera, 1280, 720, Header(frame_id=frame_id))
@@ -35,24 +40,21 @@ def focal_length(calibration: Calibration, frame_id: str, parameter: float = 0.0
     return intrinsics(info, 640, 360).fy
 
 
-def test_the_latest_camera_info_of_the_images_frame_counts(log: Log) -> None:
-    calibration = Calibration(log)
+def test_the_latest_camera_info_of_the_images_frame_counts(calibration: Calibration) -> None:
     for frame_id, pixels in (('left', 1000.0), ('left', 1200.0), ('right', 800.0)):
         calibration.update(of_frame(frame_id, pixels))
     assert focal_length(calibration, 'left', parameter=5.0) == pytest.approx(600.0)
     assert focal_length(calibration, 'right') == pytest.approx(400.0)
 
 
-def test_without_camera_info_the_parameter_counts_then_cityscapes(log: Log) -> None:
-    calibration = Calibration(log)
+def test_without_camera_info_the_parameter_counts_then_cityscapes(calibration: Calibration) -> None:
     assert focal_length(calibration, 'camera', parameter=500.0) == 500.0
     assert focal_length(calibration, 'camera') == pytest.approx(360 * CITYSCAPES_FOCAL_RATIO)
     info = calibration.look_up(Header(frame_id='camera'), 640, 360, 500.0)
     assert (info.k[2], info.k[5]) == (319.5, 179.5)
 
 
-def test_a_calibration_of_another_shape_is_warned_of(log: Log) -> None:
-    calibration = Calibration(log)
+def test_a_calibration_of_another_shape_is_warned_of(calibration: Calibration, log: Log) -> None:
     calibration.update(of_frame('camera', 1000.0))
     calibration.look_up(Header(frame_id='camera'), 641, 360, 0.0)
     assert not log.warnings
@@ -63,8 +65,7 @@ def test_a_calibration_of_another_shape_is_warned_of(log: Log) -> None:
     assert '640×480' in warning
 
 
-def test_which_focal_length_is_used_is_said_once(log: Log) -> None:
-    calibration = Calibration(log)
+def test_which_focal_length_is_used_is_said_once(calibration: Calibration, log: Log) -> None:
     for _ in range(3):
         focal_length(calibration, 'camera')
     calibration.update(of_frame('camera', 1000.0))
@@ -75,16 +76,20 @@ def test_which_focal_length_is_used_is_said_once(log: Log) -> None:
     assert '500.0 px, from camera_info' in log.infos[1]
 
 
-def test_camera_info_of_another_frame_is_left_out_with_a_warning(log: Log) -> None:
-    calibration = Calibration(log)
+def test_camera_info_of_another_frame_is_left_out_with_a_warning(
+    calibration: Calibration, log: Log
+) -> None:
     calibration.update(of_frame('right', 800.0))
     for _ in range(3):
         assert focal_length(calibration, 'left', parameter=500.0) == 500.0
-    assert log.warnings == ["camera_info is of frame 'right', the image of 'left'; it is not used"]
+    assert log.warnings == [
+        "camera_info is of frame 'right', not 'left' as the image; it is not used"
+    ]
 
 
-def test_camera_info_without_calibration_is_left_out_with_a_warning(log: Log) -> None:
-    calibration = Calibration(log)
+def test_camera_info_without_calibration_is_left_out_with_a_warning(
+    calibration: Calibration, log: Log
+) -> None:
     calibration.update(CameraInfo(header=Header(frame_id='camera'), width=1280, height=720))
     for _ in range(3):
         assert focal_length(calibration, 'camera', parameter=500.0) == 500.0
@@ -92,8 +97,7 @@ def test_camera_info_without_calibration_is_left_out_with_a_warning(log: Log) ->
     assert 'no calibration' in log.warnings[0]
 
 
-def test_distortion_is_warned_of_once(log: Log) -> None:
-    calibration = Calibration(log)
+def test_distortion_is_warned_of_once(calibration: Calibration, log: Log) -> None:
     info = of_frame('camera', 1000.0)
     info.d = [0.1, 0.0, 0.0, 0.0, 0.0]
     calibration.update(info)

@@ -16,8 +16,7 @@ from std_msgs.msg import Header
 
 from mtl_perception.frame import Camera
 from mtl_perception.prediction import NetworkMaps, Prediction
-from mtl_perception.ros import pipeline
-from mtl_perception.ros.calibration import Calibration
+from mtl_perception.ros import calibration, pipeline
 from mtl_perception.ros.messages import camera_info, rgb_to_image
 from mtl_perception.ros.outputs import OUTPUTS
 from mtl_perception.ros.pipeline import Pipeline
@@ -109,7 +108,12 @@ class World(SimpleNamespace):
     predictor: FakePredictor
     publisher: FakePublisher
     logger: FakeLogger
+    asked: threading.Event
     expects_camera_info = False
+
+    def expects(self) -> bool:
+        self.asked.set()
+        return self.expects_camera_info
 
     def send(self, *numbers: int, encoding: str = 'rgb8') -> None:
         for number in numbers:
@@ -139,12 +143,18 @@ def world() -> Iterator[World]:
         predictor,
         {SEMANTIC: publisher},
         SimpleNamespace(output_size='input', focal_length=0.0),
-        expects_camera_info=lambda: found.expects_camera_info,
+        expects_camera_info=lambda: found.expects(),
         context=SimpleNamespace(ok=lambda: True),
         clock=Clock(),
         logger=logger,
     )
-    found = World(pipeline=pipeline, predictor=predictor, publisher=publisher, logger=logger)
+    found = World(
+        pipeline=pipeline,
+        predictor=predictor,
+        publisher=publisher,
+        logger=logger,
+        asked=threading.Event(),
+    )
     pipeline.start()
     yield found
     found.let_everything_pass()
@@ -297,21 +307,12 @@ def test_an_image_that_nobody_wants_is_counted_and_not_computed(world: World) ->
 def test_the_first_image_waits_for_a_camera_info_that_somebody_publishes(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waits = threading.Event()
-    wait = Calibration.wait_for_camera_info
-
-    def begin_to_wait(calibration: Calibration, seconds: float) -> None:
-        assert seconds > 0
-        waits.set()
-        wait(calibration, TIMEOUT)
-
-    monkeypatch.setattr(Calibration, 'wait_for_camera_info', begin_to_wait)
+    monkeypatch.setattr(calibration, 'PATIENCE', TIMEOUT)
     world.expects_camera_info = True
-    world.send(1)
-    assert waits.wait(TIMEOUT)
-    camera = Camera(7.0, 7.0, 3.0, 2.0)
-    world.pipeline.on_camera_info(camera_info(camera, 6, 4, Header()))
     world.let_everything_pass()
+    world.send(1)
+    assert world.asked.wait(TIMEOUT)
+    world.pipeline.on_camera_info(camera_info(Camera(7.0, 7.0, 3.0, 2.0), 6, 4, Header()))
     assert world.publisher.published.get(timeout=TIMEOUT)[0] == 1
     assert world.predictor.focal_ratios == [7.0 / 4]
 
