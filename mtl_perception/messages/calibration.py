@@ -63,8 +63,6 @@ def camera_info_scaled(info: Any, width: int, height: int, header: Any) -> Any:
 def intrinsics(info: Any, width: int, height: int) -> Camera:
     """Return the pinhole camera of a rectified image of ``width`` × ``height`` pixels.
 
-    The focal lengths and the principal point come from P, or from K if P is zero.
-
     Args:
         info: CameraInfo; reads ``header`` and the attributes that ``camera_info_scaled`` reads.
         width: Width of the image, in pixels.
@@ -73,10 +71,20 @@ def intrinsics(info: Any, width: int, height: int) -> Camera:
     Raises:
         MessageError: ``info`` has no size or no calibration.
     """
-    scaled = camera_info_scaled(info, width, height, info.header)
+    return pinhole_camera(camera_info_scaled(info, width, height, info.header))
+
+
+def pinhole_camera(info: Any) -> Camera:
+    """Return the camera of a CameraInfo that has neither binning nor a region of interest.
+
+    The focal lengths and the principal point come from P, or from K if P is zero.
+
+    Raises:
+        MessageError: ``info`` has no calibration.
+    """
     for fx, fy, cx, cy in (
-        (scaled.p[0], scaled.p[5], scaled.p[2], scaled.p[6]),
-        (scaled.k[0], scaled.k[4], scaled.k[2], scaled.k[5]),
+        (info.p[0], info.p[5], info.p[2], info.p[6]),
+        (info.k[0], info.k[4], info.k[2], info.k[5]),
     ):
         if np.isfinite([fx, fy, cx, cy]).all() and fx > 0 and fy > 0:
             return Camera(fx, fy, cx, cy)

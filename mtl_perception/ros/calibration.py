@@ -7,9 +7,13 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from mtl_perception.frame import CITYSCAPES_FOCAL_RATIO, Camera
+from mtl_perception.frame import Camera
 from mtl_perception.messages import MessageError
-from mtl_perception.messages.calibration import camera_info_scaled, intrinsics, region_of_interest
+from mtl_perception.messages.calibration import (
+    camera_info_scaled,
+    pinhole_camera,
+    region_of_interest,
+)
 from mtl_perception.ros.messages import camera_info
 
 SHAPE_TOLERANCE = 0.02
@@ -46,8 +50,10 @@ class Calibration:
         self._infos[info.header.frame_id] = info
         self._arrived.set()
 
-    def look_up(self, header: Header, width: int, height: int, focal_length: float) -> CameraInfo:
-        """Return the CameraInfo of an image; it holds a calibration.
+    def look_up(
+        self, header: Header, width: int, height: int, focal_length: float
+    ) -> tuple[CameraInfo, Camera]:
+        """Return the CameraInfo of an image, at the image's size, and its pinhole camera.
 
         The first call waits for an expected CameraInfo, unless ``focal_length`` is known.
 
@@ -65,16 +71,16 @@ class Calibration:
         info = self._infos.get(frame_id)
         if info is not None:
             try:
-                focal = intrinsics(info, width, height).fy
+                scaled = camera_info_scaled(info, width, height, header)
+                camera = pinhole_camera(scaled)
             except MessageError as err:
-                self._warn(
-                    frame_id, 'unusable', f'frame {frame_id!r}: {err}; camera_info is not used'
-                )
+                text = f'frame {frame_id!r}: {err}; camera_info is not used'
+                self._warn(frame_id, 'unusable', text)
             else:
                 self._warn_of_distortion(info)
                 self._warn_of_shape(info, width, height)
-                self._note_focal_length(frame_id, 'from camera_info', focal)
-                return camera_info_scaled(info, width, height, header)
+                self._note_focal_length(frame_id, 'from camera_info', camera.fy)
+                return scaled, camera
         elif self._infos:
             others = ', '.join(map(repr, sorted(self._infos)))
             text = (
@@ -84,14 +90,13 @@ class Calibration:
         if focal_length > 0:
             source = f'from the parameter focal_length, {focal_length:g}'
         else:
-            focal_length = CITYSCAPES_FOCAL_RATIO * height
             source = (
-                "from Cityscapes' field of view for lack of camera_info: if the camera has another, "
+                "from Cityscapes' field of view for lack of camera_info: if the camera's differs, "
                 'all depths are wrong; publish camera_info or set the parameter focal_length'
             )
-        self._note_focal_length(frame_id, source, focal_length)
         camera = Camera.assumed(height, width, focal_length)
-        return camera_info(camera, width, height, header)
+        self._note_focal_length(frame_id, source, camera.fy)
+        return camera_info(camera, width, height, header), camera
 
     def _warn_of_distortion(self, info: CameraInfo) -> None:
         if any(abs(value) > 1e-9 for value in info.d):

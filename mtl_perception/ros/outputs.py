@@ -10,7 +10,7 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
-from mtl_perception.messages.calibration import camera_info_scaled, intrinsics
+from mtl_perception.messages.calibration import camera_info_scaled, pinhole_camera
 from mtl_perception.prediction import MAP_TOPICS, Prediction
 from mtl_perception.ros.messages import Memory, map_to_image, point_cloud, rgb_to_image
 
@@ -22,7 +22,7 @@ class Result:
     Attributes:
         header: of the image; every output carries it untouched.
         image: ``(H, W, 3)`` uint8 RGB.
-        info: CameraInfo of the image.
+        info: CameraInfo of the image, at the image's size and with its header.
         prediction: at the network's output size.
         at_input_size: whether to publish maps at the image's size instead of the network's.
     """
@@ -40,10 +40,16 @@ class Result:
         return maps.shape[0], maps.shape[1]
 
     def image_at(self, height: int, width: int) -> np.ndarray:
-        """The image at another size."""
+        """Return the image at another size."""
         if self.image.shape[:2] == (height, width):
             return self.image
         return cv2.resize(self.image, (width, height), interpolation=cv2.INTER_AREA)
+
+    def info_at(self, height: int, width: int) -> CameraInfo:
+        """Return the CameraInfo of the image at another size."""
+        if (self.info.height, self.info.width) == (height, width):
+            return self.info
+        return camera_info_scaled(self.info, width, height, self.header)
 
 
 @dataclass(frozen=True)
@@ -81,8 +87,7 @@ def _map(picture: Callable[[Prediction], np.ndarray | None]) -> Callable[[Result
 
 
 def _depth_camera_info(result: Result, _memory: Memory) -> CameraInfo:
-    height, width = result.size
-    return camera_info_scaled(result.info, width, height, result.header)
+    return result.info_at(*result.size)
 
 
 def _overlay(result: Result, memory: Memory) -> Image:
@@ -99,7 +104,7 @@ def _points(result: Result, memory: Memory) -> PointCloud2:
         maps.labels,
         _computed(maps.instances),
         result.image_at(height, width),
-        intrinsics(result.info, width, height),
+        pinhole_camera(result.info_at(height, width)),
         result.header,
         memory,
     )

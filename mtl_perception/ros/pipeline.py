@@ -18,7 +18,6 @@ from std_msgs.msg import Header
 from mtl_perception.frame import Camera
 from mtl_perception.inference.predictor import Predictor
 from mtl_perception.messages import MessageError
-from mtl_perception.messages.calibration import intrinsics
 from mtl_perception.messages.pixels import compressed_to_rgb, image_to_rgb
 from mtl_perception.prediction import NetworkMaps
 from mtl_perception.ros.calibration import Calibration
@@ -73,6 +72,7 @@ class Inferred:
         values: of the parameters when it was taken.
         image: ``(H, W, 3)`` uint8 RGB.
         info: CameraInfo of the image.
+        camera: Pinhole camera of the image.
         maps: what the network says of it.
         waiting: Seconds that it waited to be taken and, if the first, for its CameraInfo.
         decoding: Seconds that decoding took.
@@ -84,6 +84,7 @@ class Inferred:
     values: Values
     image: np.ndarray
     info: CameraInfo
+    camera: Camera
     maps: NetworkMaps
     waiting: float
     decoding: float
@@ -222,7 +223,7 @@ class Pipeline:
                 )
                 raise MessageError(text)
             decoding = time.perf_counter() - taken
-            info = self._calibration.look_up(msg.header, width, height, values.focal_length)
+            info, camera = self._calibration.look_up(msg.header, width, height, values.focal_length)
             waiting = time.perf_counter() - arrival.time - decoding
             maps = self.predictor.infer(image)
             inferred = Inferred(
@@ -231,6 +232,7 @@ class Pipeline:
                 values,
                 image,
                 info,
+                camera,
                 maps,
                 waiting=waiting,
                 decoding=decoding,
@@ -242,11 +244,10 @@ class Pipeline:
         """Group, decode depth, build what is wanted and publish it."""
         taken = time.perf_counter()
         msg, image, wanted = inferred.msg, inferred.image, inferred.wanted
-        height, width = image.shape[:2]
         with self._counting_failures():
             prediction = self.predictor.postprocess(
                 inferred.maps,
-                intrinsics(inferred.info, width, height).fy / height,
+                inferred.camera.fy / len(image),
                 instances=any('instance' in output.tasks for output in wanted),
                 depth=any('depth' in output.tasks for output in wanted),
             )

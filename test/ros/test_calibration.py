@@ -36,8 +36,9 @@ def of_frame(frame_id: str, focal_length: float) -> CameraInfo:
 
 
 def focal_length(calibration: Calibration, frame_id: str, parameter: float = 0.0) -> float:
-    info = calibration.look_up(Header(frame_id=frame_id), 640, 360, parameter)
-    return intrinsics(info, 640, 360).fy
+    info, camera = calibration.look_up(Header(frame_id=frame_id), 640, 360, parameter)
+    assert intrinsics(info, 640, 360) == camera
+    return camera.fy
 
 
 def test_the_latest_camera_info_of_the_images_frame_counts(calibration: Calibration) -> None:
@@ -50,7 +51,7 @@ def test_the_latest_camera_info_of_the_images_frame_counts(calibration: Calibrat
 def test_without_camera_info_the_parameter_counts_then_cityscapes(calibration: Calibration) -> None:
     assert focal_length(calibration, 'camera', parameter=500.0) == 500.0
     assert focal_length(calibration, 'camera') == pytest.approx(360 * CITYSCAPES_FOCAL_RATIO)
-    info = calibration.look_up(Header(frame_id='camera'), 640, 360, 500.0)
+    info, _ = calibration.look_up(Header(frame_id='camera'), 640, 360, 500.0)
     assert (info.k[2], info.k[5]) == (319.5, 179.5)
 
 
