@@ -17,8 +17,8 @@ from std_msgs.msg import Header
 from mtl_perception.frame import Camera, Frame
 from mtl_perception.ros.messages import camera_info, rgb_to_compressed, rgb_to_image
 
-QUEUE_DEPTH = 5
-"""Images that a reliable subscriber may still ask to be sent again; sensor data's own depth."""
+HISTORY_DEPTH = 5
+"""Sent images kept for retransmission to reliable subscribers, as in the sensor data QoS."""
 
 DELIVERY_TIMEOUT = Duration(seconds=2)
 """How long a camera whose source has ended waits until reliable subscribers have its images."""
@@ -89,7 +89,7 @@ class CameraNode(Node):
         self._behind = 0.0
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self)
-        qos = QoSProfile(depth=QUEUE_DEPTH, reliability=ReliabilityPolicy.RELIABLE)
+        qos = QoSProfile(depth=HISTORY_DEPTH, reliability=ReliabilityPolicy.RELIABLE)
         beside = ''.join(topic.rpartition('/')[:2]) + 'camera_info'
         self._image = self.create_publisher(Image, topic, qos)
         self._camera_info = self.create_publisher(CameraInfo, camera_info_topic or beside, qos)
