@@ -19,6 +19,7 @@ from mtl_perception.frame import Camera
 from mtl_perception.inference.predictor import Predictor
 from mtl_perception.messages import MessageError
 from mtl_perception.messages.pixels import compressed_to_rgb, image_to_rgb
+from mtl_perception.messages.stamps import SECOND, nanoseconds
 from mtl_perception.prediction import NetworkMaps
 from mtl_perception.ros.calibration import Calibration
 from mtl_perception.ros.diagnostics import Statistics
@@ -193,7 +194,7 @@ class Pipeline:
         if self._stages is None:
             return
         inference, _ = self._stages
-        self.statistics.received(_seconds(msg))
+        self.statistics.received(nanoseconds(msg.header) / SECOND)
         if inference.offer(Arrival(msg, time.perf_counter())) is not None:
             self.statistics.overtaken()
 
@@ -263,7 +264,8 @@ class Pipeline:
                 **prediction.milliseconds,
                 'publish': (time.perf_counter() - interpreted) * 1e3,
             }
-            self.statistics.published(stages, self._clock.now().nanoseconds / 1e9 - _seconds(msg))
+            age = (self._clock.now().nanoseconds - nanoseconds(msg.header)) / SECOND
+            self.statistics.published(stages, age)
 
     @contextmanager
     def _counting_failures(self) -> Iterator[None]:
@@ -278,8 +280,3 @@ class Pipeline:
             self.statistics.failed(f'{type(err).__name__}: {err}')
             text = f'image left out: {traceback.format_exc()}'
             self._logger.error(text, **THROTTLE)
-
-
-def _seconds(msg: Image | CompressedImage) -> float:
-    stamp = msg.header.stamp
-    return stamp.sec + stamp.nanosec * 1e-9
