@@ -18,7 +18,12 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import NameValidationException, ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import (
+    LifecycleNode,
+    LifecyclePublisher,
+    LifecycleState,
+    TransitionCallbackReturn,
+)
 from rclpy.parameter import Parameter
 from rclpy.qos import (
     DurabilityPolicy,
@@ -38,8 +43,8 @@ from mtl_perception.memory import release_freed_memory, reuse_freed_memory
 from mtl_perception.resources import checkpoint_path
 from mtl_perception.ros import parameters
 from mtl_perception.ros.diagnostics import Situation, Snapshot, diagnostic_status
-from mtl_perception.ros.outputs import OUTPUTS, Output
-from mtl_perception.ros.pipeline import Pipeline, throttled
+from mtl_perception.ros.outputs import OUTPUTS, Output, available_outputs
+from mtl_perception.ros.pipeline import Pipeline, throttled, warm_up
 from mtl_perception.ros.transport import loss_hint, transport_environment
 
 NODE_NAME = 'mtl_perception'
@@ -76,6 +81,7 @@ class PerceptionNode(LifecycleNode):
         self._phase = 'unconfigured'
         self._failure = ''
         self._problems = 0
+        self._predictor: Predictor | None = None
         self._pipeline: Pipeline | None = None
         self._image_input: Subscription | None = None
         self._camera_info_input: Subscription | None = None
@@ -164,7 +170,7 @@ class PerceptionNode(LifecycleNode):
         values = self._values
         checkpoint = checkpoint_path(values.checkpoint)
         self.get_logger().info(f'loading {checkpoint}')
-        predictor = Predictor(
+        self._predictor = predictor = Predictor(
             checkpoint,
             device=values.device,
             runtime=values.runtime,
@@ -172,34 +178,35 @@ class PerceptionNode(LifecycleNode):
             grouping=values.grouping,
         )
         self.get_logger().info(predictor.description)
-        publishers: dict[Output, Any] = {}
-        self._pipeline = Pipeline(
-            predictor,
-            publishers,
-            values,
-            expects_camera_info=self._expects_camera_info,
-            context=self.context,
-            clock=self.get_clock(),
-            logger=self.get_logger(),
-        )
         self.get_logger().info('warming up; the first time, code is compiled for this machine')
-        self._pipeline.warm_up()
+        outputs = available_outputs(predictor.tasks)
+        warm_up(predictor, outputs)
         release_freed_memory()
         with self._entities:
-            for output in self._pipeline.outputs():
-                publishers[output] = self.create_lifecycle_publisher(
-                    output.type,
-                    f'~/{output.topic}',
-                    QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE),
-                    qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-                )
             self._label_info = self._create_label_info()
-        absent = [f'~/{output.topic}' for output in OUTPUTS if output not in publishers]
+            self._pipeline = Pipeline(
+                predictor,
+                {output: self._create_publisher(output) for output in outputs},
+                values,
+                expects_camera_info=self._expects_camera_info,
+                context=self.context,
+                clock=self.get_clock(),
+                logger=self.get_logger(),
+            )
+        absent = [f'~/{output.topic}' for output in OUTPUTS if output not in outputs]
         if absent:
             self.get_logger().warning(
                 f'the network has the tasks {", ".join(predictor.tasks)} only, so there is no '
                 f'{", ".join(absent)}'
             )
+
+    def _create_publisher(self, output: Output) -> LifecyclePublisher:
+        return self.create_lifecycle_publisher(
+            output.type,
+            f'~/{output.topic}',
+            QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
 
     def _create_label_info(self) -> Any:
         try:
@@ -268,16 +275,14 @@ class PerceptionNode(LifecycleNode):
     def _release(self) -> None:
         self._deactivate()
         with self._entities:
-            pipeline, self._pipeline = self._pipeline, None
-            if self._label_info is not None:
-                self.destroy_lifecycle_publisher(self._label_info)
-                self._label_info = None
-            if pipeline is None:
-                return
-            for publisher in pipeline.publishers.values():
-                self.destroy_lifecycle_publisher(publisher)
-        pipeline.close()
-        release_freed_memory()
+            self._pipeline = self._label_info = None
+            for publisher in list(self.publishers):
+                if isinstance(publisher, LifecyclePublisher):
+                    self.destroy_lifecycle_publisher(publisher)
+        predictor, self._predictor = self._predictor, None
+        if predictor is not None:
+            predictor.close()
+            release_freed_memory()
 
     def _leave(self, transition: str, work: Callable[[], None], phase: str) -> None:
         """Do the work of a transition that cannot be refused; rclpy would not log its failure."""
@@ -345,7 +350,7 @@ class PerceptionNode(LifecycleNode):
             self.get_logger().warning(status.message, **REPEATED)
 
     def _situation(self) -> Situation:
-        values, pipeline = self._values, self._pipeline
+        values, predictor, pipeline = self._values, self._predictor, self._pipeline
         publishers, incompatible = self._offers()
         return Situation(
             phase=self._phase,
@@ -359,7 +364,7 @@ class PerceptionNode(LifecycleNode):
             large_images_hint=loss_hint(os.environ, get_rmw_implementation_identifier()),
             facts={
                 'checkpoint': values.checkpoint,
-                'network': '' if pipeline is None else pipeline.predictor.description,
+                'network': '' if predictor is None else predictor.description,
                 'device': values.device,
                 'focal length': '' if pipeline is None else pipeline.focal_length,
             },

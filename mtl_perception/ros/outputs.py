@@ -70,10 +70,6 @@ class Output:
     tasks: tuple[str, ...] = ()
     partial: bool = False
 
-    def available(self, tasks: Collection[str]) -> bool:
-        """Return whether a network for ``tasks`` gives what it shows."""
-        return self.partial or set(self.tasks) <= set(tasks)
-
 
 def _map(picture: Callable[[Prediction], np.ndarray | None]) -> Callable[[Result, Memory], Image]:
     """Return the ``build`` of a topic that shows ``(h, w)`` values or RGB."""
@@ -127,3 +123,8 @@ OUTPUTS = (
     Output('overlay/image', Image, _overlay, ('instance', 'depth'), partial=True),
     Output('points', PointCloud2, _points, ('instance', 'depth')),
 )
+
+
+def available_outputs(tasks: Collection[str]) -> list[Output]:
+    """Return the outputs that a network for ``tasks`` can fill."""
+    return [output for output in OUTPUTS if output.partial or set(output.tasks) <= set(tasks)]

@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +24,7 @@ from mtl_perception.prediction import NetworkMaps
 from mtl_perception.ros.calibration import Calibration
 from mtl_perception.ros.diagnostics import Statistics
 from mtl_perception.ros.messages import Memory, camera_info
-from mtl_perception.ros.outputs import OUTPUTS, Output, Result
+from mtl_perception.ros.outputs import Output, Result
 from mtl_perception.ros.parameters import Values
 from mtl_perception.ros.stage import Stage
 
@@ -92,6 +92,17 @@ class Inferred:
     time: float
 
 
+def warm_up(predictor: Predictor, outputs: Iterable[Output]) -> None:
+    """Run every stage once, as some build tables or compile code at their first call."""
+    height, width = WARM_UP_SIZE
+    header = Header()
+    info = camera_info(Camera.assumed(height, width), width, height, header)
+    image = np.zeros((height, width, 3), np.uint8)
+    result = Result(header, image, info, predictor.predict(image), at_input_size=True)
+    for output in outputs:
+        output.build(result, Memory())
+
+
 class Pipeline:
     """Works on the newest image; what nobody subscribes to is not computed.
 
@@ -127,7 +138,7 @@ class Pipeline:
         clock: Clock,
         logger: RcutilsLogger,
     ) -> None:
-        self.predictor = predictor
+        self._predictor = predictor
         self.publishers = publishers
         self.statistics = Statistics()
         self._values = values
@@ -135,31 +146,15 @@ class Pipeline:
         self._context = context
         self._clock = clock
         self._logger = logger
-        self._memory = {output: Memory() for output in OUTPUTS}
+        self._memory = {output: Memory() for output in publishers}
         self._calibration = Calibration(logger, expects_camera_info)
         self._stages: tuple[Stage[Arrival], Stage[Inferred]] | None = None
 
     def apply(self, values: Values) -> None:
         """Use other values of the live parameters from the next image on."""
         self._values = values
-        self.predictor.max_depth = values.max_depth
-        self.predictor.grouping = values.grouping
-
-    def warm_up(self) -> None:
-        """Run every stage once: some build tables or compile code at their first call."""
-        height, width = WARM_UP_SIZE
-        header = Header()
-        camera = Camera.assumed(height, width)
-        info = camera_info(camera, width, height, header)
-        image = np.zeros((height, width, 3), np.uint8)
-        prediction = self.predictor.predict(image)
-        result = Result(header, image, info, prediction, at_input_size=True)
-        for output in self.outputs():
-            output.build(result, Memory())
-
-    def outputs(self) -> list[Output]:
-        """Return those that the network has the tasks for."""
-        return [output for output in OUTPUTS if output.available(self.predictor.tasks)]
+        self._predictor.max_depth = values.max_depth
+        self._predictor.grouping = values.grouping
 
     @property
     def focal_length(self) -> str:
@@ -183,11 +178,6 @@ class Pipeline:
             self.statistics.overtaken()
         publication.stop()
         self._stages = None
-
-    def close(self) -> None:
-        """Stop, and let go of the network."""
-        self.stop()
-        self.predictor.close()
 
     def on_image(self, msg: Image | CompressedImage) -> None:
         """Take an image; called for every one that arrives."""
@@ -226,7 +216,7 @@ class Pipeline:
             decoding = time.perf_counter() - taken
             info, camera = self._calibration.look_up(msg.header, width, height, values.focal_length)
             waiting = time.perf_counter() - arrival.time - decoding
-            maps = self.predictor.infer(image)
+            maps = self._predictor.infer(image)
             inferred = Inferred(
                 msg,
                 wanted,
@@ -246,7 +236,7 @@ class Pipeline:
         taken = time.perf_counter()
         msg, image, wanted = inferred.msg, inferred.image, inferred.wanted
         with self._counting_failures():
-            prediction = self.predictor.postprocess(
+            prediction = self._predictor.postprocess(
                 inferred.maps,
                 inferred.camera.fy / len(image),
                 instances=any('instance' in output.tasks for output in wanted),

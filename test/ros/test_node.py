@@ -19,12 +19,12 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from mtl_perception import resources
+from mtl_perception.inference.predictor import Predictor
 from mtl_perception.labels import LABELS
 from mtl_perception.ros import node as perception_node
 from mtl_perception.ros.messages import rgb_to_compressed, rgb_to_image
 from mtl_perception.ros.node import PerceptionNode, main
 from mtl_perception.ros.outputs import OUTPUTS
-from mtl_perception.ros.pipeline import Pipeline
 from mtl_perception.tasks.instance import GroupingParameters
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
@@ -313,13 +313,13 @@ def test_a_bad_qos_override_fails_the_activation_and_says_so(
 def test_a_failing_cleanup_is_logged_and_leaves_the_node_usable(
     perception: PerceptionNode, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
-    def fail(_self: Pipeline) -> None:
+    def fail(_self: Predictor) -> None:
         msg = 'the device is gone'
         raise RuntimeError(msg)
 
     assert perception.trigger_configure() == SUCCESS
     with monkeypatch.context() as patch:
-        patch.setattr(Pipeline, 'close', fail)
+        patch.setattr(Predictor, 'close', fail)
         assert perception.trigger_cleanup() == SUCCESS
     assert 'cannot clean up: the device is gone' in capfd.readouterr().err
     assert perception.trigger_configure() == SUCCESS
@@ -350,8 +350,6 @@ def test_a_bad_image_is_counted_and_the_next_one_served(
 def test_a_failing_network_is_counted_and_the_next_image_served(
     ros, perception: PerceptionNode, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
-    from mtl_perception.inference.predictor import Predictor
-
     activate(perception)
     results = ros.collect(Image, '/mtl_perception/semantic/image')
     collected = ros.collect(DiagnosticArray, '/diagnostics')
@@ -379,8 +377,6 @@ def test_a_failing_network_is_counted_and_the_next_image_served(
 def test_only_what_is_subscribed_to_is_computed(
     ros, perception: PerceptionNode, monkeypatch: pytest.MonkeyPatch, topic: str, needed: dict
 ) -> None:
-    from mtl_perception.inference.predictor import Predictor
-
     activate(perception)
     asked = []
     infer, postprocess = Predictor.infer, Predictor.postprocess

@@ -66,9 +66,6 @@ class FakePredictor:
         self.interprets(maps.labels[0, 0])
         return Prediction(maps.labels, maps.confidence, milliseconds=maps.milliseconds)
 
-    def close(self) -> None:
-        pass
-
 
 class FakePublisher:
     def __init__(self) -> None:
