@@ -85,7 +85,7 @@ class PerceptionNode(LifecycleNode):
         self._pipeline: Pipeline | None = None
         self._image_input: Subscription | None = None
         self._camera_info_input: Subscription | None = None
-        self._label_info: Any = None
+        self._publish_label_info: Callable[[], None]
         # Diagnostics look at publishers and subscriptions while a transition may destroy them.
         self._entities = threading.Lock()
         # A thread, not a timer: it must tell of a node that is busy loading or waits for simulated
@@ -183,7 +183,7 @@ class PerceptionNode(LifecycleNode):
         warm_up(predictor, outputs)
         release_freed_memory()
         with self._entities:
-            self._label_info = self._create_label_info()
+            self._publish_label_info = _label_info_publisher(self)
             self._pipeline = Pipeline(
                 predictor,
                 {output: self._create_publisher(output) for output in outputs},
@@ -208,37 +208,12 @@ class PerceptionNode(LifecycleNode):
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
 
-    def _create_label_info(self) -> Any:
-        try:
-            from vision_msgs.msg import LabelInfo
-        except ImportError:
-            self.get_logger().info(
-                'no semantic/label_info, as vision_msgs is not installed; the names are in the '
-                'parameter label_names too'
-            )
-            return None
-        latched = QoSProfile(
-            depth=1,
-            reliability=ReliabilityPolicy.RELIABLE,
-            durability=DurabilityPolicy.TRANSIENT_LOCAL,
-        )
-        return self.create_lifecycle_publisher(LabelInfo, '~/semantic/label_info', latched)
-
-    def _publish_label_info(self) -> None:
-        from vision_msgs.msg import LabelInfo, VisionClass
-
-        msg = LabelInfo()
-        msg.header.stamp = self.get_clock().now().to_msg()
-        msg.class_map = [VisionClass(class_id=label.id, class_name=label.name) for label in LABELS]
-        self._label_info.publish(msg)
-
     def _activate(self) -> None:
         if self._pipeline is None:
             msg = 'the node is not configured'
             raise RuntimeError(msg)
         self._pipeline.start()
-        if self._label_info is not None:
-            self._publish_label_info()
+        self._publish_label_info()
         self._camera_info_input = self._subscribe(
             CameraInfo, '~/camera_info', self._pipeline.on_camera_info
         )
@@ -275,7 +250,7 @@ class PerceptionNode(LifecycleNode):
     def _release(self) -> None:
         self._deactivate()
         with self._entities:
-            self._pipeline = self._label_info = None
+            self._pipeline = None
             for publisher in list(self.publishers):
                 if isinstance(publisher, LifecyclePublisher):
                     self.destroy_lifecycle_publisher(publisher)
@@ -414,6 +389,32 @@ class PerceptionNode(LifecycleNode):
             return []
         remedy = 'remap ~/image, or give mtl.launch.py image:='
         return [f'{absent}; images are published on {", ".join(topics)}: {remedy}']
+
+
+def _label_info_publisher(node: LifecycleNode) -> Callable[[], None]:
+    """Return a function that publishes the label names, if vision_msgs is installed."""
+    try:
+        from vision_msgs.msg import LabelInfo, VisionClass
+    except ImportError:
+        node.get_logger().info(
+            'no semantic/label_info, as vision_msgs is not installed; the parameter label_names '
+            'lists the names too'
+        )
+        return lambda: None
+    latched = QoSProfile(
+        depth=1,
+        reliability=ReliabilityPolicy.RELIABLE,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL,
+    )
+    publisher = node.create_lifecycle_publisher(LabelInfo, '~/semantic/label_info', latched)
+
+    def publish() -> None:
+        msg = LabelInfo()
+        msg.header.stamp = node.get_clock().now().to_msg()
+        msg.class_map = [VisionClass(class_id=label.id, class_name=label.name) for label in LABELS]
+        publisher.publish(msg)
+
+    return publish
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
