@@ -7,10 +7,14 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from mtl_perception.memory import resident_memory
+
+Phase = Literal['unconfigured', 'loading', 'inactive', 'active', 'finalized']
+"""Life-cycle phase of the node."""
 
 PAUSE = 1.0
 """Seconds between two stamps from which on the camera paused, and nothing was lost."""
@@ -71,7 +75,7 @@ class Situation:
     """What the node knows of itself and of the ROS graph.
 
     Attributes:
-        phase: unconfigured, loading, inactive, active or finalized.
+        phase: Life-cycle phase of the node.
         failure: why the last transition failed.
         topic: that images are taken from.
         publishers: how many offer images there that this node can receive.
@@ -81,7 +85,7 @@ class Situation:
         facts: further values to show: device, checkpoint and so on.
     """
 
-    phase: str
+    phase: Phase
     failure: str = ''
     topic: str = ''
     publishers: int = 0

@@ -42,7 +42,7 @@ from mtl_perception.labels import LABELS
 from mtl_perception.memory import release_freed_memory, reuse_freed_memory
 from mtl_perception.resources import checkpoint_path
 from mtl_perception.ros import parameters
-from mtl_perception.ros.diagnostics import Situation, Snapshot, diagnostic_status
+from mtl_perception.ros.diagnostics import Phase, Situation, Snapshot, diagnostic_status
 from mtl_perception.ros.outputs import OUTPUTS, Output, available_outputs
 from mtl_perception.ros.pipeline import Pipeline, throttled, warm_up
 from mtl_perception.ros.transport import loss_hint, transport_environment
@@ -78,7 +78,7 @@ class PerceptionNode(LifecycleNode):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(NODE_NAME, **options)
-        self._phase = 'unconfigured'
+        self._phase: Phase = 'unconfigured'
         self._failure = ''
         self._problems = 0
         self._predictor: Predictor | None = None
@@ -259,7 +259,7 @@ class PerceptionNode(LifecycleNode):
             predictor.close()
             release_freed_memory()
 
-    def _leave(self, transition: str, work: Callable[[], None], phase: str) -> None:
+    def _leave(self, transition: str, work: Callable[[], None], phase: Phase) -> None:
         """Do the work of a transition that cannot be refused; rclpy would not log its failure."""
         self._failure = ''
         try:
