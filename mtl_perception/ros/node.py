@@ -4,7 +4,6 @@ Here is what ties the parts together: transitions, parameters, subscriptions, pu
 """
 
 import os
-import socket
 import sys
 import threading
 import traceback
@@ -13,7 +12,6 @@ from typing import Any
 
 import cv2
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import NameValidationException, ParameterException
@@ -25,16 +23,9 @@ from rclpy.lifecycle import (
     TransitionCallbackReturn,
 )
 from rclpy.parameter import Parameter
-from rclpy.qos import (
-    DurabilityPolicy,
-    QoSCompatibility,
-    QoSProfile,
-    ReliabilityPolicy,
-    qos_check_compatible,
-)
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
-from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from mtl_perception.inference.predictor import Predictor
@@ -42,21 +33,13 @@ from mtl_perception.labels import LABELS
 from mtl_perception.memory import release_freed_memory, reuse_freed_memory
 from mtl_perception.resources import checkpoint_path
 from mtl_perception.ros import parameters
-from mtl_perception.ros.diagnostics import Phase, Situation, Snapshot, diagnostic_status
+from mtl_perception.ros.diagnostics import Phase, Snapshot
+from mtl_perception.ros.heartbeat import Heartbeat, State
 from mtl_perception.ros.outputs import OUTPUTS, Output, available_outputs
-from mtl_perception.ros.pipeline import Pipeline, throttled, warm_up
-from mtl_perception.ros.transport import loss_hint, transport_environment
+from mtl_perception.ros.pipeline import Pipeline, warm_up
+from mtl_perception.ros.transport import transport_environment
 
 NODE_NAME = 'mtl_perception'
-
-DIAGNOSTICS_PERIOD = 1.0
-"""Seconds from one status to the next."""
-
-PATIENCE = 10
-"""Statuses in a row that tell of a problem before it is logged too."""
-
-REPEATED = throttled(60.0)
-"""How often it is logged while it lasts."""
 
 SPIN_TIMEOUT = 1.0
 """Seconds after which the node looks at the latest whether it shall end."""
@@ -80,23 +63,18 @@ class PerceptionNode(LifecycleNode):
         super().__init__(NODE_NAME, **options)
         self._phase: Phase = 'unconfigured'
         self._failure = ''
-        self._problems = 0
         self._predictor: Predictor | None = None
         self._pipeline: Pipeline | None = None
         self._image_input: Subscription | None = None
         self._camera_info_input: Subscription | None = None
         self._publish_label_info: Callable[[], None]
-        # Diagnostics look at publishers and subscriptions while a transition may destroy them.
+        # The heartbeat reads publishers and subscriptions that a transition may be destroying.
         self._entities = threading.Lock()
-        # A thread, not a timer: it must tell of a node that is busy loading or waits for simulated
-        # time, and rclpy fails where one executor thread waits for what another one destroys.
-        self._ended = threading.Event()
-        self._heartbeat = threading.Thread(target=self._beat, name='diagnostics', daemon=True)
+        self._heartbeat = Heartbeat(self, self._state, self._entities)
         # rclpy destroys even a node whose parameters are refused, so all of the above comes first.
         parameters.declare(self)
         self._values = parameters.read(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
-        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self._autostart = self.create_timer(
             0.0, self._start, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
@@ -126,7 +104,7 @@ class PerceptionNode(LifecycleNode):
             self._deactivate()
             super().on_deactivate(state)
             return FAILURE
-        self._problems = 0
+        self._heartbeat.problems = 0
         self._phase = 'active'
         self.get_logger().info(f'active: takes images from {self._image_topic()}')
         return result
@@ -153,9 +131,7 @@ class PerceptionNode(LifecycleNode):
 
     def destroy_node(self) -> None:
         """Let go of everything, the node's own services too."""
-        self._ended.set()
-        if self._heartbeat.is_alive():
-            self._heartbeat.join()
+        self._heartbeat.stop()
         self._release()
         super().destroy_node()
 
@@ -296,99 +272,22 @@ class PerceptionNode(LifecycleNode):
             self.get_parameter(change.name).value != change.value
         )
 
-    def _beat(self) -> None:
-        while not self._ended.wait(DIAGNOSTICS_PERIOD) and self.context.ok():
-            try:
-                self._publish_diagnostics()
-            except Exception:
-                # ROS may have been shut down meanwhile.
-                if self.context.ok():
-                    self.get_logger().error(f'no diagnostics: {traceback.format_exc()}')
-
-    def _publish_diagnostics(self) -> None:
-        with self._entities:
-            situation = self._situation()
-        pipeline = self._pipeline
-        array = DiagnosticArray()
-        array.header.stamp = self.get_clock().now().to_msg()
-        status = diagnostic_status(
-            f'{self.get_fully_qualified_name().lstrip("/")}: pipeline',
-            socket.gethostname(),
-            situation,
-            Snapshot() if pipeline is None else pipeline.statistics.snapshot(),
-        )
-        array.status.append(status)
-        self._diagnostics.publish(array)
-        is_problem = situation.phase == 'active' and status.level != DiagnosticStatus.OK
-        self._problems = self._problems + 1 if is_problem else 0
-        if self._problems >= PATIENCE:
-            self.get_logger().warning(status.message, **REPEATED)
-
-    def _situation(self) -> Situation:
-        values, predictor, pipeline = self._values, self._predictor, self._pipeline
-        publishers, incompatible = self._offers()
-        return Situation(
+    def _state(self) -> State:
+        predictor, pipeline = self._predictor, self._pipeline
+        return State(
             phase=self._phase,
             failure=self._failure,
             topic=self._image_topic(),
-            publishers=publishers,
-            incompatible=incompatible,
-            subscribers=0
-            if pipeline is None
-            else sum(pub.get_subscription_count() for pub in pipeline.publishers.values()),
-            large_images_hint=loss_hint(os.environ, get_rmw_implementation_identifier()),
+            subscription=self._image_input,
+            outputs=() if pipeline is None else pipeline.publishers.values(),
+            snapshot=Snapshot() if pipeline is None else pipeline.statistics.snapshot(),
             facts={
-                'checkpoint': values.checkpoint,
+                'checkpoint': self._values.checkpoint,
                 'network': '' if predictor is None else predictor.description,
-                'device': values.device,
+                'device': self._values.device,
                 'focal length': '' if pipeline is None else pipeline.focal_length,
             },
         )
-
-    def _offers(self) -> tuple[int, tuple[str, ...]]:
-        """Return how many publishers suit the image subscription, and how the others do not."""
-        subscription = self._image_input
-        if subscription is None:
-            return 0, ()
-        wanted_type = f'sensor_msgs/msg/{subscription.msg_type.__name__}'
-        wrong = []
-        offers = self.get_publishers_info_by_topic(subscription.topic_name)
-        for offer in offers:
-            who = (
-                f'{offer.node_namespace.rstrip("/")}/{offer.node_name} on {subscription.topic_name}'
-            )
-            compatible, reason = qos_check_compatible(offer.qos_profile, subscription.qos_profile)
-            if offer.topic_type != wanted_type:
-                wrong.append(f'{who} publishes {offer.topic_type}, not {wanted_type}')
-            elif compatible == QoSCompatibility.ERROR:
-                wrong.append(f'{who} has an incompatible QoS: {reason.rstrip("; ")}')
-        if not offers:
-            wrong = self._elsewhere(wanted_type)
-        return len(offers) - len(wrong) if offers else 0, tuple(wrong)
-
-    def _elsewhere(self, wanted_type: str) -> list[str]:
-        """Return where images are published instead, and what to set so that they are taken."""
-        absent = f'no publisher on {self._image_topic()}'
-        is_compressed = self._values.image_transport == 'compressed'
-        image = self.resolve_topic_name('~/image')
-        other = image if is_compressed else f'{image}/compressed'
-        if self.count_publishers(other):
-            transport = 'raw' if is_compressed else 'compressed'
-            return [f'{absent}; {other} has one: set image_transport: {transport}']
-        suffix = '/compressed' if is_compressed else ''
-        own = {publisher.topic_name for publisher in self.publishers}
-        topics = [
-            topic.removesuffix(suffix)  # as they are to be remapped
-            for topic, types in self.get_topic_names_and_types()
-            if wanted_type in types
-            and topic.endswith(suffix)
-            and topic not in own
-            and self.count_publishers(topic)
-        ]
-        if not topics:
-            return []
-        remedy = 'remap ~/image, or give mtl.launch.py image:='
-        return [f'{absent}; images are published on {", ".join(topics)}: {remedy}']
 
 
 def _label_info_publisher(node: LifecycleNode) -> Callable[[], None]:

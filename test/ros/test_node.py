@@ -21,7 +21,6 @@ from std_msgs.msg import Header
 from mtl_perception import resources
 from mtl_perception.inference.predictor import Predictor
 from mtl_perception.labels import LABELS
-from mtl_perception.ros import node as perception_node
 from mtl_perception.ros.messages import rgb_to_compressed, rgb_to_image
 from mtl_perception.ros.node import PerceptionNode, main
 from mtl_perception.ros.outputs import OUTPUTS
@@ -458,34 +457,6 @@ def test_diagnostics_tell_why_there_are_no_images(ros, perception: PerceptionNod
     status(ros, collected, 'though it has a publisher')
 
 
-def test_compressed_topics_are_named_as_they_are_to_be_remapped(
-    ros, create: Callable[..., PerceptionNode]
-) -> None:
-    activate(create(image_transport='compressed'))
-    collected = ros.collect(DiagnosticArray, '/diagnostics')
-    ros.node.create_publisher(CompressedImage, '/front/image_raw/compressed', 1)
-    ros.node.create_publisher(CompressedImage, '/front/depth/compressedDepth', 1)
-    found = status(ros, collected, 'images are published')
-    assert 'published on /front/image_raw: remap' in found.message
-
-
-def test_the_log_has_a_problem_that_lasts_once(
-    ros,
-    perception: PerceptionNode,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture,
-) -> None:
-    monkeypatch.setattr(perception_node, 'DIAGNOSTICS_PERIOD', 0.05)
-    collected = ros.collect(DiagnosticArray, '/diagnostics')
-    activate(perception)
-    status(ros, collected, 'no publisher')
-    count = len(collected)
-    ros.spin_until(lambda: len(collected) > count + 2 * perception_node.PATIENCE)
-    log = capfd.readouterr().err
-    assert log.count('active: takes images from /mtl_perception/image\n') == 1
-    assert log.count('no publisher on /mtl_perception/image') == 1
-
-
 def test_label_names_are_published_latched_where_vision_msgs_is_installed(
     perception: PerceptionNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -518,17 +489,3 @@ def test_label_names_are_published_latched_where_vision_msgs_is_installed(
     assert [(entry.class_id, entry.class_name) for entry in message.class_map] == [
         (label.id, label.name) for label in LABELS
     ]
-
-
-def test_diagnostics_name_the_publisher_whose_qos_does_not_suit(
-    ros, create: Callable[..., PerceptionNode]
-) -> None:
-    name = 'qos_overrides./mtl_perception/image.subscription.reliability'
-    activate(create(**{name: 'reliable'}))
-    collected = ros.collect(DiagnosticArray, '/diagnostics')
-    best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-    ros.node.create_publisher(Image, '/mtl_perception/image', best_effort)
-    found = status(ros, collected, 'incompatible QoS')
-    assert found.level == DiagnosticStatus.ERROR
-    assert '/test on /mtl_perception/image has an incompatible QoS' in found.message
-    assert 'reliab' in found.message.lower()
