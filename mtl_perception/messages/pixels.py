@@ -1,6 +1,7 @@
 """Conversion between the pixels of image messages and arrays."""
 
 import sys
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import cv2
@@ -58,14 +59,38 @@ MAP_DTYPES = {encoding: np.dtype(name).type for name, encoding in MAP_ENCODINGS.
 JPEG_QUALITY = 95
 
 
-def image_to_rgb(msg: Any) -> np.ndarray:
+def pixels_to_rgb(pixels: np.ndarray, encoding: str) -> np.ndarray:
+    """Return pixels as ``(H, W, 3)`` uint8 RGB; the array may share the memory of ``pixels``.
+
+    Values of 16 bits are scaled by 255 / 65535, as in cv_bridge.
+
+    Args:
+        pixels: ``(H, W)`` or ``(H, W, channels)`` values of the type and channels of ``encoding``.
+        encoding: Name in ``ENCODINGS``.
+
+    Raises:
+        MessageError: OpenCV cannot convert an image of this size.
+    """
+    conversion = ENCODINGS[encoding].conversion
+    try:
+        rgb = pixels if conversion is None else cv2.cvtColor(pixels, conversion)
+    except cv2.error as err:
+        height, width = pixels.shape[:2]
+        text = f'{width}×{height} {encoding} image cannot be converted: {err.err}'
+        raise MessageError(text) from err
+    return cv2.convertScaleAbs(rgb, alpha=255 / 65535) if rgb.dtype == np.uint16 else rgb
+
+
+def image_to_rgb(
+    msg: Any, convert: Callable[[np.ndarray, str], np.ndarray] = pixels_to_rgb
+) -> np.ndarray:
     """Return a ``sensor_msgs/Image`` as ``(height, width, 3)`` uint8 RGB.
 
-    The array may share the memory of the message. Rows may be padded. Values of 16 bits are scaled
-    by 255 / 65535, as in cv_bridge.
+    The array may share the memory of the message. Rows may be padded.
 
     Args:
         msg: Image; reads ``height``, ``width``, ``encoding``, ``is_bigendian``, ``step``, ``data``.
+        convert: Conversion with the arguments, result and errors of ``pixels_to_rgb``.
 
     Raises:
         MessageError: Unknown encoding, no pixels, rows shorter than the width, or too little data.
@@ -74,15 +99,7 @@ def image_to_rgb(msg: Any) -> np.ndarray:
     if encoding is None:
         text = f'encoding {msg.encoding!r} has no conversion to rgb8; known: {", ".join(ENCODINGS)}'
         raise MessageError(text)
-    pixels = _pixels(msg, encoding)
-    try:
-        rgb = pixels if encoding.conversion is None else cv2.cvtColor(pixels, encoding.conversion)
-    except cv2.error as err:
-        text = f'{msg.width}×{msg.height} {msg.encoding} image cannot be converted: {err.err}'
-        raise MessageError(text) from err
-    if rgb.dtype == np.uint16:
-        rgb = cv2.convertScaleAbs(rgb, alpha=255 / 65535)
-    return rgb
+    return convert(_pixels(msg, encoding), msg.encoding)
 
 
 def compressed_to_rgb(msg: Any) -> np.ndarray:
@@ -151,6 +168,7 @@ def image_fields(values: np.ndarray, encoding: str) -> dict[str, Any]:
 
 
 def _pixels(msg: Any, encoding: Encoding) -> np.ndarray:
+    """Return contiguous pixels in native byte order: the checked data without its padding."""
     row = msg.width * encoding.channels * np.dtype(encoding.dtype).itemsize
     data = np.frombuffer(msg.data, np.uint8)
     if row == 0 or msg.height == 0:

@@ -1,8 +1,10 @@
-"""Makers of the ROS messages that the node and the camera publish."""
+"""Makers of ROS messages, and the conversion of received images by cv_bridge."""
 
 import array
+import contextlib
 import math
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,11 +15,70 @@ from mtl_perception.frame import Camera, resize_nearest
 from mtl_perception.messages import MessageError
 from mtl_perception.messages.calibration import calibration_fields
 from mtl_perception.messages.pixels import (
+    ENCODINGS,
     MAP_ENCODINGS,
     compressed,
     compressed_format,
     image_fields,
+    pixels_to_rgb,
 )
+
+
+class Converter:
+    """Converts pixels to RGB with cv_bridge where it is sound, elsewhere with ``pixels_to_rgb``.
+
+    NumPy 2 and OpenCV 5 have broken builds of cv_bridge. It is sound for an encoding if it turns a
+    random image into the bytes that ``pixels_to_rgb`` returns.
+
+    Attributes:
+        encodings: Encodings that cv_bridge converts.
+    """
+
+    def __init__(self) -> None:
+        self.encodings: frozenset[str] = frozenset()
+        # A broken build may raise anything, as early as its import.
+        with contextlib.suppress(Exception):
+            from cv_bridge import CvBridge
+
+            self._bridge = CvBridge()
+            self.encodings = frozenset(filter(self._is_sound, ENCODINGS))
+
+    def __call__(self, pixels: np.ndarray, encoding: str) -> np.ndarray:
+        """Return what ``pixels_to_rgb`` returns; raise what it raises."""
+        if encoding in self.encodings:
+            with contextlib.suppress(Exception):
+                return self._bridged(pixels, encoding)
+        return pixels_to_rgb(pixels, encoding)
+
+    @property
+    def description(self) -> str:
+        """Which conversion is used, as text."""
+        if not self.encodings:
+            return 'own table for all encodings'
+        count = f'{len(self.encodings)} of {len(ENCODINGS)}'
+        return f'cv_bridge for {count} encodings, own table for the others'
+
+    def _bridged(self, pixels: np.ndarray, encoding: str) -> np.ndarray:
+        msg = SimpleNamespace(**image_fields(pixels, encoding), data=pixels)
+        return self._bridge.imgmsg_to_cv2(msg, 'rgb8')
+
+    def _is_sound(self, encoding: str) -> bool:
+        layout = ENCODINGS[encoding]
+        if layout.conversion is None:
+            # pixels_to_rgb returns RGB pixels as they are; cv_bridge may copy them.
+            return False
+        largest = np.iinfo(layout.dtype).max
+        shape = (34, 66) if layout.channels == 1 else (34, 66, layout.channels)
+        pixels = np.random.default_rng(0).integers(largest, size=shape, dtype=layout.dtype)
+        expected = pixels_to_rgb(pixels, encoding)
+        try:
+            found = self._bridged(pixels, encoding)
+        except ImportError:
+            # Its compiled half is missing: NumPy reports that at length at every further attempt.
+            raise
+        except Exception:
+            return False
+        return found.dtype == expected.dtype and np.array_equal(found, expected)
 
 
 class Memory:

@@ -285,6 +285,7 @@ class PerceptionNode(LifecycleNode):
                 'checkpoint': self._values.checkpoint,
                 'network': '' if predictor is None else predictor.description,
                 'device': self._values.device,
+                'image conversion': '' if pipeline is None else pipeline.converter.description,
                 'focal length': '' if pipeline is None else pipeline.focal_length,
             },
         )

@@ -23,15 +23,10 @@ from mtl_perception.messages.stamps import SECOND, nanoseconds
 from mtl_perception.prediction import NetworkMaps
 from mtl_perception.ros.calibration import Calibration
 from mtl_perception.ros.diagnostics import Statistics
-from mtl_perception.ros.messages import Memory, camera_info
+from mtl_perception.ros.messages import Converter, Memory, camera_info
 from mtl_perception.ros.outputs import Output, Result
 from mtl_perception.ros.parameters import Values
 from mtl_perception.ros.stage import Stage
-
-DECODERS: dict[type, Callable[[Any], np.ndarray]] = {
-    Image: image_to_rgb,
-    CompressedImage: compressed_to_rgb,
-}
 
 WARM_UP_SIZE = (720, 1280)
 """(height, width) of the image to warm up with, as the camera's is not known by then."""
@@ -114,6 +109,7 @@ class Pipeline:
     A bad image or a failing network is counted and logged, and the next image is taken.
 
     Attributes:
+        converter: Conversion of images to RGB.
         statistics: since ``start``; every image received is published, overtaken, not wanted, bad,
             failed or in work, and by ``stop`` none is in work.
 
@@ -141,6 +137,7 @@ class Pipeline:
         self._predictor = predictor
         self.publishers = publishers
         self.statistics = Statistics()
+        self.converter = Converter()
         self._values = values
         self._expects_camera_info = expects_camera_info
         self._context = context
@@ -205,7 +202,8 @@ class Pipeline:
             if not wanted:
                 self.statistics.unwanted()
                 return
-            image = DECODERS[type(msg)](msg)
+            is_raw = isinstance(msg, Image)
+            image = image_to_rgb(msg, self.converter) if is_raw else compressed_to_rgb(msg)
             height, width = image.shape[:2]
             if width > MAX_ASPECT_RATIO * height:
                 text = (

@@ -1,4 +1,7 @@
 import array
+import sys
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,10 +15,11 @@ from std_msgs.msg import Header
 from mtl_perception.frame import Camera, resize_nearest
 from mtl_perception.messages import MessageError
 from mtl_perception.messages.calibration import camera_info_scaled, intrinsics
-from mtl_perception.messages.pixels import ENCODINGS, compressed_to_rgb, image_to_rgb
+from mtl_perception.messages.pixels import ENCODINGS, compressed_to_rgb, image_to_rgb, pixels_to_rgb
 from mtl_perception.pictures.maps import color_instances, color_labels
 from mtl_perception.ros.messages import (
     CLOUD_DTYPE,
+    Converter,
     Memory,
     camera_info,
     map_to_image,
@@ -45,18 +49,111 @@ def test_rgb_survives_the_way_through_a_message(picture: np.ndarray) -> None:
     np.testing.assert_array_equal(image_to_rgb(msg), picture)
 
 
+def random_pixels(encoding: str, size: tuple[int, int] = (8, 10)) -> np.ndarray:
+    layout = ENCODINGS[encoding]
+    shape = size if layout.channels == 1 else (*size, layout.channels)
+    return np.random.default_rng(0).integers(0, 256, shape).astype(layout.dtype) * (
+        257 if layout.dtype is np.uint16 else 1
+    )
+
+
+class FakeBridge:
+    """A cv_bridge that is right, except for images with an odd number of rows."""
+
+    wrong: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        self.converted: list[str] = []
+
+    def imgmsg_to_cv2(self, msg: Image, encoding: str) -> np.ndarray:
+        assert encoding == 'rgb8'
+        self.converted.append(msg.encoding)
+        if msg.height % 2:
+            raise ArithmeticError
+        rgb = image_to_rgb(msg)
+        return rgb[::-1] if msg.encoding in self.wrong else rgb
+
+
+def install(monkeypatch: pytest.MonkeyPatch, bridge: type) -> None:
+    monkeypatch.setitem(sys.modules, 'cv_bridge', SimpleNamespace(CvBridge=bridge))
+
+
 def test_conversion_is_that_of_cv_bridge() -> None:
     cv_bridge = pytest.importorskip('cv_bridge', reason='cv_bridge is not installed')
-    generator = np.random.default_rng(0)
+    converter = Converter()
     # The encodings that its Python port on PyPI converts.
-    for encoding in (
-        *('rgb8', 'rgba8', 'bgr8', 'bgra8', 'mono8'),
-        *('bayer_rggb8', 'bayer_bggr8', 'bayer_gbrg8'),
-    ):
-        values = generator.integers(0, 256, (8, 8, ENCODINGS[encoding].channels), np.uint8)
-        msg = message(values, encoding)
+    encodings = {'rgb8', 'rgba8', 'bgr8', 'bgra8', 'mono8'}
+    encodings |= {'bayer_rggb8', 'bayer_bggr8', 'bayer_gbrg8'}
+    assert converter.encodings >= encodings - {'rgb8'}
+    for encoding in encodings | converter.encodings:
+        msg = message(random_pixels(encoding), encoding)
         expected = cv_bridge.CvBridge().imgmsg_to_cv2(msg, 'rgb8')
-        np.testing.assert_array_equal(image_to_rgb(msg), expected, err_msg=encoding)
+        for convert in (pixels_to_rgb, converter):
+            np.testing.assert_array_equal(image_to_rgb(msg, convert), expected, err_msg=encoding)
+
+
+@pytest.mark.parametrize('order', ['<', '>'])
+@pytest.mark.parametrize('encoding', ENCODINGS)
+def test_cv_bridge_need_not_know_of_padding_and_byte_order(encoding: str, order: str) -> None:
+    pixels = random_pixels(encoding)
+    stored = pixels.astype(pixels.dtype.newbyteorder(order)).view(np.uint8).reshape(8, -1)
+    padded = np.pad(stored, ((0, 0), (0, 3)), constant_values=77)
+    msg = message(padded, encoding, width=10, is_bigendian=order == '>')
+    np.testing.assert_array_equal(image_to_rgb(msg, Converter()), pixels_to_rgb(pixels, encoding))
+
+
+def test_an_encoding_that_cv_bridge_converts_otherwise_is_left_to_the_table(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(FakeBridge, 'wrong', ('bgr8',))
+    install(monkeypatch, FakeBridge)
+    converter = Converter()
+    assert set(ENCODINGS) - converter.encodings == {'rgb8', 'rgb16', 'bgr8'}
+    assert converter.description == 'cv_bridge for 19 of 22 encodings, own table for the others'
+    converter._bridge.converted.clear()
+    for encoding in ('mono8', 'bgr8'):
+        pixels = random_pixels(encoding)
+        np.testing.assert_array_equal(converter(pixels, encoding), pixels_to_rgb(pixels, encoding))
+    assert converter._bridge.converted == ['mono8']
+
+
+def test_an_image_that_cv_bridge_refuses_is_left_to_the_table(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    install(monkeypatch, FakeBridge)
+    pixels = random_pixels('bgr8', (7, 10))
+    np.testing.assert_array_equal(Converter()(pixels, 'bgr8'), pixels[..., ::-1])
+    with pytest.raises(MessageError, match='9×7 yuyv image cannot be converted'):
+        Converter()(random_pixels('yuyv', (7, 9)), 'yuyv')
+
+
+@pytest.mark.parametrize('error', [ImportError, SystemError])
+def test_a_broken_cv_bridge_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    class BrokenBridge:
+        attempts = 0
+
+        def imgmsg_to_cv2(self, *_: Any) -> np.ndarray:
+            BrokenBridge.attempts += 1
+            raise error
+
+    install(monkeypatch, BrokenBridge)
+    assert Converter().description == 'own table for all encodings'
+    # A missing module stays missing; anything else may be a matter of the encoding.
+    assert BrokenBridge.attempts == (1 if error is ImportError else 20)
+
+
+def test_cv_bridge_may_be_absent(monkeypatch: pytest.MonkeyPatch, picture: np.ndarray) -> None:
+    monkeypatch.setitem(sys.modules, 'cv_bridge', None)
+    converter = Converter()
+    assert converter.description == 'own table for all encodings'
+    np.testing.assert_array_equal(converter(picture, 'bgr8'), picture[..., ::-1])
+
+
+def test_rgb_is_not_copied(picture: np.ndarray) -> None:
+    msg = rgb_to_image(picture, HEADER)
+    assert np.shares_memory(image_to_rgb(msg, Converter()), np.frombuffer(msg.data, np.uint8))
 
 
 def test_a_compressed_image_is_decoded() -> None:

@@ -21,7 +21,7 @@ from std_msgs.msg import Header
 from mtl_perception import resources
 from mtl_perception.inference.predictor import Predictor
 from mtl_perception.labels import LABELS
-from mtl_perception.ros.messages import rgb_to_compressed, rgb_to_image
+from mtl_perception.ros.messages import Converter, rgb_to_compressed, rgb_to_image
 from mtl_perception.ros.node import PerceptionNode, main
 from mtl_perception.ros.outputs import OUTPUTS
 from mtl_perception.tasks.instance import GroupingParameters
@@ -445,7 +445,8 @@ def test_diagnostics_tell_why_there_are_no_images(ros, perception: PerceptionNod
     perception.trigger_configure()
     status(ros, collected, 'inactive')
     perception.trigger_activate()
-    status(ros, collected, 'no publisher on /mtl_perception/image')
+    found = status(ros, collected, 'no publisher on /mtl_perception/image')
+    assert values(found)['image conversion'] == Converter().description
     compressed = ros.node.create_publisher(CompressedImage, '/mtl_perception/image/compressed', 1)
     status(ros, collected, 'has one: set image_transport: compressed')
     ros.node.destroy_publisher(compressed)
