@@ -1,4 +1,7 @@
-"""Play a bag through the node at the bag's own time; with ``rviz:=true`` RViz shows what comes."""
+"""Play a bag through the node at the time of the bag; RViz shows the results.
+
+All arguments of mtl.launch.py apply.
+"""
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import (
@@ -15,55 +18,26 @@ from mtl_perception.ros.transport import transport_environment
 
 BOOLEAN = ('true', 'false')
 
-PASSED_ON = (
+ARGUMENTS = (
+    DeclareLaunchArgument('bag', description='folder of the bag'),
+    DeclareLaunchArgument('rate', default_value='1.0', description='multiple of real time'),
     DeclareLaunchArgument(
-        'image',
-        default_value='/camera/image_raw',
-        description='topic of the images in the bag, without /compressed',
+        'delay',
+        default_value='15.0',
+        description='seconds before the bag is played, while the node loads its network',
     ),
     DeclareLaunchArgument(
-        'camera_info',
-        default_value='/camera/camera_info',
-        description='topic of their CameraInfo, which makes depth metric',
+        'loop', default_value='false', choices=BOOLEAN, description='restart the bag at its end'
     ),
+    # mtl.launch.py declares these two with other defaults; the first declaration counts.
     DeclareLaunchArgument(
         'image_transport',
         default_value='raw',
         choices=['raw', 'compressed'],
-        description='raw, or compressed for <image>/compressed',
-    ),
-    DeclareLaunchArgument(
-        'namespace', default_value='', description='namespace of the node and its outputs'
-    ),
-    DeclareLaunchArgument(
-        'checkpoint',
-        default_value='',
-        description='.safetensors file, street or synthetic; empty: street',
-    ),
-    DeclareLaunchArgument(
-        'device', default_value='', description='auto, cpu, cuda or cuda:N; empty: auto'
-    ),
-    DeclareLaunchArgument(
-        'frame_id',
-        default_value='camera',
-        description="optical frame of the images, RViz' fixed frame",
+        description='transport of the images in the bag; compressed: <image>/compressed',
     ),
     DeclareLaunchArgument(
         'rviz', default_value='true', choices=BOOLEAN, description='start RViz 2'
-    ),
-)
-"""What mtl.launch.py takes as well."""
-
-PLAYED = (
-    DeclareLaunchArgument('bag', description="the bag's folder"),
-    DeclareLaunchArgument('rate', default_value='1.0', description='times real time'),
-    DeclareLaunchArgument(
-        'delay',
-        default_value='15.0',
-        description='seconds to wait before playing, while the node loads its network',
-    ),
-    DeclareLaunchArgument(
-        'loop', default_value='false', choices=BOOLEAN, description='begin anew at the end'
     ),
 )
 
@@ -71,36 +45,31 @@ TRANSFORMS = ('/tf', '/tf_static')
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Return the arguments, and what to start with them."""
-    return LaunchDescription([*PLAYED, *PASSED_ON, OpaqueFunction(function=_entities)])
-
-
-def _entities(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    argument = {
-        declared.name: LaunchConfiguration(declared.name).perform(context)
-        for declared in (*PLAYED, *PASSED_ON)
-    }
-    passed_on = {declared.name: argument[declared.name] for declared in PASSED_ON}
+    """Return the arguments, the node with its arguments, and the player."""
     node = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(share_file('launch', 'mtl.launch.py'))),
-        launch_arguments={**passed_on, 'use_sim_time': 'true'}.items(),
+        launch_arguments={'use_sim_time': 'true'}.items(),
     )
-    return [node, _player(argument, context)]
+    # The player comes last: it reads arguments that the included file declares.
+    return LaunchDescription([*ARGUMENTS, node, OpaqueFunction(function=_player)])
 
 
-def _player(argument: dict[str, str], context: LaunchContext) -> ExecuteProcess:
+def _player(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    names = ('bag', 'rate', 'delay', 'loop', 'image', 'camera_info', 'image_transport')
+    argument = {name: LaunchConfiguration(name).perform(context) for name in names}
     image = argument['image']
     if argument['image_transport'] == 'compressed':
         image = f'{image}/compressed'
-    # Not what a node published when the bag was recorded: it would mix with what this one does.
+    # Only the inputs: recorded results of a node would mix with the results of this one.
     topics = [image, argument['camera_info'], *TRANSFORMS]
     command = ['ros2', 'bag', 'play', argument['bag'], '--clock', '--rate', argument['rate']]
     command += ['--delay', argument['delay'], '--topics', *topics]
     if argument['loop'] == 'true':
         command.append('--loop')
-    return ExecuteProcess(
+    player = ExecuteProcess(
         cmd=command,
         name='player',
         output='screen',
         additional_env=transport_environment(context.environment),
     )
+    return [player]

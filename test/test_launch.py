@@ -1,7 +1,9 @@
 """The launch files, and the configuration files that belong to them."""
 
 import importlib.util
+from collections.abc import Iterator
 from types import ModuleType
+from typing import Any
 
 import pytest
 import yaml
@@ -26,18 +28,25 @@ def launch_file() -> ModuleType:
 
 
 def commands(launch_file: ModuleType, **arguments: str) -> list[str]:
-    """Return the command lines that the launch file starts, except the nodes'."""
+    """Return the command lines of the programs that a launch file starts, except nodes."""
     from launch import LaunchContext
     from launch_ros.actions import Node
 
     context = LaunchContext()
     context.launch_configurations.update(arguments)
-    description = launch_file.generate_launch_description()
-    actions = [action for entity in description.entities for action in entity.visit(context) or ()]
+
+    def processes(entity: Any) -> Iterator[Any]:
+        # Visited depth-first, as in the launch service; visiting a process would start it.
+        if hasattr(entity, 'cmd'):
+            yield entity
+        else:
+            for part in entity.visit(context) or ():
+                yield from processes(part)
+
     return [
-        ' '.join(''.join(part.perform(context) for part in word) for word in action.cmd)
-        for action in actions
-        if hasattr(action, 'cmd') and not isinstance(action, Node)
+        ' '.join(''.join(part.perform(context) for part in word) for word in process.cmd)
+        for process in processes(launch_file.generate_launch_description())
+        if not isinstance(process, Node)
     ]
 
 
@@ -64,11 +73,20 @@ def test_replay_plays_the_images_and_their_calibration_with_a_clock() -> None:
     assert '--loop' not in command
 
 
-def test_replay_hands_on_what_the_other_launch_file_declares(launch_file: ModuleType) -> None:
+def test_replay_takes_the_arguments_of_the_other_launch_file_too(launch_file: ModuleType) -> None:
     replay = load('replay.launch.py')
-    known = launch_file.generate_launch_description().get_launch_arguments()
-    names = {argument.name for argument in known}
-    assert {argument.name for argument in replay.PASSED_ON} | {'use_sim_time'} <= names
+    known, all_known = (
+        {
+            argument.name: argument
+            for argument in file.generate_launch_description().get_launch_arguments()
+        }
+        for file in (launch_file, replay)
+    )
+    assert set(all_known) == set(known) | {'bag', 'rate', 'delay', 'loop'}
+    ((rviz,), (transport,)) = (
+        all_known[name].default_value for name in ('rviz', 'image_transport')
+    )
+    assert (rviz.text, transport.text) == ('true', 'raw')
 
 
 def test_node_parameters_in_the_file_are_those_that_the_node_declares() -> None:
