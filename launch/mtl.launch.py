@@ -1,4 +1,4 @@
-"""Start the node; with ``source:=…`` a camera too, with ``rviz:=true`` RViz."""
+"""Start the node, with ``source:=…`` a camera, and with ``rviz:=true`` RViz."""
 
 import sys
 
@@ -20,13 +20,13 @@ ARGUMENTS = (
     DeclareLaunchArgument(
         'camera_info',
         default_value='/camera/camera_info',
-        description='topic of its CameraInfo, which makes depth metric',
+        description='topic of the CameraInfo of the images, which makes depth metric',
     ),
     DeclareLaunchArgument(
         'image_transport',
         default_value='',
         choices=['', 'raw', 'compressed'],
-        description='raw, or compressed for <image>/compressed; empty: what params_file says',
+        description='raw, or compressed for <image>/compressed; empty: as in params_file',
     ),
     DeclareLaunchArgument(
         'namespace', default_value='', description='namespace of the node and its outputs'
@@ -39,30 +39,30 @@ ARGUMENTS = (
     DeclareLaunchArgument(
         'checkpoint',
         default_value='',
-        description='.safetensors file, street or synthetic; empty: what params_file says',
+        description='.safetensors file, street or synthetic; empty: as in params_file',
     ),
     DeclareLaunchArgument(
         'device',
         default_value='',
-        description='auto, cpu, cuda or cuda:N; empty: what params_file says',
+        description='auto, cpu, cuda or cuda:N; empty: as in params_file',
     ),
     DeclareLaunchArgument(
         'autostart',
         default_value='',
         choices=['', *BOOLEAN],
-        description='configure and activate the node without a lifecycle manager; empty: what '
-        'params_file says',
+        description='configure and activate the node without a lifecycle manager; empty: as in '
+        'params_file',
     ),
     DeclareLaunchArgument(
         'source',
         default_value='',
-        description='publish this as the camera: a picture, folder, video, device number or '
-        "'synthetic'; empty: the camera is there already",
+        description='source to publish as a camera: a picture, folder, video, device number or '
+        "'synthetic'; empty: no camera is started",
     ),
     DeclareLaunchArgument(
         'frame_id',
         default_value='camera',
-        description="optical frame of the images: what source publishes, and RViz' fixed frame",
+        description="optical frame of the images of source, and RViz' fixed frame",
     ),
     DeclareLaunchArgument(
         'rviz', default_value='false', choices=BOOLEAN, description='start RViz 2'
@@ -71,8 +71,7 @@ ARGUMENTS = (
         'use_sim_time',
         default_value='',
         choices=['', *BOOLEAN],
-        description='take the time from /clock, as with a bag or a simulator; empty: what '
-        'params_file says',
+        description='take the time from /clock, for a bag or a simulator; empty: as in params_file',
     ),
     DeclareLaunchArgument(
         'log_level', default_value='info', description='debug, info, warn, error or fatal'
@@ -81,11 +80,11 @@ ARGUMENTS = (
 
 
 SHOWN = ('overlay/image', 'semantic/color', 'instance/color', 'depth/image', 'points')
-"""Outputs that config/mtl.rviz shows."""
+"""Outputs that config/mtl.rviz displays."""
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Return the arguments, and what to start with them."""
+    """Return the arguments and the processes that they start."""
     return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=_entities)])
 
 
@@ -102,12 +101,12 @@ def _entities(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 
 def _perception(argument: dict[str, str]) -> Node:
-    stated: dict[str, str | bool] = {
+    overrides: dict[str, str | bool] = {
         name: argument[name]
         for name in ('checkpoint', 'device', 'image_transport')
         if argument[name]
     }
-    stated |= {
+    overrides |= {
         name: argument[name] == 'true' for name in ('autostart', 'use_sim_time') if argument[name]
     }
     return Node(
@@ -115,7 +114,7 @@ def _perception(argument: dict[str, str]) -> Node:
         executable='mtl_node',
         name='mtl_perception',
         namespace=argument['namespace'],
-        parameters=[argument['params_file'], stated],
+        parameters=[argument['params_file'], overrides],
         remappings=[('~/image', argument['image']), ('~/camera_info', argument['camera_info'])],
         ros_arguments=['--log-level', argument['log_level']],
         output='screen',
@@ -132,12 +131,13 @@ def _camera(argument: dict[str, str]) -> ExecuteProcess:
     }
     for option, value in options.items():
         command += [option, value]
-    command.append('--compressed')  # where the node subscribes to it, whatever told it to
+    # The node may subscribe to either transport: params_file decides too.
+    command.append('--compressed')
     return ExecuteProcess(cmd=command, name='camera', output='screen')
 
 
 def _rviz(argument: dict[str, str]) -> Node:
-    # The configuration names topics without a namespace.
+    # The configuration file names topics without a namespace.
     moved = {f'/mtl_perception/{output}': f'mtl_perception/{output}' for output in SHOWN}
     moved['/camera/image_raw'] = argument['image']
     return Node(

@@ -1,10 +1,10 @@
 """Publish images as a ROS 2 camera: image, camera_info and, with --compressed, image/compressed.
 
-SOURCE is a picture, a folder of pictures, a video file, a camera device (number or /dev/videoN) or
-'synthetic', a rendered street.
+SOURCE is a picture, a folder of pictures, a video file, a camera device (its number or /dev/videoN)
+or 'synthetic', a rendered street.
 
 Examples:
-  mtl camera synthetic --topic /camera/image_raw     # as mtl.launch.py expects
+  mtl camera synthetic --topic /camera/image_raw     topic that mtl.launch.py subscribes to
   mtl camera drive.mp4 --focal-length 1150 --topic /camera/image_raw
 """
 
@@ -37,7 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='images per second (default: %(default)s)',
     )
     parser.add_argument(
-        '--frame-id', default='camera', metavar='NAME', help='optical frame (default: %(default)s)'
+        '--frame-id',
+        default='camera',
+        metavar='NAME',
+        help='name of the optical frame (default: %(default)s)',
     )
     parser.add_argument(
         '--namespace',
@@ -48,43 +51,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--topic',
         default='image',
-        help='topic of the images (default: %(default)s in the namespace); mtl.launch.py expects '
-        '/camera/image_raw',
+        help='topic of the images (default: %(default)s in the namespace); mtl.launch.py '
+        'subscribes to /camera/image_raw',
     )
     parser.add_argument(
         '--camera-info-topic',
         default='',
         metavar='TOPIC',
-        help='topic of CameraInfo (default: camera_info next to the images)',
+        help='topic of the CameraInfo (default: camera_info next to the images)',
     )
     add_focal_length(parser)
     parser.add_argument(
-        '--compressed', action='store_true', help='also publish JPEG images to their subscribers'
+        '--compressed', action='store_true', help='publish JPEG images too, if subscribed to'
     )
     parser.add_argument(
         '--once',
         dest='loop',
         action='store_false',
-        help='stop at the end of the source instead of starting again',
+        help='end with the source instead of restarting it',
     )
-    parser.add_argument('--count', type=positive_int, metavar='N', help='stop after N frames')
+    parser.add_argument('--count', type=positive_int, metavar='N', help='end after N frames')
     parser.add_argument(
         '--size',
         type=size,
         metavar='HxW',
-        help='height x width of the synthetic street (default: 480x640)',
+        help='height and width of the synthetic street (default: 480x640)',
     )
     parser.add_argument(
         '--wait-for-subscriber',
         action='store_true',
-        help='wait for a subscriber before the first image',
+        help='wait for a subscriber to the images before the first one',
     )
     add_seed(parser)
 
 
 def main(args: argparse.Namespace) -> int:
-    """Publish until the source ends or the user interrupts."""
-    # An interrupt is the usual end of a camera.
+    """Publish until the source ends or the user stops it."""
+    # An interrupt is the usual way to end a camera.
     with contextlib.suppress(KeyboardInterrupt):
         _publish(args)
     return 0
@@ -127,5 +130,5 @@ def _images(args: argparse.Namespace) -> 'Iterable[Frame]':
         return images
     from tqdm import tqdm
 
-    # Render in advance: rendering is slower than a camera.
+    # Rendering is slower than a camera.
     return list(tqdm(images, desc='rendering', unit='frame', leave=False))

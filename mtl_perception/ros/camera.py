@@ -1,4 +1,4 @@
-"""A camera for everyone who has none: publishes images from anywhere at a steady rate."""
+"""Publish images from any source as a ROS 2 camera, at a steady rate."""
 
 import itertools
 import math
@@ -21,39 +21,40 @@ HISTORY_DEPTH = 5
 """Sent images kept for retransmission to reliable subscribers, as in the sensor data QoS."""
 
 DELIVERY_TIMEOUT = Duration(seconds=2)
-"""How long a camera whose source has ended waits until reliable subscribers have its images."""
+"""Longest wait for reliable subscribers to receive the last images."""
 
 POLL = 0.1
-"""Seconds after which a waiting camera looks whether it shall stop."""
+"""Polling interval while waiting, in seconds."""
 
 SLOW = 1.0
-"""Seconds of delay in total after which a camera says that its source is too slow."""
+"""Total delay from which a source is reported as too slow, in seconds."""
 
 
 class CameraNode(Node):
-    """Publishes images with stamps of its clock, and CameraInfo where the focal length is known.
+    """Publishes images with stamps of its clock, and CameraInfo if the focal length is known.
 
-    The publishers are reliable, so that subscribers of either reliability match.
+    The publishers are reliable, so that both reliable and best-effort subscribers match.
 
     Attributes:
-        published: frames so far.
+        published: Number of frames published so far.
 
     Args:
-        images: what to publish; iterated over again and again with ``loop``.
-        rate: frames a second.
-        frame_id: of the optical frame.
-        topic: of the image; camera_info lies beside it, the compressed image below it.
-        camera_info_topic: of camera_info, if elsewhere.
-        focal_length: Vertical, pixels, of images without a camera; ``None``: unknown.
-        compressed: whether to publish JPEG images too.
-        loop: whether to begin anew at the end.
-        count: frames after which to end; ``None``: all.
-        wait_for_subscriber: whether to wait for a subscriber before the first frame.
-        on_published: called with name and header after each frame.
-        options: passed on to ``rclpy.node.Node``.
+        images: Frames to publish; iterated over repeatedly with ``loop``.
+        rate: Frames per second.
+        frame_id: Name of the optical frame.
+        topic: Topic of the images; the compressed images are at ``<topic>/compressed``.
+        camera_info_topic: Topic of the CameraInfo; camera_info next to the images by default.
+        focal_length: Vertical focal length of images without a camera, in pixels; ``None``:
+            unknown.
+        compressed: Whether to publish JPEG images too.
+        loop: Whether to restart at the end.
+        count: Number of frames to publish; ``None``: all.
+        wait_for_subscriber: Whether to wait for a subscriber before the first frame.
+        on_published: Function called with the frame and its header after each publication.
+        options: Options of ``rclpy.node.Node``.
 
     Raises:
-        ValueError: the rate is not positive.
+        ValueError: The rate is not positive.
     """
 
     def __init__(
@@ -90,9 +91,10 @@ class CameraNode(Node):
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self)
         qos = QoSProfile(depth=HISTORY_DEPTH, reliability=ReliabilityPolicy.RELIABLE)
-        beside = ''.join(topic.rpartition('/')[:2]) + 'camera_info'
+        default_topic = ''.join(topic.rpartition('/')[:2]) + 'camera_info'
         self._image = self.create_publisher(Image, topic, qos)
-        self._camera_info = self.create_publisher(CameraInfo, camera_info_topic or beside, qos)
+        info_topic = camera_info_topic or default_topic
+        self._camera_info = self.create_publisher(CameraInfo, info_topic, qos)
         self._compressed = (
             self.create_publisher(CompressedImage, f'{topic}/compressed', qos)
             if compressed
@@ -102,10 +104,10 @@ class CameraNode(Node):
     def run(self) -> None:
         """Publish until the images or the count end, ``stop`` is called or ROS shuts down.
 
-        The node is spun meanwhile; it must not be added to an executor.
+        The node spins itself; it must not be added to an executor.
 
         Raises:
-            ValueError: there is no image.
+            ValueError: The source has no image.
         """
         if self._wait_for_subscriber:
             while not self._has_subscriber() and self._is_running():
@@ -113,7 +115,7 @@ class CameraNode(Node):
         images = itertools.islice(self._endless() if self._loop else self._images, self._count)
         due = -math.inf
         while True:
-            # An image is taken when it is due: that of a device would grow old until it is.
+            # The next image is read only when due; a device's image would age while it waits.
             self._spin_until(due)
             if not self._is_running():
                 return
@@ -136,7 +138,7 @@ class CameraNode(Node):
             publisher.wait_for_all_acked(DELIVERY_TIMEOUT)
 
     def stop(self) -> None:
-        """Let ``run`` return soon; may be called from any thread."""
+        """Make ``run`` return soon; may be called from any thread."""
         self._stopping.set()
 
     def _endless(self) -> Iterator[Frame]:
@@ -177,10 +179,10 @@ class CameraNode(Node):
             self._on_published(source, header)
 
     def _note_delay(self, seconds: float) -> None:
-        said = self._behind > SLOW
+        is_reported = self._behind > SLOW
         self._behind += seconds
-        if not said and self._behind > SLOW:
+        if not is_reported and self._behind > SLOW:
             self.get_logger().warning(
-                f'the source cannot keep {1 / self._period:g} Hz: {self.published} frames took '
-                f'{self._behind:.1f} s longer'
+                f'the source cannot keep {1 / self._period:g} Hz: {self.published} frames are '
+                f'{self._behind:.1f} s late'
             )

@@ -44,7 +44,7 @@ class Converter:
             self.encodings = frozenset(filter(self._is_sound, ENCODINGS))
 
     def __call__(self, pixels: np.ndarray, encoding: str) -> np.ndarray:
-        """Return what ``pixels_to_rgb`` returns; raise what it raises."""
+        """Return ``(H, W, 3)`` uint8 RGB; arguments and errors are as in ``pixels_to_rgb``."""
         if encoding in self.encodings:
             with contextlib.suppress(Exception):
                 return self._bridged(pixels, encoding)

@@ -1,6 +1,6 @@
-"""The lifecycle node ``mtl_perception``: images in, labels, instances and depth out.
+"""Lifecycle node ``mtl_perception``: images in, labels, instances and depth out.
 
-Here is what ties the parts together: transitions, parameters, subscriptions, publishers.
+This module joins the parts: transitions, parameters, subscriptions and publishers.
 """
 
 import os
@@ -42,21 +42,21 @@ from mtl_perception.ros.transport import transport_environment
 NODE_NAME = 'mtl_perception'
 
 SPIN_TIMEOUT = 1.0
-"""Seconds after which the node looks at the latest whether it shall end."""
+"""Longest time between two checks for shutdown, in seconds."""
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
 
 
 class PerceptionNode(LifecycleNode):
-    """See the README for topics and parameters.
+    """Node that runs the network on the newest image; the README lists topics and parameters.
 
     Args:
-        options: passed on to ``rclpy.lifecycle.LifecycleNode``.
+        options: Options of ``rclpy.lifecycle.LifecycleNode``.
 
     Raises:
-        rclpy.exceptions.ParameterException: a parameter that the node was started with is refused.
-        ValueError: likewise.
+        rclpy.exceptions.ParameterException: A parameter has a wrong type or is out of range.
+        ValueError: A parameter is not among its choices.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -94,7 +94,7 @@ class PerceptionNode(LifecycleNode):
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Enable the publishers, start to work and subscribe."""
+        """Enable the publishers, start the pipeline and subscribe."""
         self._failure = ''
         result = super().on_activate(state)
         try:
@@ -106,31 +106,31 @@ class PerceptionNode(LifecycleNode):
             return FAILURE
         self._heartbeat.problems = 0
         self._phase = 'active'
-        self.get_logger().info(f'active: takes images from {self._image_topic()}')
+        self.get_logger().info(f'active: subscribed to {self._image_topic()}')
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Unsubscribe, finish the image that is being worked on, disable the publishers."""
+        """Unsubscribe, finish the images in work and disable the publishers."""
         self._leave('deactivate', self._deactivate, 'inactive')
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Let go of the network and the publishers."""
+        """Release the network and the publishers."""
         self._leave('clean up', self._release, 'unconfigured')
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Let go of everything, from any state."""
+        """Release the network, the publishers and the subscriptions, from any state."""
         self._leave('shut down', self._release, 'finalized')
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Let go of everything, so that the node can be configured again."""
+        """Release all resources, so that the node can be configured again."""
         self._leave('recover', self._release, 'unconfigured')
         return super().on_error(state)
 
     def destroy_node(self) -> None:
-        """Let go of everything, the node's own services too."""
+        """Release all resources, including the node's services."""
         self._heartbeat.stop()
         self._release()
         super().destroy_node()
@@ -154,7 +154,7 @@ class PerceptionNode(LifecycleNode):
             grouping=values.grouping,
         )
         self.get_logger().info(predictor.description)
-        self.get_logger().info('warming up; the first time, code is compiled for this machine')
+        self.get_logger().info('warming up; the first run compiles code for this machine')
         outputs = available_outputs(predictor.tasks)
         warm_up(predictor, outputs)
         release_freed_memory()
@@ -172,7 +172,7 @@ class PerceptionNode(LifecycleNode):
         absent = [f'~/{output.topic}' for output in OUTPUTS if output not in outputs]
         if absent:
             self.get_logger().warning(
-                f'the network has the tasks {", ".join(predictor.tasks)} only, so there is no '
+                f'the network has only the tasks {", ".join(predictor.tasks)}: no publisher of '
                 f'{", ".join(absent)}'
             )
 
@@ -208,7 +208,7 @@ class PerceptionNode(LifecycleNode):
         )
 
     def _image_topic(self) -> str:
-        """Return the topic to take images from; remapping ~/image moves the compressed one too."""
+        """Return the topic of the images; remapping ~/image moves the compressed topic too."""
         image = self.resolve_topic_name('~/image')
         return f'{image}/compressed' if self._values.image_transport == 'compressed' else image
 
@@ -236,7 +236,7 @@ class PerceptionNode(LifecycleNode):
             release_freed_memory()
 
     def _leave(self, transition: str, work: Callable[[], None], phase: Phase) -> None:
-        """Do the work of a transition that cannot be refused; rclpy would not log its failure."""
+        """Run a transition that cannot be refused; rclpy does not log its failure."""
         self._failure = ''
         try:
             work()
@@ -318,10 +318,10 @@ def _label_info_publisher(node: LifecycleNode) -> Callable[[], None]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the node until it is told to stop; return 1 where its parameters are refused."""
+    """Run the node until shutdown; return 1 if its parameters are refused, else 0."""
     os.environ.update(transport_environment(os.environ))
     reuse_freed_memory()
-    # The network has all cores; pictures that are cut up for them would only wait for it.
+    # The network occupies all cores; OpenCV's threads would only wait for it.
     cv2.setNumThreads(1)
     try:
         rclpy.init(args=None if arguments is None else list(arguments))
@@ -333,13 +333,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        # Not spin(): a signal that comes just before a wait without a timeout may not end it.
+        # Not spin(): a signal just before a wait without timeout may not end the wait.
         while node.context.ok():
             executor.spin_once(timeout_sec=SPIN_TIMEOUT)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except Exception:
-        # A callback may find ROS shut down under its feet.
+        # ROS may have been shut down while a callback ran.
         if node.context.ok():
             raise
     finally:

@@ -1,4 +1,4 @@
-"""The table of output topics: what each carries, and what has to be computed for it."""
+"""Table of the output topics: their contents and the tasks that they need."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from mtl_perception.ros.messages import Memory, map_to_image, point_cloud, rgb_t
 
 @dataclass(frozen=True)
 class Result:
-    """One image and what the network sees in it.
+    """One image and its prediction.
 
     Attributes:
-        header: of the image; every output carries it untouched.
+        header: Header of the image; every output carries it unchanged.
         image: ``(H, W, 3)`` uint8 RGB.
         info: CameraInfo of the image, at the image's size and with its header.
-        prediction: at the network's output size.
-        at_input_size: whether to publish maps at the image's size instead of the network's.
+        prediction: Prediction, at the output size of the network.
+        at_input_size: Whether to publish maps at the size of the image, not of the network.
     """
 
     header: Header
@@ -35,7 +35,7 @@ class Result:
 
     @cached_property
     def size(self) -> tuple[int, int]:
-        """(height, width) of what is published."""
+        """(height, width) of the published maps."""
         maps = self.image if self.at_input_size else self.prediction.labels
         return maps.shape[0], maps.shape[1]
 
@@ -57,11 +57,11 @@ class Output:
     """One topic.
 
     Attributes:
-        topic: name relative to the node.
-        type: of its messages.
-        build: makes one, and writes its bytes into the memory it is given.
-        tasks: what it shows besides labels.
-        partial: whether it can do without those that the network lacks.
+        topic: Name relative to the node.
+        type: Message type.
+        build: Function that makes a message in the given memory.
+        tasks: Tasks that it shows, in addition to labels.
+        partial: Whether it can do without tasks that the network lacks.
     """
 
     topic: str
@@ -72,7 +72,7 @@ class Output:
 
 
 def _map(picture: Callable[[Prediction], np.ndarray | None]) -> Callable[[Result, Memory], Image]:
-    """Return the ``build`` of a topic that shows ``(h, w)`` values or RGB."""
+    """Return the ``build`` of a topic with ``(h, w)`` values or ``(h, w, 3)`` RGB."""
 
     def build(result: Result, memory: Memory) -> Image:
         values = _computed(picture(result.prediction))
@@ -108,7 +108,7 @@ def _points(result: Result, memory: Memory) -> PointCloud2:
 
 def _computed(values: np.ndarray | None) -> np.ndarray:
     if values is None:
-        msg = 'this output needs a map that its row in OUTPUTS does not ask for'
+        msg = 'this output needs a map of a task that its row in OUTPUTS does not list'
         raise ValueError(msg)
     return values
 

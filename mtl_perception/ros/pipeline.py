@@ -1,4 +1,4 @@
-"""From an image message to everything that is subscribed to, in two threads of its own."""
+"""Pipeline from image messages to the subscribed outputs, in two threads."""
 
 import time
 import traceback
@@ -29,16 +29,16 @@ from mtl_perception.ros.parameters import Values
 from mtl_perception.ros.stage import Stage
 
 WARM_UP_SIZE = (720, 1280)
-"""(height, width) of the image to warm up with, as the camera's is not known by then."""
+"""(height, width) of the warm-up image, as the size of the camera's images is not known yet."""
 
 MAX_ASPECT_RATIO = 16
-"""Of an image, width over height; the network sees it whole, and at a fixed height."""
+"""Largest accepted aspect ratio (width / height), as the network's input has a fixed height."""
 
 
 def throttled(seconds: float) -> dict[str, Any]:
-    """Return the options of a logger that let one line through in so many seconds.
+    """Return logger options that allow one line per ``seconds``.
 
-    The system's clock may be set back, and all would be silent until that time comes again.
+    A steady clock, because a system clock that is set back would silence the logger until then.
     """
     return {
         'throttle_duration_sec': seconds,
@@ -47,12 +47,12 @@ def throttled(seconds: float) -> dict[str, Any]:
 
 
 THROTTLE = throttled(5.0)
-"""How often images that were left out are logged."""
+"""Throttle of the log lines on dropped images."""
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """An image, and when it arrived by ``time.perf_counter``."""
+    """An image and its time of arrival, by ``time.perf_counter``."""
 
     msg: Image | CompressedImage
     time: float
@@ -60,19 +60,19 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Inferred:
-    """An image that the network is done with.
+    """An image after inference.
 
     Attributes:
-        msg: the image.
-        wanted: what to publish of it.
-        values: of the parameters when it was taken.
+        msg: Message of the image.
+        wanted: Outputs to publish.
+        values: Parameters at the start of inference.
         image: ``(H, W, 3)`` uint8 RGB.
         info: CameraInfo of the image.
         camera: Pinhole camera of the image.
-        maps: what the network says of it.
-        waiting: Seconds that it waited to be taken and, if the first, for its CameraInfo.
-        decoding: Seconds that decoding took.
-        time: Time when the network was done, by ``time.perf_counter``.
+        maps: Maps that the network predicts.
+        waiting: Seconds of waiting for the stage and, on the first image, for a CameraInfo.
+        decoding: Seconds of decoding.
+        time: End of inference, by ``time.perf_counter``.
     """
 
     msg: Image | CompressedImage
@@ -99,28 +99,29 @@ def warm_up(predictor: Predictor, outputs: Iterable[Output]) -> None:
 
 
 class Pipeline:
-    """Works on the newest image; what nobody subscribes to is not computed.
+    """Processes the newest image and computes only the outputs that have subscribers.
 
-    One thread decodes images and runs the network, another groups, builds and publishes, so that
-    neighbouring frames overlap and leave in the order of their stamps. One image waits at most, and
-    a newer one overtakes it; the first thread takes no image while the second has not taken the
-    one before.
+    One thread decodes images and runs the network, another postprocesses, builds and publishes, so
+    consecutive frames overlap and leave in the order of their stamps. At most one image waits, and
+    a newer one replaces it. The first thread takes the next image only when the second one has
+    taken the previous one.
 
-    A bad image or a failing network is counted and logged, and the next image is taken.
+    Bad images and failures of the network are counted and logged; the next image is not affected.
 
     Attributes:
+        publishers: Publisher of each output.
         converter: Conversion of images to RGB.
-        statistics: since ``start``; every image received is published, overtaken, not wanted, bad,
-            failed or in work, and by ``stop`` none is in work.
+        statistics: Counts and measurements since ``start``. Every received image is published,
+            overtaken, unwanted, bad, failed or in work; after ``stop`` none is in work.
 
     Args:
-        predictor: used by the two threads alone from now on, except for what ``apply`` replaces.
-        publishers: of each output.
-        values: of the parameters.
-        context: whose shutdown ends everything.
-        expects_camera_info: whether somebody publishes it.
-        clock: that stamps are compared to.
-        logger: of the node.
+        predictor: Predictor, used by these two threads only.
+        publishers: Publisher of each output.
+        values: Parameters of the node.
+        expects_camera_info: Function that returns whether a CameraInfo is to be expected.
+        context: Context; errors after its shutdown are ignored.
+        clock: Clock for the age of results.
+        logger: Logger of the node.
     """
 
     def __init__(
@@ -148,18 +149,18 @@ class Pipeline:
         self._stages: tuple[Stage[Arrival], Stage[Inferred]] | None = None
 
     def apply(self, values: Values) -> None:
-        """Use other values of the live parameters from the next image on."""
+        """Use these values of the live parameters from the next image on."""
         self._values = values
         self._predictor.max_depth = values.max_depth
         self._predictor.grouping = values.grouping
 
     @property
     def focal_length(self) -> str:
-        """That of the latest image and where it is from, in words."""
+        """Focal length of the latest image and its source, as text."""
         return self._calibration.focal_length
 
     def start(self) -> None:
-        """Begin to work on images."""
+        """Begin to process images."""
         self.statistics = Statistics()
         self._calibration = Calibration(self._logger, self._expects_camera_info)
         publication = Stage(self._publish, 'publication')
@@ -167,7 +168,7 @@ class Pipeline:
         self._stages = inference, publication
 
     def stop(self) -> None:
-        """Finish the images that are being worked on; one that waits counts as overtaken."""
+        """Finish the images in work; a waiting image counts as overtaken."""
         if self._stages is None:
             return
         inference, publication = self._stages
@@ -177,7 +178,7 @@ class Pipeline:
         self._stages = None
 
     def on_image(self, msg: Image | CompressedImage) -> None:
-        """Take an image; called for every one that arrives."""
+        """Process an image, unless a newer one arrives first."""
         if self._stages is None:
             return
         inference, _ = self._stages
@@ -186,7 +187,7 @@ class Pipeline:
             self.statistics.overtaken()
 
     def on_camera_info(self, info: CameraInfo) -> None:
-        """Take a calibration."""
+        """Use a CameraInfo for the images of its frame_id."""
         self._calibration.update(info)
 
     def _infer(self, hand_over: Callable[[Inferred], None], arrival: Arrival) -> None:
@@ -208,7 +209,7 @@ class Pipeline:
             if width > MAX_ASPECT_RATIO * height:
                 text = (
                     f'an image of {width}×{height} pixels is more than {MAX_ASPECT_RATIO} times as '
-                    'wide as it is high; is this an image of a line camera?'
+                    'wide as high; is it from a line camera?'
                 )
                 raise MessageError(text)
             decoding = time.perf_counter() - taken
@@ -230,7 +231,7 @@ class Pipeline:
             hand_over(inferred)
 
     def _publish(self, inferred: Inferred) -> None:
-        """Group, decode depth, build what is wanted and publish it."""
+        """Postprocess the maps, build the wanted outputs and publish them."""
         taken = time.perf_counter()
         msg, image, wanted = inferred.msg, inferred.image, inferred.wanted
         with self._counting_failures():
@@ -240,7 +241,7 @@ class Pipeline:
                 instances=any('instance' in output.tasks for output in wanted),
                 depth=any('depth' in output.tasks for output in wanted),
             )
-            interpreted = time.perf_counter()
+            postprocessed = time.perf_counter()
             at_input_size = inferred.values.output_size == 'input'
             result = Result(msg.header, image, inferred.info, prediction, at_input_size)
             for output in wanted:
@@ -250,7 +251,7 @@ class Pipeline:
                 'waiting': (inferred.waiting + taken - inferred.time) * 1e3,
                 'decode': inferred.decoding * 1e3,
                 **prediction.milliseconds,
-                'publish': (time.perf_counter() - interpreted) * 1e3,
+                'publish': (time.perf_counter() - postprocessed) * 1e3,
             }
             age = (self._clock.now().nanoseconds - nanoseconds(msg.header)) / SECOND
             self.statistics.published(stages, age)
@@ -261,10 +262,9 @@ class Pipeline:
             yield
         except MessageError as err:
             self.statistics.bad(str(err))
-            self._logger.warning(f'image left out: {err}', **THROTTLE)
+            self._logger.warning(f'image dropped: {err}', **THROTTLE)
         except Exception as err:
             if not self._context.ok():
                 return
             self.statistics.failed(f'{type(err).__name__}: {err}')
-            text = f'image left out: {traceback.format_exc()}'
-            self._logger.error(text, **THROTTLE)
+            self._logger.error(f'image dropped: {traceback.format_exc()}', **THROTTLE)

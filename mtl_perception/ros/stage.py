@@ -1,4 +1,4 @@
-"""A stage of a pipeline: a thread that never lets more than one item wait."""
+"""A stage of a pipeline: a thread with room for one waiting item."""
 
 import threading
 from collections.abc import Callable
@@ -8,14 +8,14 @@ T = TypeVar('T')
 
 
 class Stage(Generic[T]):
-    """Calls ``work`` with one item after the other, in a thread of its own.
+    """Calls ``work`` with one item after the other, in its own thread.
 
-    Whoever can leave items out offers them, so that the stage always works on the newest and
-    waiting never adds up; whoever cannot hands them over.
+    A source that may drop items offers them: the stage works on the newest one, and waiting times
+    never add up. A source that may not drop items hands them over.
 
     Args:
-        work: handles one item; must not raise.
-        name: of the thread.
+        work: Function that processes one item; it must not raise.
+        name: Name of the thread.
     """
 
     def __init__(self, work: Callable[[T], None], name: str) -> None:
@@ -27,16 +27,16 @@ class Stage(Generic[T]):
         self._thread.start()
 
     def offer(self, item: T) -> T | None:
-        """Make ``item`` the next one; return the one that it overtook, if one was waiting."""
+        """Make ``item`` the next one; return the waiting item that it replaces, if any."""
         with self._changed:
-            overtaken, self._item = self._item, item
+            replaced, self._item = self._item, item
             self._changed.notify_all()
-        return overtaken
+        return replaced
 
     def hand_over(self, item: T) -> None:
         """Wait until the stage is free and has begun to work on ``item``.
 
-        One thread may do this, and nobody may ``offer`` or ``stop`` meanwhile.
+        Only one thread may call it, and ``offer`` and ``stop`` must not be called meanwhile.
         """
         with self._changed:
             self._item = item
@@ -44,7 +44,7 @@ class Stage(Generic[T]):
             self._changed.wait_for(lambda: self._item is None)
 
     def stop(self) -> T | None:
-        """Finish the item that is being worked on and end the thread; return the one that waits."""
+        """Finish the item in work and end the thread; return the waiting item, if any."""
         with self._changed:
             waiting, self._item = self._item, None
             self._stopping = True
