@@ -12,7 +12,7 @@ from mtl_perception.ros.messages import camera_info
 
 
 class Log:
-    """Takes the place of a node's logger."""
+    """Stand-in for the logger of a node."""
 
     def __init__(self) -> None:
         self.infos: list[str] = []

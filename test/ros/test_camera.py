@@ -30,7 +30,7 @@ def pictures(count: int) -> list[Frame]:
 
 @pytest.fixture
 def run(ros) -> Iterator:
-    """Return a function that runs a camera in a thread, as it spins itself."""
+    """Return a function that runs a camera in a thread; the camera spins itself."""
     threads = []
 
     def start(images, **options) -> CameraNode:

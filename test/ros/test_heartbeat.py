@@ -1,4 +1,4 @@
-"""The heartbeat of a node that subscribes to images and does nothing else."""
+"""Heartbeat of a node that only subscribes to images."""
 
 from collections.abc import Callable, Iterator
 from threading import Lock

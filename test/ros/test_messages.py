@@ -58,7 +58,7 @@ def random_pixels(encoding: str, size: tuple[int, int] = (8, 10)) -> np.ndarray:
 
 
 class FakeBridge:
-    """A cv_bridge that is right, except for images with an odd number of rows."""
+    """Stand-in for cv_bridge that fails for images with an odd number of rows."""
 
     wrong: tuple[str, ...] = ()
 
@@ -81,7 +81,7 @@ def install(monkeypatch: pytest.MonkeyPatch, bridge: type) -> None:
 def test_conversion_is_that_of_cv_bridge() -> None:
     cv_bridge = pytest.importorskip('cv_bridge', reason='cv_bridge is not installed')
     converter = Converter()
-    # The encodings that its Python port on PyPI converts.
+    # Encodings that the Python port on PyPI converts.
     encodings = {'rgb8', 'rgba8', 'bgr8', 'bgra8', 'mono8'}
     encodings |= {'bayer_rggb8', 'bayer_bggr8', 'bayer_gbrg8'}
     assert converter.encodings >= encodings - {'rgb8'}
@@ -140,7 +140,7 @@ def test_a_broken_cv_bridge_is_not_used(
 
     install(monkeypatch, BrokenBridge)
     assert Converter().description == 'own table for all encodings'
-    # A missing module stays missing; anything else may be a matter of the encoding.
+    # A missing module concerns every encoding, another error perhaps only one.
     assert BrokenBridge.attempts == (1 if error is ImportError else 20)
 
 

@@ -32,7 +32,7 @@ PICTURE = np.random.default_rng(0).integers(0, 256, (72, 128, 3), np.uint8)
 
 
 class LabelInfo:
-    """Stands in for the message of vision_msgs, which is in no package registry."""
+    """Stand-in for the message of vision_msgs, which no package registry has."""
 
     def __init__(self) -> None:
         self.header = Header()
@@ -41,7 +41,7 @@ class LabelInfo:
 
 @pytest.fixture
 def create(ros, tiny_checkpoint: Path) -> Callable[..., PerceptionNode]:
-    """Return a function that creates a node of this process with the tiny network."""
+    """Return a function that creates a node with the tiny network in this process."""
 
     def create_node(**parameters) -> PerceptionNode:
         parameters = {'autostart': False, 'checkpoint': str(tiny_checkpoint), **parameters}
@@ -74,7 +74,7 @@ def image(seconds: int = 1) -> Image:
 
 
 def status(ros, collected: list[DiagnosticArray], text: str) -> DiagnosticStatus:
-    """Spin until diagnostics say ``text``; return that status."""
+    """Spin until diagnostics contain ``text``; return that status."""
     ros.spin_until(lambda: collected and text in collected[-1].status[0].message)
     return collected[-1].status[0]
 
@@ -260,7 +260,7 @@ def test_what_needs_a_reload_is_refused_while_configured(perception: PerceptionN
         accepted, reason = set_parameter(perception, name, value)
         assert not accepted
         assert f'{name} can only be changed while the node is unconfigured' in reason
-    assert set_parameter(perception, 'image_transport', 'raw') == (True, '')  # as it is
+    assert set_parameter(perception, 'image_transport', 'raw') == (True, '')  # unchanged
     perception.trigger_deactivate()
     perception.trigger_cleanup()
     assert set_parameter(perception, 'device', 'cpu') == (True, '')

@@ -1,4 +1,4 @@
-"""The pipeline between its callbacks and its publishers, with stages that wait to be told."""
+"""Pipeline between its callbacks and its publishers, with stages that the test releases."""
 
 import queue
 import threading
@@ -26,7 +26,7 @@ TIMEOUT = 10
 
 
 class Gate:
-    """Reports each image that comes to it, and lets it pass, or fail, when told to."""
+    """Gate that reports each image and lets it pass or fail on command."""
 
     def __init__(self) -> None:
         self._came: queue.Queue[int] = queue.Queue()
@@ -50,7 +50,7 @@ class Gate:
 
 
 class FakePredictor:
-    """Says that everything in an image is the label that the image is painted with."""
+    """Predictor that returns the red channel of the image as its labels."""
 
     def __init__(self) -> None:
         self.infers, self.interprets = Gate(), Gate()
@@ -81,7 +81,7 @@ class FakePublisher:
         self.published.put((msg.header.stamp.sec, msg.data[0]))
 
     def numbers(self) -> list[int]:
-        """Return the stamps so far; each message must hold the image of its stamp."""
+        """Return the published stamps; each message must hold the image of its stamp."""
         found = [self.published.get_nowait() for _ in range(self.published.qsize())]
         assert all(stamp == label for stamp, label in found)
         return [stamp for stamp, _ in found]
@@ -125,7 +125,7 @@ class World(SimpleNamespace):
             gate.let_pass(100)
 
     def counts(self) -> dict[str, int]:
-        """Return how often each fate befell an image; together they are all that came."""
+        """Return the number of images by result; the numbers add up to the received images."""
         snapshot = self.pipeline.statistics.snapshot()
         fates = ('published', 'overtaken', 'unwanted', 'bad', 'failed')
         found = {fate: getattr(snapshot, fate) for fate in fates}
@@ -159,7 +159,7 @@ def world() -> Iterator[World]:
 
 
 def stop(world: World) -> Callable[[], None]:
-    """Begin to stop; return what waits until that is done."""
+    """Begin to stop; return a function that waits for the end."""
     thread = threading.Thread(target=world.pipeline.stop)
     thread.start()
 
@@ -198,7 +198,7 @@ def test_the_network_takes_no_image_before_the_last_one_is_taken_from_it(world: 
     world.predictor.interprets.wait_for(1)
     world.send(2)
     world.predictor.infers.wait_for(2)
-    # The network is done with 2, grouping still has 1: 3 waits, and so 4 overtakes it.
+    # The network has finished 2 while 1 is still postprocessed: 3 waits, so 4 replaces it.
     world.send(3, 4)
     world.predictor.infers.let_pass()
     world.predictor.interprets.let_pass(100)
@@ -278,7 +278,7 @@ def test_stages_add_up_to_the_time_from_arrival_to_publication(
     world.let_everything_pass()
     publish = world.publisher.publish
     monkeypatch.setattr(world.publisher, 'get_subscription_count', take(0.001, lambda: 1))
-    # What the predictor says that it took.
+    # The duration that the predictor reports.
     monkeypatch.setattr(world.predictor, 'infer', take(0.003, world.predictor.infer))
     monkeypatch.setattr(world.publisher, 'publish', take(0.007, publish))
     inferred: list[pipeline.Inferred] = []

@@ -1,4 +1,4 @@
-"""Camera, node and test are three processes here, and meet over DDS only."""
+"""Camera, node and test in three processes that communicate only over DDS."""
 
 import signal
 from pathlib import Path
@@ -51,7 +51,7 @@ def stamp(msg) -> tuple[int, int]:
 
 
 def complete_frame(found: dict[str, list]) -> dict | None:
-    """Return the messages of the first stamp that came on every topic."""
+    """Return the messages of the first stamp that arrived on every topic."""
     by_topic = {topic: {stamp(msg): msg for msg in messages} for topic, messages in found.items()}
     common = set.intersection(*(set(messages) for messages in by_topic.values()))
     if not common:
@@ -120,7 +120,7 @@ def check_geometry(info: CameraInfo, cloud: PointCloud2, depth: np.ndarray) -> N
     assert (info.width, info.height, info.k[0]) == (WIDTH, HEIGHT, FOCAL_LENGTH)
     assert (cloud.height, cloud.width) == NETWORK
     points = np.frombuffer(cloud.data, CLOUD_DTYPE).reshape(NETWORK)
-    # A point projects into the pixel of the full-size map that its depth was published at.
+    # A point projects onto the pixel of the full-size map that holds its depth.
     finite = np.isfinite(points['z'])
     assert finite.any()
     x, y, z = (points[name][finite] for name in 'xyz')

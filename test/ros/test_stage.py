@@ -8,7 +8,7 @@ from mtl_perception.ros.stage import Stage
 
 
 class Slow:
-    """Work that goes on only when it is told to."""
+    """Work that finishes an item only on command."""
 
     def __init__(self) -> None:
         self.begun: queue.Queue[int] = queue.Queue()
