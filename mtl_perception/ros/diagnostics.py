@@ -29,6 +29,10 @@ LOSS = 0.1
 """Share of images missing from which the node warns."""
 
 
+Reason = Literal['overtaken', 'unwanted', 'bad', 'failed']
+"""Why an image was dropped: replaced by a newer one, no subscriber, unusable message, error."""
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """What was counted and measured since activation; rates and the like over the last ``WINDOW``.
@@ -116,27 +120,16 @@ class Statistics:
                 self._stamps.clear()  # a bag began anew, or the clock was set
             self._stamps.append((self._last_image, stamp))
 
-    def overtaken(self) -> None:
-        """Count an image that a newer one replaced."""
-        with self._lock:
-            self._count('overtaken')
+    def drop(self, reason: Reason, problem: str = '') -> None:
+        """Count an image that is not published.
 
-    def unwanted(self) -> None:
-        """Count an image that nobody subscribed to an output for."""
+        Args:
+            reason: Cause.
+            problem: Error text, if there was an error.
+        """
         with self._lock:
-            self._count('unwanted')
-
-    def bad(self, problem: str) -> None:
-        """Count a message that cannot be used."""
-        with self._lock:
-            self._count('bad')
-            self._problem = problem
-
-    def failed(self, problem: str) -> None:
-        """Count an image that the network or a later stage failed on."""
-        with self._lock:
-            self._count('failed')
-            self._problem = problem
+            self._count(reason)
+            self._problem = problem or self._problem
 
     def published(self, milliseconds: Mapping[str, float], age: float) -> None:
         """Count a published result.

@@ -173,7 +173,7 @@ class Pipeline:
             return
         inference, publication = self._stages
         if inference.stop() is not None:
-            self.statistics.overtaken()
+            self.statistics.drop('overtaken')
         publication.stop()
         self._stages = None
 
@@ -184,7 +184,7 @@ class Pipeline:
         inference, _ = self._stages
         self.statistics.received(nanoseconds(msg.header) / SECOND)
         if inference.offer(Arrival(msg, time.perf_counter())) is not None:
-            self.statistics.overtaken()
+            self.statistics.drop('overtaken')
 
     def on_camera_info(self, info: CameraInfo) -> None:
         """Use a CameraInfo for the images of its frame_id."""
@@ -201,7 +201,7 @@ class Pipeline:
                 if publisher.get_subscription_count()
             ]
             if not wanted:
-                self.statistics.unwanted()
+                self.statistics.drop('unwanted')
                 return
             is_raw = isinstance(msg, Image)
             image = image_to_rgb(msg, self.converter) if is_raw else compressed_to_rgb(msg)
@@ -261,10 +261,10 @@ class Pipeline:
         try:
             yield
         except MessageError as err:
-            self.statistics.bad(str(err))
+            self.statistics.drop('bad', str(err))
             self._logger.warning(f'image dropped: {err}', **THROTTLE)
         except Exception as err:
             if not self._context.ok():
                 return
-            self.statistics.failed(f'{type(err).__name__}: {err}')
+            self.statistics.drop('failed', f'{type(err).__name__}: {err}')
             self._logger.error(f'image dropped: {traceback.format_exc()}', **THROTTLE)

@@ -37,7 +37,7 @@ def test_rates_totals_and_means_are_counted() -> None:
         if i % 2 == 0:
             statistics.published({'network': float(i)}, age=0.05)
         else:
-            statistics.overtaken()
+            statistics.drop('overtaken')
     snapshot = statistics.snapshot()
     assert (snapshot.received, snapshot.published, snapshot.overtaken) == (21, 11, 10)
     assert snapshot.rate_in == pytest.approx(10.0)
@@ -61,7 +61,7 @@ def test_the_past_is_forgotten_but_stays_in_the_totals() -> None:
     clock = Clock()
     statistics = Statistics(clock)
     feed(statistics, clock, [0.1 * i for i in range(10)])
-    statistics.bad('broken')
+    statistics.drop('bad', 'broken')
     clock.now += 60
     snapshot = statistics.snapshot()
     assert (snapshot.rate_in, snapshot.bad_share) == (0.0, 0.0)
