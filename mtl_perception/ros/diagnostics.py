@@ -1,4 +1,4 @@
-"""What the node counts and says on ``/diagnostics``: above all, why nothing comes out."""
+"""Statistics of the node, and its status on ``/diagnostics``: what it publishes or why not."""
 
 import itertools
 import statistics
@@ -13,55 +13,75 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from mtl_perception.memory import resident_memory
 
-Phase = Literal['unconfigured', 'loading', 'inactive', 'active', 'finalized']
-"""Life-cycle phase of the node."""
-
 PAUSE = 1.0
-"""Seconds between two stamps from which on the camera paused, and nothing was lost."""
+"""Seconds between two stamps above which the camera paused and no image was lost."""
 
 WINDOW = 10.0
-"""Seconds that rates, means and losses are taken over."""
+"""Seconds over which rates, means and losses are computed."""
 
 SILENCE = 3.0
-"""Seconds without an image after which the node says so."""
+"""Seconds without an image after which the status is an error."""
 
 LOSS = 0.1
-"""Share of images missing from which the node warns."""
+"""Ratio of missing images above which the status is a warning."""
 
+Phase = Literal['unconfigured', 'loading', 'inactive', 'active', 'finalized']
+"""Phase of the node's life cycle."""
 
 Reason = Literal['overtaken', 'unwanted', 'bad', 'failed']
 """Why an image was dropped: replaced by a newer one, no subscriber, unusable message, error."""
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """What was counted and measured since activation; rates and the like over the last ``WINDOW``.
+class Counts:
+    """Numbers of images since activation.
 
     Attributes:
-        received: images.
-        overtaken: images that a newer one, or deactivation, replaced before their turn came.
-        unwanted: images that nobody subscribed to an output for.
-        bad: messages that could not be used.
-        failed: images that the network or a later stage failed on.
-        published: images whose results were published.
-        rate_in: images a second.
-        rate_out: results a second.
-        missing: images that the stamps in the window skip.
-        keeping_up: whether no image in the window was overtaken.
-        bad_share: of the window's images, those that could not be used.
-        failed_share: of the window's images, those that something failed on.
-        silence: seconds since the last image, or since activation.
-        problem: the latest error's text.
-        milliseconds: mean of each stage; together they are the mean time of a frame in this node.
-        age: median seconds from stamp to publication; ``None`` before the first.
+        received: Images received.
+        published: Images with published results.
+        overtaken: Images dropped for a newer one, or by deactivation, before their turn.
+        unwanted: Images dropped because no output had a subscriber.
+        bad: Messages that could not be used.
+        failed: Images dropped by an error in the network or in a later stage.
     """
 
     received: int = 0
+    published: int = 0
     overtaken: int = 0
     unwanted: int = 0
     bad: int = 0
     failed: int = 0
-    published: int = 0
+
+    def __sub__(self, earlier: 'Counts') -> 'Counts':
+        return Counts(**{name: n - getattr(earlier, name) for name, n in vars(self).items()})
+
+    @property
+    def pending(self) -> int:
+        """Images neither published nor dropped yet."""
+        done = self.published + self.overtaken + self.unwanted + self.bad + self.failed
+        return self.received - done
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Statistics at one moment; all but ``counts`` are over the last ``WINDOW`` seconds.
+
+    Attributes:
+        counts: Numbers of images since activation.
+        rate_in: Images received per second.
+        rate_out: Results published per second.
+        missing: Images missing according to the stamps.
+        keeping_up: Whether no image was overtaken.
+        bad_share: Ratio of images that could not be used.
+        failed_share: Ratio of images dropped by an error.
+        silence: Seconds since the last image, or since activation.
+        problem: Text of the latest error.
+        milliseconds: Mean time of each stage; ``frame`` is their sum.
+        age: Median time from stamp to publication in milliseconds; ``None`` before the first
+            result.
+    """
+
+    counts: Counts = field(default_factory=Counts)
     rate_in: float = 0.0
     rate_out: float = 0.0
     missing: int = 0
@@ -76,17 +96,17 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Situation:
-    """What the node knows of itself and of the ROS graph.
+    """State of the node and of the ROS graph around it.
 
     Attributes:
-        phase: Life-cycle phase of the node.
-        failure: why the last transition failed.
-        topic: that images are taken from.
-        publishers: how many offer images there that this node can receive.
-        incompatible: what each publisher that it cannot receive from offers, in words.
-        subscribers: to all outputs together.
-        large_images_hint: what to set so that large images are not lost.
-        facts: further values to show: device, checkpoint and so on.
+        phase: Phase of the node's life cycle.
+        failure: Reason why the last transition failed.
+        topic: Image topic.
+        publishers: Number of compatible image publishers.
+        incompatible: Description of each incompatible image publisher.
+        subscribers: Number of subscribers of all outputs together.
+        large_images_hint: Setting that prevents the loss of large images.
+        facts: Further values to publish, such as device and checkpoint.
     """
 
     phase: Phase
@@ -99,8 +119,107 @@ class Situation:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
+COUNT_KEYS = {
+    'received': 'received',
+    'published': 'published',
+    'overtaken': 'overtaken',
+    'without subscriber': 'unwanted',
+    'bad messages': 'bad',
+    'failed': 'failed',
+}
+"""Attributes of ``Counts`` by their keys on ``/diagnostics``."""
+
+MISSING_KEY = f'missing stamps in {WINDOW:.0f} s'
+STAGE_SUFFIX = ' (ms)'
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """Status of the node, as on ``/diagnostics``.
+
+    Attributes:
+        level: Level of ``DiagnosticStatus``.
+        message: Description of the output, or the reason why nothing is published.
+        situation: State of the node and of the ROS graph.
+        snapshot: Statistics.
+    """
+
+    level: bytes
+    message: str
+    situation: Situation = field(default_factory=lambda: Situation('unconfigured'))
+    snapshot: Snapshot = field(default_factory=Snapshot)
+
+    @classmethod
+    def from_message(cls, status: DiagnosticStatus) -> 'NodeStatus':
+        """Return the status in a message.
+
+        The attributes of ``situation`` and ``snapshot`` that are not on ``/diagnostics``, and
+        ``facts``, have their default values.
+        """
+        values = {entry.key: entry.value for entry in status.values}
+        milliseconds = {
+            key.removesuffix(STAGE_SUFFIX): float(value)
+            for key, value in values.items()
+            if key.endswith(STAGE_SUFFIX) and value
+        }
+        situation = Situation(
+            phase=values['state'],
+            topic=values['input topic'],
+            publishers=int(values['publishers']),
+            subscribers=int(values['subscribers']),
+        )
+        snapshot = Snapshot(
+            Counts(**{name: int(values[key]) for key, name in COUNT_KEYS.items()}),
+            rate_in=float(values['rate in (Hz)']),
+            rate_out=float(values['rate out (Hz)']),
+            missing=int(values[MISSING_KEY]),
+            age=milliseconds.pop('age', None),
+            milliseconds=milliseconds,
+            problem=values['last problem'],
+        )
+        return cls(status.level, status.message, situation, snapshot)
+
+    def to_message(self, node_name: str, hardware_id: str) -> DiagnosticStatus:
+        """Return the message to publish.
+
+        Args:
+            node_name: Fully qualified name of the node.
+            hardware_id: Name of the computer.
+        """
+        situation, snapshot = self.situation, self.snapshot
+        memory = resident_memory()
+        stages = snapshot.milliseconds.items()
+        values = {
+            'state': situation.phase,
+            **situation.facts,
+            'input topic': situation.topic,
+            'publishers': str(situation.publishers),
+            'subscribers': str(situation.subscribers),
+            'rate in (Hz)': f'{snapshot.rate_in:.1f}',
+            'rate out (Hz)': f'{snapshot.rate_out:.1f}',
+            **{key: str(getattr(snapshot.counts, name)) for key, name in COUNT_KEYS.items()},
+            MISSING_KEY: str(snapshot.missing),
+            **{f'{stage}{STAGE_SUFFIX}': f'{ms:.1f}' for stage, ms in stages},
+            f'age{STAGE_SUFFIX}': '' if snapshot.age is None else f'{snapshot.age:.0f}',
+            'memory (MiB)': '' if memory is None else f'{memory:.0f}',
+            'last problem': snapshot.problem,
+        }
+        return DiagnosticStatus(
+            level=self.level,
+            name=status_name(node_name),
+            message=self.message,
+            hardware_id=hardware_id,
+            values=[KeyValue(key=key, value=value) for key, value in values.items()],
+        )
+
+
+def status_name(node_name: str) -> str:
+    """Return the name of the status of a node, given its fully qualified name."""
+    return f'{node_name.lstrip("/")}: pipeline'
+
+
 class Statistics:
-    """Counts and measures; every method may be called from any thread."""
+    """Counters and measurements of the node; all methods are thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -113,11 +232,11 @@ class Statistics:
         self._problem = ''
 
     def received(self, stamp: float) -> None:
-        """Count an image with that stamp, in seconds."""
+        """Count an image with its stamp in seconds."""
         with self._lock:
             self._last_image = self._count('received')
             if self._stamps and stamp <= self._stamps[-1][1]:
-                self._stamps.clear()  # a bag began anew, or the clock was set
+                self._stamps.clear()  # A bag started again, or the clock was set.
             self._stamps.append((self._last_image, stamp))
 
     def drop(self, reason: Reason, problem: str = '') -> None:
@@ -135,26 +254,22 @@ class Statistics:
         """Count a published result.
 
         Args:
-            milliseconds: of each stage.
-            age: seconds from the image's stamp to the publication.
+            milliseconds: Time of each stage.
+            age: Seconds from the stamp of the image to its publication.
         """
         with self._lock:
             self._results.append((self._count('published'), milliseconds, age))
 
     def snapshot(self) -> Snapshot:
-        """Return the state of things now."""
+        """Return the statistics of this moment."""
         with self._lock:
             now = self._clock()
             self._forget(now - WINDOW)
             recent = {name: len(times) for name, times in self._times.items()}
             received = recent.get('received', 0)
+            ages = [age for *_, age in self._results]
             return Snapshot(
-                received=self._totals['received'],
-                overtaken=self._totals['overtaken'],
-                unwanted=self._totals['unwanted'],
-                bad=self._totals['bad'],
-                failed=self._totals['failed'],
-                published=self._totals['published'],
+                Counts(**self._totals),
                 rate_in=_rate(self._times['received'], now),
                 rate_out=_rate(self._times['published'], now),
                 missing=_missing([stamp for _, stamp in self._stamps]),
@@ -164,7 +279,7 @@ class Statistics:
                 silence=now - self._last_image,
                 problem=self._problem,
                 milliseconds=_means([milliseconds for _, milliseconds, _ in self._results]),
-                age=statistics.median(age for *_, age in self._results) if self._results else None,
+                age=1e3 * statistics.median(ages) if ages else None,
             )
 
     def _count(self, what: str) -> float:
@@ -184,51 +299,13 @@ class Statistics:
 
 
 def diagnose(situation: Situation, snapshot: Snapshot) -> tuple[bytes, str]:
-    """Return the level, and in one sentence what comes out or why nothing does."""
+    """Return the level, and the output or the reason for its absence in one sentence."""
     if situation.phase != 'active':
         return _diagnose_inactive(situation)
     return (
         _diagnose_input(situation, snapshot)
         or _diagnose_errors(snapshot)
         or _diagnose_output(situation, snapshot)
-    )
-
-
-def diagnostic_status(
-    name: str, hardware_id: str, situation: Situation, snapshot: Snapshot
-) -> DiagnosticStatus:
-    """Return the complete status message."""
-    level, message = diagnose(situation, snapshot)
-    memory = resident_memory()
-    stages = {f'{stage} (ms)': f'{ms:.1f}' for stage, ms in snapshot.milliseconds.items()}
-    if stages:
-        stages['frame (ms)'] = f'{sum(snapshot.milliseconds.values()):.1f}'
-    values = {
-        'state': situation.phase,
-        **situation.facts,
-        'input topic': situation.topic,
-        'publishers': str(situation.publishers),
-        'subscribers': str(situation.subscribers),
-        'rate in (Hz)': f'{snapshot.rate_in:.1f}',
-        'rate out (Hz)': f'{snapshot.rate_out:.1f}',
-        'received': str(snapshot.received),
-        'published': str(snapshot.published),
-        'overtaken': str(snapshot.overtaken),
-        'without subscriber': str(snapshot.unwanted),
-        'bad messages': str(snapshot.bad),
-        'failed': str(snapshot.failed),
-        f'missing stamps in {WINDOW:.0f} s': str(snapshot.missing),
-        **stages,
-        'age (ms)': '' if snapshot.age is None else f'{snapshot.age * 1e3:.0f}',
-        'memory (MiB)': '' if memory is None else f'{memory:.0f}',
-        'last problem': snapshot.problem,
-    }
-    return DiagnosticStatus(
-        level=level,
-        name=name,
-        message=message,
-        hardware_id=hardware_id,
-        values=[KeyValue(key=key, value=value) for key, value in values.items()],
     )
 
 
@@ -246,7 +323,7 @@ def _diagnose_inactive(situation: Situation) -> tuple[bytes, str]:
 
 
 def _diagnose_input(situation: Situation, snapshot: Snapshot) -> tuple[bytes, str] | None:
-    if snapshot.silence < SILENCE and snapshot.received:
+    if snapshot.silence < SILENCE and snapshot.counts.received:
         return None
     if not situation.publishers:
         if situation.incompatible:
@@ -256,7 +333,7 @@ def _diagnose_input(situation: Situation, snapshot: Snapshot) -> tuple[bytes, st
         return DiagnosticStatus.OK, f'waiting for the first image on {situation.topic}'
     text = f'no image on {situation.topic} for {snapshot.silence:.0f} s, though it has a publisher'
     if situation.large_images_hint:
-        text += f'; if that one does publish: {situation.large_images_hint}'
+        text += f'; if it does publish: {situation.large_images_hint}'
     return DiagnosticStatus.ERROR, text
 
 
@@ -265,7 +342,7 @@ def _diagnose_errors(snapshot: Snapshot) -> tuple[bytes, str] | None:
     if not worst:
         return None
     what = 'cannot be used' if snapshot.bad_share == worst else 'fail in the network or after it'
-    # Some of the window's images are still waiting, so that all of them bad is seldom exactly 1.
+    # Images of the window that still wait keep the ratio below 1 even if all are bad.
     if worst > 0.9 or not snapshot.rate_out:
         return DiagnosticStatus.ERROR, f'images {what}: {snapshot.problem}'
     return DiagnosticStatus.WARN, f'{worst:.0%} of images {what}: {snapshot.problem}'
@@ -274,16 +351,14 @@ def _diagnose_errors(snapshot: Snapshot) -> tuple[bytes, str] | None:
 def _diagnose_output(situation: Situation, snapshot: Snapshot) -> tuple[bytes, str]:
     rates = f'{snapshot.rate_in:.1f} images/s in, {snapshot.rate_out:.1f} results/s out'
     sent = snapshot.missing + snapshot.rate_in * WINDOW
-    # A busy node does not fetch every image either, but then none would have been worked on.
+    # A busy node does not fetch every image either, but then some would have been overtaken.
     if snapshot.keeping_up and snapshot.missing > LOSS * sent:
         text = f'{rates}; {snapshot.missing} images were lost on the way to this node'
         if situation.large_images_hint:
             text += f': {situation.large_images_hint}'
         return DiagnosticStatus.WARN, text
     if not situation.subscribers:
-        text = (
-            f'{snapshot.rate_in:.1f} images/s in; nobody subscribes to an output, so none is made'
-        )
+        text = f'{snapshot.rate_in:.1f} images/s in; idle, as nobody subscribes to an output'
         return DiagnosticStatus.OK, text
     return DiagnosticStatus.OK, rates
 
@@ -295,11 +370,11 @@ def _rate(times: deque[float], now: float) -> float:
 
 
 def _missing(stamps: list[float]) -> int:
-    """Return how many stamps are missing, given that images are evenly spaced.
+    """Return the number of missing stamps of evenly spaced images.
 
-    The spacing is the mean of the gaps that are less than two of the shortest quarter's, which is
-    right with jitter and until three images in four are missing. A long gap is a pause of the
-    camera, or its clock that was set.
+    The spacing is the mean of the gaps shorter than 1.75 times the lower quartile. This tolerates
+    jitter, and up to three missing images out of four. A long gap is a pause of the camera or a
+    change of its clock.
     """
     gaps = [later - earlier for earlier, later in itertools.pairwise(stamps)]
     if len(gaps) < 4:
@@ -311,8 +386,9 @@ def _missing(stamps: list[float]) -> int:
 
 
 def _means(entries: list[Mapping[str, float]]) -> dict[str, float]:
-    """Return means, as medians of parts do not add up to that of the whole."""
+    """Return the mean of each stage and their sum; medians would not add up to the whole."""
     sums: Counter[str] = Counter()
     for entry in entries:
         sums.update(entry)
-    return {stage: total / len(entries) for stage, total in sums.items()}
+    means = {stage: total / len(entries) for stage, total in sums.items()}
+    return {**means, 'frame': sum(means.values())} if means else {}

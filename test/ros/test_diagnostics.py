@@ -5,14 +5,15 @@ pytest.importorskip('diagnostic_msgs', reason='diagnostic_msgs is not installed'
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from mtl_perception.ros.diagnostics import (
+    Counts,
+    NodeStatus,
     Situation,
     Snapshot,
     Statistics,
     diagnose,
-    diagnostic_status,
 )
 
-RUNNING = Snapshot(received=100, published=100, rate_in=10.0, rate_out=10.0)
+RUNNING = Snapshot(Counts(received=100, published=100), rate_in=10.0, rate_out=10.0)
 ACTIVE = Situation(phase='active', topic='/image', publishers=1, subscribers=1)
 
 
@@ -39,11 +40,12 @@ def test_rates_totals_and_means_are_counted() -> None:
         else:
             statistics.drop('overtaken')
     snapshot = statistics.snapshot()
-    assert (snapshot.received, snapshot.published, snapshot.overtaken) == (21, 11, 10)
+    assert snapshot.counts == Counts(received=21, published=11, overtaken=10)
+    assert snapshot.counts.pending == 0
     assert snapshot.rate_in == pytest.approx(10.0)
     assert snapshot.rate_out == pytest.approx(5.0)
-    assert snapshot.milliseconds == {'network': 10.0}
-    assert snapshot.age == 0.05
+    assert snapshot.milliseconds == {'network': 10.0, 'frame': 10.0}
+    assert snapshot.age == 50.0
     assert not snapshot.keeping_up
 
 
@@ -51,10 +53,12 @@ def test_stages_that_few_frames_have_still_add_up_to_the_mean_frame() -> None:
     statistics = Statistics(Clock())
     statistics.published({'network': 30.0, 'publish': 2.0}, age=0.05)
     statistics.published({'network': 40.0, 'instance': 10.0, 'publish': 4.0}, age=0.05)
-    snapshot = statistics.snapshot()
-    assert snapshot.milliseconds == {'network': 35.0, 'instance': 5.0, 'publish': 3.0}
-    status = diagnostic_status('node', 'robot', ACTIVE, snapshot)
-    assert {value.key: value.value for value in status.values}['frame (ms)'] == '43.0'
+    assert statistics.snapshot().milliseconds == {
+        'network': 35.0,
+        'instance': 5.0,
+        'publish': 3.0,
+        'frame': 43.0,
+    }
 
 
 def test_the_past_is_forgotten_but_stays_in_the_totals() -> None:
@@ -65,7 +69,7 @@ def test_the_past_is_forgotten_but_stays_in_the_totals() -> None:
     clock.now += 60
     snapshot = statistics.snapshot()
     assert (snapshot.rate_in, snapshot.bad_share) == (0.0, 0.0)
-    assert (snapshot.received, snapshot.bad, snapshot.problem) == (10, 1, 'broken')
+    assert (snapshot.counts, snapshot.problem) == (Counts(received=10, bad=1), 'broken')
     assert snapshot.silence == pytest.approx(60.0)
 
 
@@ -122,7 +126,7 @@ def test_a_camera_that_pauses_and_a_clock_that_is_set_have_lost_nothing(pause: f
         (
             Situation('active', topic='/image', publishers=1, large_images_hint='set that'),
             DiagnosticStatus.ERROR,
-            'no image on /image for 5 s, though it has a publisher; if that one does publish: set',
+            'no image on /image for 5 s, though it has a publisher; if it does publish: set',
         ),
     ],
 )
@@ -163,11 +167,37 @@ def test_nobody_subscribing_is_no_error_but_said() -> None:
 
 def test_status_holds_the_figures() -> None:
     situation = Situation('active', topic='/image', facts={'device': 'cpu'})
-    snapshot = Snapshot(**vars(RUNNING) | {'milliseconds': {'network': 12.34}, 'age': 0.05})
-    status = diagnostic_status('mtl_perception: pipeline', 'robot', situation, snapshot)
-    values = {value.key: value.value for value in status.values}
-    assert (status.name, status.hardware_id) == ('mtl_perception: pipeline', 'robot')
+    snapshot = Snapshot(**vars(RUNNING) | {'milliseconds': {'network': 12.34}, 'age': 50.0})
+    status = NodeStatus(DiagnosticStatus.OK, 'well', situation, snapshot)
+    message = status.to_message('/mtl_perception', 'robot')
+    values = {value.key: value.value for value in message.values}
+    assert (message.name, message.hardware_id) == ('mtl_perception: pipeline', 'robot')
     assert values['network (ms)'] == '12.3'
     assert values['age (ms)'] == '50'
     assert values['device'] == 'cpu'
     assert int(values['memory (MiB)']) > 10
+
+
+@pytest.mark.parametrize('age', [None, 51.0])
+def test_a_status_that_is_read_is_the_one_that_was_published(age: float | None) -> None:
+    snapshot = Snapshot(
+        Counts(received=21, published=1, overtaken=2, unwanted=3, bad=4, failed=5),
+        rate_in=9.5,
+        rate_out=0.5,
+        missing=7,
+        problem='broken',
+        milliseconds={'network': 12.3, 'publish': 0.5, 'frame': 12.8},
+        age=age,
+    )
+    situation = Situation('inactive', topic='/image', publishers=2, subscribers=4)
+    status = NodeStatus(DiagnosticStatus.WARN, 'waiting', situation, snapshot)
+    assert NodeStatus.from_message(status.to_message('/node', 'robot')) == status
+
+
+def test_counts_since_an_earlier_status_tell_how_many_images_are_pending() -> None:
+    earlier = Counts(received=5, published=4, bad=1)
+    later = Counts(received=15, published=8, overtaken=1, unwanted=1, bad=2, failed=1)
+    assert later - earlier == Counts(
+        received=10, published=4, overtaken=1, unwanted=1, bad=1, failed=1
+    )
+    assert (later - earlier).pending == 2
