@@ -1,7 +1,6 @@
 """How fast the node is: a camera, the node and a recorder over DDS, as on a robot."""
 
 import itertools
-import math
 import os
 import signal
 import tempfile
@@ -22,6 +21,7 @@ from tqdm import tqdm
 from mtl_perception.benchmark.measuring import Times, machine, milliseconds_columns, times_of
 from mtl_perception.frame import Frame
 from mtl_perception.inference.predictor import Predictor
+from mtl_perception.live.delivery import Delivery
 from mtl_perception.live.processes import (
     START_TIMEOUT,
     RecordedNode,
@@ -31,7 +31,7 @@ from mtl_perception.live.processes import (
     recorded_node,
     recording,
 )
-from mtl_perception.live.recorder import QUEUE_DEPTH, Recorder
+from mtl_perception.live.recorder import LOSSLESS_QOS, Recorder
 from mtl_perception.memory import resident_memory, reuse_freed_memory
 from mtl_perception.ros.node import NODE_NAME
 from mtl_perception.sources import SYNTHETIC, open_source
@@ -55,9 +55,6 @@ FASTER = 2.0
 """A camera that is so many times faster than network and grouping always has an image waiting."""
 
 FATES = ('published', 'overtaken')
-
-STAGE = ' (ms)'
-"""How the node's diagnostics end the name of a stage."""
 
 WHOLE = ('frame', 'age')
 """Times among the stages that are not one of them."""
@@ -167,31 +164,25 @@ def _measure_node(
 ) -> dict[str, Any]:
     """Run a camera for the node; return what came out, and what the node says of itself."""
     recorder = node.recorder
-    counted = {key: int(recorder.diagnostics[key]) for key in (*FATES, 'received')}
+    recorder.start_counting()
     with camera_process(images, rate, topic=CAMERA_TOPIC, frame_id=FRAME_ID) as camera:
-        began = len(recorder.complete())
-        node.spin_until(
-            lambda: len(recorder.complete()) > began, START_TIMEOUT, 'the node published nothing'
-        )
-        _spin_for(node, WARM_UP)
+        node.spin_until(lambda: recorder.results, START_TIMEOUT, 'the node published nothing')
+        node.spin_for(WARM_UP)
         before, start = _resources(node.pid), time.time_ns()
-        _spin_for(node, seconds)
+        node.spin_for(seconds)
         after, end = _resources(node.pid), time.time_ns()
-        stages = {
-            key.removesuffix(STAGE): float(value)
-            for key, value in recorder.diagnostics.items()
-            if key.endswith(STAGE)
-        }
+        snapshot = recorder.status.snapshot
+        stages = {**snapshot.milliseconds, 'age': snapshot.age or 0.0}
         sent = len(camera.stop())
     node.wait_until_idle()
-    counts = {key: int(recorder.diagnostics[key]) - n for key, n in counted.items()}
+    delivery = Delivery.from_counts(recorder.counts, sent=sent, published=recorder.results)
+    outcomes = delivery.figures()
     run = _run_of(recorder, rate, start, end)
     own = {k: ms for k, ms in stages.items() if k not in (*WHOLE, 'waiting', *NETWORK)}
     return {
         **asdict(run),
         'sent': sent,
-        **{fate: counts[fate] for fate in FATES},
-        'lost': sent - counts['received'],
+        **{outcome: outcomes[outcome] for outcome in (*FATES, 'lost')},
         'stages': stages,
         'besides_network': sum(own.values()),
         'besides_network_and_grouping': sum(own.values()) - own['instance'],
@@ -199,11 +190,6 @@ def _measure_node(
         'start': asdict(before),
         'end': asdict(after),
     }
-
-
-def _spin_for(node: RecordedNode, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    node.spin_until(lambda: time.monotonic() > end, math.inf, '')
 
 
 def _run_of(recorder: Recorder, rate: float, start: int, end: int) -> Run:
@@ -237,25 +223,16 @@ def _measure_relay(images: Sequence[Frame], rate: float, seconds: float) -> dict
         piped_process(_relay) as (_, pipe),
         camera_process(images, rate, topic=CAMERA_TOPIC, frame_id=FRAME_ID) as camera,
     ):
-        deadline = time.monotonic() + START_TIMEOUT
-        while not recorder.frames:
-            rclpy.spin_once(recorder, timeout_sec=WARM_UP)
-            if time.monotonic() > deadline:
-                msg = f'the relay published nothing within {START_TIMEOUT:.0f} s'
-                raise ValueError(msg)
-        _spin(recorder, WARM_UP)
+        if not recorder.spin_until(lambda: recorder.results, START_TIMEOUT):
+            msg = f'the relay published nothing within {START_TIMEOUT:.0f} s'
+            raise ValueError(msg)
+        recorder.spin_for(WARM_UP)
         start = time.time_ns()
-        _spin(recorder, seconds)
+        recorder.spin_for(seconds)
         end = time.time_ns()
         camera.stop()
         pipe.send('stop')
         return asdict(_run_of(recorder, rate, start, end))
-
-
-def _spin(recorder: Recorder, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
-        rclpy.spin_once(recorder, timeout_sec=left)
 
 
 def _relay(pipe: Connection) -> None:
@@ -264,9 +241,8 @@ def _relay(pipe: Connection) -> None:
     reuse_freed_memory()
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node = Node('relay')
-    reliable = QoSProfile(depth=QUEUE_DEPTH, reliability=ReliabilityPolicy.RELIABLE)
     best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-    publisher = node.create_publisher(Image, RELAYED, reliable)
+    publisher = node.create_publisher(Image, RELAYED, LOSSLESS_QOS)
     node.create_subscription(Image, CAMERA_TOPIC, publisher.publish, best_effort)
     while not pipe.poll():
         rclpy.spin_once(node, timeout_sec=1.0)

@@ -169,9 +169,15 @@ def _replay_live(frames: 'BagFrames', args: argparse.Namespace) -> None:
 
     # A result of the node is complete when all its topics have arrived.
     predictor = options.make_predictor(args, TASKS)
-    replayed, fates = replay_and_evaluate(
+    replayed, delivery = replay_and_evaluate(
         frames, predictor, args.output, args.node, rate=args.rate, keep_bag=args.bag
     )
-    write_report(args.output, replayed, frames, delivery=fates.figures(), latencies=fates.latencies)
-    print(f'{replayed}\n{fates.table()}')
+    write_report(
+        args.output,
+        replayed,
+        frames,
+        delivery=delivery.figures(),
+        latencies=delivery.latencies,
+    )
+    print(f'{replayed}\n{delivery}')
     print(f'identical {replayed.identical} of {len(replayed.rows)} results to the predictor')

@@ -158,8 +158,8 @@ class _Result:
         self.names = {entry.stamp: entry.name for entry in sent}
         self.frames = recorder.frames
         self.stamps = recorder.complete()
-        self._overtaken = int(recorder.diagnostics['overtaken'])
-        self._received = int(recorder.diagnostics['received'])
+        self._overtaken = recorder.counts.overtaken
+        self._received = recorder.counts.received
 
     def check_headers(self) -> None:
         """Refuse outputs whose header is not that of an image the camera sent."""

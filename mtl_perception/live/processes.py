@@ -1,6 +1,6 @@
-"""The node and a camera in processes of their own, and a recorder here of what the node publishes.
+"""Start a node and a camera in processes of their own, and record the node.
 
-Whoever starts them calls ``isolate`` first.
+Call ``isolate`` before the first process is started.
 """
 
 import contextlib
@@ -9,9 +9,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -21,20 +21,20 @@ from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import Header
 
 from mtl_perception.frame import Frame
-from mtl_perception.live.recorder import QUEUE_DEPTH, Recorder
+from mtl_perception.live.recorder import LOSSLESS_QOS, Recorder
 from mtl_perception.messages.stamps import nanoseconds
 from mtl_perception.ros.camera import CameraNode
 from mtl_perception.ros.node import NODE_NAME
 from mtl_perception.ros.transport import transport_environment
 
 START_TIMEOUT = 120.0
+"""Longest time until the node is active or publishes its first result, in seconds."""
+
 END_TIMEOUT = 20.0
-"""Seconds to wait for the node to be active, and for a process to end."""
+"""Longest time until a process has ended or the node has finished its images, in seconds."""
 
 MAX_DOMAIN = 100
-"""Domain IDs up to this leave room for ports on every system."""
-
-POLL = 0.1
+"""Largest domain ID that leaves room for ports on every system."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ class Sent:
 
 
 def isolate() -> None:
-    """Keep this process and those it starts on this machine, in a domain of their own.
+    """Keep this process and its children in a ROS domain of their own on this machine.
 
-    That is away from the user's robot, and from whoever else does the same. Images of any size get
-    through. It works through the environment, so it must come before ROS starts.
+    This separates them from the robot and from other users, and lets images of any size through.
+    It sets environment variables, so call it before ROS starts.
     """
     os.environ.update(transport_environment(os.environ))
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
@@ -60,78 +60,83 @@ def isolate() -> None:
 
 
 class RecordedNode:
-    """The node's process and what is recorded of it.
+    """Process of a node and its recorder.
 
     Attributes:
-        recorder: subscribes to the node's outputs and diagnostics.
-        pid: of the node's process.
+        recorder: Subscriber of the node's outputs and diagnostics.
+        pid: Process ID of the node.
     """
 
-    def __init__(
-        self, process: subprocess.Popen, recorder: Recorder, topics: int, log: Path
-    ) -> None:
+    def __init__(self, process: subprocess.Popen, recorder: Recorder, log: Path) -> None:
         self.recorder = recorder
         self.pid = process.pid
         self._process = process
-        self._topics = topics
         self._log = log
 
     def wait_until_active(self) -> None:
-        """Wait until the node takes images and knows that its outputs are subscribed to.
+        """Wait until the node accepts images and has found all subscribers.
 
         Raises:
-            ValueError: it did not come to that; the text says why.
+            ValueError: The node ended or was not active in time.
         """
 
         def is_ready() -> bool:
-            values = self.recorder.diagnostics
-            return values.get('state') == 'active' and int(values['subscribers']) >= self._topics
+            situation = self.recorder.status.situation
+            topics = len(self.recorder.topics)
+            return situation.phase == 'active' and situation.subscribers >= topics
 
         self.spin_until(is_ready, START_TIMEOUT, 'the node was not active')
 
     def wait_until_idle(self) -> None:
-        """Wait until the node has said, after its last image, what became of all of them.
+        """Wait until the node has finished all images and their results have arrived.
 
         Raises:
-            ValueError: it could not use an image, or did not finish.
+            ValueError: The node ended, could not use an image, or did not finish in time.
         """
         recorder = self.recorder
-        seen = recorder.diagnostics_count
-
-        def is_idle() -> bool:
-            # The next status may have been made before the last image was done.
-            if recorder.diagnostics_count < seen + 2:
-                return False
-            values = recorder.diagnostics
-            if int(values['bad messages']) or int(values['failed']):
-                msg = f'the node could not use an image: {values["last problem"]}'
-                raise ValueError(msg)
-            published = int(values['published'])
-            done = published + int(values['overtaken'])
-            return done == int(values['received']) and len(recorder.complete()) == published
-
+        is_idle = partial(recorder.is_idle, recorder.statuses)
         self.spin_until(is_idle, END_TIMEOUT, 'the node did not finish its images')
+        if recorder.counts.bad or recorder.counts.failed:
+            msg = f'the node could not use an image: {recorder.status.snapshot.problem}'
+            raise ValueError(msg)
 
-    def spin_until(self, is_done: Callable[[], bool], timeout: float, problem: str) -> None:
-        """Record until ``is_done``.
+    def spin_until(self, condition: Callable[[], object], timeout: float, problem: str) -> None:
+        """Record until ``condition`` holds.
+
+        Args:
+            condition: Condition to wait for.
+            timeout: Longest time to wait, in seconds.
+            problem: Text of the error if the condition does not hold in time.
 
         Raises:
-            ValueError: the node ended, or it took more than ``timeout`` seconds; then the text is
-                ``problem``, and why.
+            ValueError: The node ended, or the time is over.
         """
-        deadline = time.monotonic() + timeout
-        while not is_done():
-            rclpy.spin_once(self.recorder, timeout_sec=POLL)
-            if self._process.poll() is not None:
-                msg = f'the node ended with status {self._process.returncode}: {self._last_words()}'
-                raise ValueError(msg)
-            if time.monotonic() > deadline:
-                why = self.recorder.diagnostics_message or 'it says nothing on /diagnostics'
-                msg = f'{problem} within {timeout:.0f} s: {why}'
-                raise ValueError(msg)
+        recorder, process = self.recorder, self._process
+        recorder.spin_until(lambda: process.poll() is not None or condition(), timeout)
+        self.check_running()
+        if not condition():
+            msg = f'{problem} within {timeout:.0f} s: {recorder.status.message}'
+            raise ValueError(msg)
 
-    def _last_words(self) -> str:
-        return self._log.read_text(errors='replace').rstrip().rpartition('\n')[2]
+    def spin_for(self, seconds: float) -> None:
+        """Record for ``seconds``.
+
+        Raises:
+            ValueError: The node ended.
+        """
+        self.recorder.spin_for(seconds)
+        self.check_running()
+
+    def check_running(self) -> None:
+        """Check that the node is running.
+
+        Raises:
+            ValueError: The node ended.
+        """
+        if self._process.poll() is not None:
+            last_line = self._log.read_text(errors='replace').rstrip().rpartition('\n')[2]
+            msg = f'the node ended with status {self._process.returncode}: {last_line}'
+            raise ValueError(msg)
 
 
 @contextlib.contextmanager
@@ -145,16 +150,16 @@ def recorded_node(
     log: Path,
     keep_data: bool = True,
 ) -> Iterator[RecordedNode]:
-    """Start the node and record it; at the end let it end by SIGINT, as Ctrl+C would.
+    """Start the node and record it; end it with SIGINT, as Ctrl+C would.
 
     Args:
-        namespace: of the node.
-        topics: of the outputs to record, fully qualified, and their message classes.
-        image: topic to take images from.
-        camera_info: topic to take calibrations from.
-        parameters: of the node.
-        log: file for what it prints.
-        keep_data: see ``Recorder``.
+        namespace: Namespace of the node.
+        topics: Message classes of the outputs to record, by fully qualified topic.
+        image: Image topic.
+        camera_info: CameraInfo topic.
+        parameters: Parameters of the node.
+        log: File for the output of the process.
+        keep_data: Whether to keep the messages in addition to their arrival.
     """
     command = [sys.executable, '-m', 'mtl_perception.ros.node', '--ros-args']
     command += ['--remap', f'__ns:={namespace}', '--remap', f'~/image:={image}']
@@ -162,12 +167,12 @@ def recorded_node(
     for name, value in parameters.items():
         command += ['--param', f'{name}:={value}']
     for topic in topics:
-        # The recorder must miss nothing, however late it is.
-        command += ['--param', f'qos_overrides.{topic}.publisher.depth:={QUEUE_DEPTH}']
+        # The recorder must not miss a message, even when it is late.
+        command += ['--param', f'qos_overrides.{topic}.publisher.depth:={LOSSLESS_QOS.depth}']
     with log.open('w') as file, subprocess.Popen(command, stdout=file, stderr=file) as process:  # noqa: S603
         try:
             with recording(topics, f'{namespace}/{NODE_NAME}', keep_data=keep_data) as recorder:
-                yield RecordedNode(process, recorder, len(topics), log)
+                yield RecordedNode(process, recorder, log)
         finally:
             process.send_signal(signal.SIGINT)
             try:
@@ -183,7 +188,7 @@ def recorded_node(
 def recording(
     topics: Mapping[str, type], node_name: str, *, keep_data: bool = True
 ) -> Iterator[Recorder]:
-    """Start ROS in this process, with a recorder; the arguments are ``Recorder``'s."""
+    """Start ROS in this process and yield a ``Recorder`` with these arguments."""
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     with contextlib.ExitStack() as stack:
         stack.callback(rclpy.try_shutdown)

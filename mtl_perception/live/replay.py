@@ -1,18 +1,14 @@
-"""Let the running node work on the frames of a bag, over DDS, and keep what it publishes."""
+"""Replay a bag to a running node over DDS and record its results."""
 
 import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.node import NodeNameNonExistentError
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tqdm import tqdm
 
@@ -29,97 +25,39 @@ from mtl_perception.bags.replay import Replayed, prefetched, replay, write_input
 from mtl_perception.bags.topics import find_topics
 from mtl_perception.bags.writer import BagWriter
 from mtl_perception.inference.predictor import Predictor
+from mtl_perception.live.delivery import Delivery
 from mtl_perception.live.processes import recording
-from mtl_perception.live.recorder import QUEUE_DEPTH, Recorder
+from mtl_perception.live.recorder import LOSSLESS_QOS, Recorder
 from mtl_perception.messages.calibration import intrinsics
+from mtl_perception.messages.stamps import SECOND
 from mtl_perception.ros.transport import transport_environment
 from mtl_perception.tasks import TASKS
 
 MESSAGE_CLASSES = {IMAGE: Image, COMPRESSED_IMAGE: CompressedImage, CAMERA_INFO: CameraInfo}
 
 NODE_INPUTS = 2
-"""An active node's subscriptions: images, raw or compressed, and CameraInfo."""
+"""Subscriptions of an active node: images, raw or compressed, and CameraInfo."""
 
 DISCOVERY_TIMEOUT = 15.0
+"""Longest time until the node and its topics are found, in seconds."""
+
 LOADING_TIMEOUT = 120.0
+"""Longest time until the node has loaded its network, in seconds."""
+
 IDLE_TIMEOUT = 20.0
-"""Seconds to wait for the node to be found, to have loaded its network, to finish its images."""
+"""Longest time until the node has finished its images, in seconds."""
 
 RESEND_AFTER = 5.0
-"""Seconds after which an image without a result is sent again; twice that the next time."""
+"""Seconds until an image without a result is sent again; doubled after each attempt."""
 
 MAX_RESENT = 4
 
-POLL = 0.05
-
-COUNTED = ('received', 'published', 'overtaken', 'bad messages', 'failed')
-"""Values of the node's diagnostics."""
-
-PERCENTILES = {'median': 50, 'p90': 90, 'p99': 99, 'max': 100}
+PREFETCHED = 20
+"""Frames read in advance."""
 
 
 class NodeError(ValueError):
-    """The node that images are to be sent to cannot be used; the text says why."""
-
-
-@dataclass
-class Fates:
-    """What became of the images that were sent.
-
-    Attributes:
-        node: that they were sent to.
-        rate: times real time; ``None``: in lockstep.
-        sent: images, each counted once.
-        published: of which all results came.
-        overtaken: that a newer one replaced in the node before their turn.
-        lost: on the way to the node, or their results on the way back.
-        failed: that the node could not use.
-        resent: how often an image was sent again.
-        seconds: from the first image to the last result.
-        latencies: by stamp, milliseconds from sending to the last result.
-    """
-
-    node: str
-    rate: float | None
-    sent: int = 0
-    published: int = 0
-    overtaken: int = 0
-    lost: int = 0
-    failed: int = 0
-    resent: int = 0
-    seconds: float = 0.0
-    latencies: dict[int, float] = field(default_factory=dict)
-
-    def figures(self) -> dict[str, Any]:
-        """Return what ``metrics.json`` holds of them."""
-        values = list(self.latencies.values())
-        return {
-            'node': self.node,
-            'rate': self.rate,
-            'sent': self.sent,
-            'published': self.published,
-            'overtaken': self.overtaken,
-            'lost': self.lost,
-            'failed': self.failed,
-            'resent': self.resent,
-            'fps': self.published / self.seconds if self.seconds else None,
-            'latency_ms': {
-                name: float(np.percentile(values, q)) if values else None
-                for name, q in PERCENTILES.items()
-            },
-        }
-
-    def table(self) -> str:
-        """Return them as lines of text."""
-        figures = self.figures()
-        fates = ', '.join(
-            f'{figures[fate]} {fate}' for fate in ('published', 'overtaken', 'lost', 'failed')
-        )
-        latency = ', '.join(f'{ms:.0f} ms {name}' for name, ms in figures['latency_ms'].items())
-        return (
-            f'sent      {self.sent}: {fates}; {self.resent} sent again\n'
-            f'node      {figures["fps"] or 0:.1f} results/s; latency {latency}'
-        )
+    """The node cannot be used; the text states the reason."""
 
 
 def published_topics(node: str) -> dict[str, str]:
@@ -127,44 +65,10 @@ def published_topics(node: str) -> dict[str, str]:
     return {task: f'{node}/{task}/image' for task in TASKS}
 
 
-def replay_live(frames: BagFrames, node: str, bag: Path, *, rate: float | None = None) -> Fates:
-    """Send ``frames`` to a running node; write those with a result, and the results, to ``bag``.
-
-    Each image is sent as it is in the bag, stamp and all, after its CameraInfo. Of images that
-    share a stamp only the first is sent.
-
-    Args:
-        frames: to take once.
-        node: fully qualified name.
-        bag: folder for input and results.
-        rate: times real time; ``None``: in lockstep, each image when the result of the one before
-            is there, and again if it does not come.
-
-    Raises:
-        NodeError: there is no such node, it is not active, or it takes other images.
-        OSError: the bag cannot be written.
-    """
-    os.environ.update(transport_environment(os.environ))
-    topics: dict[str, type] = dict.fromkeys(published_topics(node).values(), Image)
-    topics[f'{node}/depth/camera_info'] = CameraInfo
-    with (
-        recording(topics, node) as recorder,
-        SingleThreadedExecutor() as executor,
-        BagWriter(bag) as writer,
-    ):
-        executor.add_node(recorder)
-        run = _Run(recorder, executor, topics, writer, Fates(node, rate))
-        run.connect(frames)
-        with tqdm(desc='live', total=len(frames), unit='frame', disable=None) as bar:
-            items = _once(prefetched(frames, QUEUE_DEPTH), bar)
-            if rate is None:
-                run.in_lockstep(items)
-            else:
-                run.in_real_time(items, rate)
-    if not run.fates.published:
-        msg = f'{node}: none of {run.fates.sent} images came to a result'
-        raise NodeError(msg)
-    return run.fates
+def recorded_topics(node: str) -> dict[str, type]:
+    """Return the message classes of the outputs of ``node`` to record, by topic."""
+    maps = dict.fromkeys(published_topics(node).values(), Image)
+    return {**maps, _calibration_topic(node): CameraInfo}
 
 
 def replay_and_evaluate(
@@ -175,14 +79,14 @@ def replay_and_evaluate(
     *,
     rate: float | None = None,
     keep_bag: bool = True,
-) -> tuple[Replayed, Fates]:
+) -> tuple[Replayed, Delivery]:
     """Send ``frames`` to a running node and evaluate the maps that it publishes.
 
     Args:
         frames: Frames, iterated once.
         predictor: Predictor with the network of the node, for values that a node does not publish.
         output: Folder for ``frames.png`` and the bag of input and results.
-        node: Fully qualified name.
+        node: Fully qualified name of the node.
         rate: Speed relative to real time; ``None`` for lockstep.
         keep_bag: Whether to keep the bag.
 
@@ -191,184 +95,206 @@ def replay_and_evaluate(
     """
     with tempfile.TemporaryDirectory(prefix='mtl_replay_') as folder:
         bag = (output if keep_bag else Path(folder)) / 'bag'
-        fates = replay_live(frames, node, bag, rate=rate)
+        delivery = replay_live(frames, node, bag, rate=rate)
         with BagReader(bag) as recorded:
-            truth = frames.topics.truth.items()
-            topics = find_topics(
-                recorded,
-                image=frames.topics.image,
-                # Ground truth that matches no image was not recorded.
-                truth={task: name for task, name in truth if name in recorded.topics},
-                published=published_topics(node),
-            )
-            matching = Selection(
-                tolerance=frames.selection.tolerance, focal_length=frames.selection.focal_length
-            )
-            return replay(BagFrames(recorded, topics, matching), predictor, output), fates
+            return replay(recorded_frames(recorded, frames, node), predictor, output), delivery
 
 
-class _Run:
-    """Sends images and keeps results."""
+def recorded_frames(bag: BagReader, frames: BagFrames, node: str) -> BagFrames:
+    """Return the frames of a bag of ``replay_live``, with the maps that ``node`` published.
 
-    def __init__(
-        self,
-        recorder: Recorder,
-        executor: Executor,
-        topics: dict[str, type],
-        writer: BagWriter,
-        fates: Fates,
-    ) -> None:
-        self.fates = fates
+    Args:
+        bag: Bag of ``replay_live``.
+        frames: Frames that were sent.
+        node: Fully qualified name of the node.
+    """
+    truth = frames.topics.truth.items()
+    topics = find_topics(
+        bag,
+        image=frames.topics.image,
+        # Ground truth that matches no image was not recorded.
+        truth={task: name for task, name in truth if name in bag.topics},
+        published=published_topics(node),
+    )
+    selection = frames.selection
+    matching = Selection(tolerance=selection.tolerance, focal_length=selection.focal_length)
+    return BagFrames(bag, topics, matching)
+
+
+def replay_live(frames: BagFrames, node: str, bag: Path, *, rate: float | None = None) -> Delivery:
+    """Send ``frames`` to a running node and record them and their results, as ``play`` does.
+
+    Args:
+        frames: Frames to iterate over once.
+        node: Fully qualified name of the node.
+        bag: Folder of the bag to write.
+        rate: Speed relative to real time; ``None``: each image after the result of the previous.
+
+    Raises:
+        NodeError: The node does not run, is not active, or takes other images.
+        OSError: The bag cannot be written.
+    """
+    os.environ.update(transport_environment(os.environ))
+    with recording(recorded_topics(node), node) as recorder:
+        _wait_until_active(recorder)
+        return play(frames, recorder, bag, rate=rate)
+
+
+def play(
+    frames: BagFrames, recorder: Recorder, bag: Path, *, rate: float | None = None
+) -> Delivery:
+    """Send ``frames`` to an active node; write images with results, and the results, to ``bag``.
+
+    Each image is sent unchanged, with its stamp, after its CameraInfo. Only the first of several
+    images with one stamp is sent.
+
+    Args:
+        frames: Frames to iterate over once.
+        recorder: Recorder of ``recorded_topics``.
+        bag: Folder of the bag to write.
+        rate: Speed relative to real time; ``None``: each image after the result of the previous,
+            and again if no result arrives.
+
+    Raises:
+        NodeError: The node takes other images, lacks an output, or gives no result.
+        OSError: The bag cannot be written.
+    """
+    with BagWriter(bag) as writer:
+        player = _Player(recorder, writer)
+        player.connect(frames)
+        with tqdm(desc='live', total=len(frames), unit='frame', disable=None) as bar:
+            items = _unique(prefetched(frames, PREFETCHED), bar)
+            delivery = player.in_lockstep(items) if rate is None else player.in_time(items, rate)
+    if not delivery.published:
+        msg = f'{recorder.node_name}: no result for any of {delivery.sent} images'
+        raise NodeError(msg)
+    return delivery
+
+
+class _Player:
+    """Sends images to a node and keeps its results."""
+
+    def __init__(self, recorder: Recorder, writer: BagWriter) -> None:
         self._recorder = recorder
-        self._topics = topics
-        self._node = fates.node
-        self._calibration_topic = f'{fates.node}/depth/camera_info'
+        self._node = recorder.node_name
         self._writer = writer
-        self._sent: dict[int, tuple[BagFrame, int]] = {}
-        self._last_result = 0.0
-        self._executor = executor
+        self._waiting: dict[int, tuple[BagFrame, int]] = {}
+        self._latencies: dict[int, float] = {}
+        self._first_sent = 0
+        self._last_result = 0
 
     def connect(self, frames: BagFrames) -> None:
-        """Find the node and its input topics, and be found by it."""
-        self._wait_until_active()
-        wanted = frames.topics.image
-        self._spin_until(lambda: len(self._inputs()) == NODE_INPUTS, DISCOVERY_TIMEOUT)
+        """Publish on the input topics of the node and wait until all topics are connected."""
+        recorder = self._recorder
+        recorder.spin_until(lambda: len(self._inputs()) == NODE_INPUTS, DISCOVERY_TIMEOUT)
         inputs = self._inputs()
         kind = frames.image_type
         if not {kind, CAMERA_INFO} <= inputs.keys():
             transport = 'compressed' if kind == COMPRESSED_IMAGE else 'raw'
             msg = (
-                f'{self._node} does not take {kind}, which {wanted} of the bag is; set its '
-                f'parameter image_transport to {transport}'
+                f'{self._node} does not take {kind}, the type of {frames.topics.image}; '
+                f'set its parameter image_transport to {transport}'
             )
             raise NodeError(msg)
-        others = self._recorder.count_publishers(inputs[kind])
-        if others:
-            msg = f'{inputs[kind]} has a publisher already, whose images would come in between'
+        if recorder.count_publishers(inputs[kind]):
+            msg = f'{inputs[kind]} has another publisher; stop it, as its images would interfere'
             raise NodeError(msg)
-        self._spin_until(lambda: not self._unpublished(), DISCOVERY_TIMEOUT)
+        recorder.spin_until(lambda: not self._unpublished(), DISCOVERY_TIMEOUT)
         if absent := self._unpublished():
-            msg = f'{self._node} does not publish {", ".join(absent)}; has its network all tasks?'
+            msg = f'{self._node} does not publish {", ".join(absent)}; use a network with all tasks'
             raise NodeError(msg)
-        qos = QoSProfile(depth=QUEUE_DEPTH, reliability=ReliabilityPolicy.RELIABLE)
-        create = self._recorder.create_publisher
-        self._image = create(MESSAGE_CLASSES[kind], inputs[kind], qos)
-        self._info = create(CameraInfo, inputs[CAMERA_INFO], qos)
+        self._image = recorder.create_publisher(MESSAGE_CLASSES[kind], inputs[kind], LOSSLESS_QOS)
+        self._info = recorder.create_publisher(CameraInfo, inputs[CAMERA_INFO], LOSSLESS_QOS)
         publishers = (self._image, self._info)
 
         def is_connected() -> bool:
             has_listeners = all(publisher.get_subscription_count() for publisher in publishers)
-            listening = int(self._recorder.diagnostics['subscribers'])
-            return has_listeners and listening >= len(self._topics)
+            return has_listeners and recorder.status.situation.subscribers >= len(recorder.topics)
 
-        if not self._spin_until(is_connected, DISCOVERY_TIMEOUT):
-            msg = f'{self._node}: its topics and those here did not connect'
+        if not recorder.spin_until(is_connected, DISCOVERY_TIMEOUT):
+            msg = f'{self._node}: topics not connected after {DISCOVERY_TIMEOUT:.0f} s'
             raise NodeError(msg)
 
-    def in_lockstep(self, items: Iterator[BagFrame]) -> None:
-        """Send each image when the result of the one before is there."""
-        began = time.monotonic()
+    def in_lockstep(self, items: Iterator[BagFrame]) -> Delivery:
+        """Send each image after the result of the previous one."""
+        resent = 0
         for item in items:
-            self.fates.sent += 1
-            self._send(item)
-            self._resend_until_answered(item)
+            resent += self._send_until_answered(item)
             self._keep(item.stamp)
-        self.fates.seconds = time.monotonic() - began
+        published = len(self._latencies)
+        return Delivery(
+            published,
+            published,
+            resent=resent,
+            node=self._node,
+            seconds=self._seconds(),
+            latencies=self._latencies,
+        )
 
-    def in_real_time(self, items: Iterator[BagFrame], rate: float) -> None:
-        """Send each image when its time has come, and see what becomes of it."""
-        before = self._counts()
-        began, first = time.monotonic(), None
+    def in_time(self, items: Iterator[BagFrame], rate: float) -> Delivery:
+        """Send each image at its time in the bag, whether or not the node is ready."""
+        recorder = self._recorder
+        recorder.start_counting()
+        began, first, sent = time.monotonic(), None, 0
         for item in items:
             first = item.time if first is None else first
-            due = began + (item.time - first) / 1e9 / rate
-            for _ in self._topics:
-                # However late it is: results must not pile up.
-                self._executor.spin_once(timeout_sec=0)
-            while (left := due - time.monotonic()) > 0:
-                self._executor.spin_once(timeout_sec=min(left, POLL))
+            due = began + (item.time - first) / SECOND / rate
+            recorder.spin_for(due - time.monotonic())
             self._collect()
             self._send(item)
-            self.fates.sent += 1
-        seen = self._recorder.diagnostics_count
+            sent += 1
+        recorder.spin_until(partial(recorder.is_idle, recorder.statuses), IDLE_TIMEOUT)
+        self._collect()
+        return Delivery.from_counts(
+            recorder.counts,
+            sent=sent,
+            published=len(self._latencies),
+            node=self._node,
+            rate=rate,
+            seconds=self._seconds(),
+            latencies=self._latencies,
+        )
 
-        def is_idle() -> bool:
-            self._collect()
-            # The next status may have been made before the last image was done.
-            counts = {name: value - before[name] for name, value in self._counts().items()}
-            done = sum(counts.values()) - counts['received']
-            return (
-                self._recorder.diagnostics_count >= seen + 2
-                and done == counts['received']
-                and self.fates.published == counts['published']
-            )
-
-        self._spin_until(is_idle, IDLE_TIMEOUT)
-        counts = {name: value - before[name] for name, value in self._counts().items()}
-        self.fates.overtaken = counts['overtaken']
-        self.fates.failed = counts['bad messages'] + counts['failed']
-        never_came = self.fates.sent - counts['received']
-        self.fates.lost = never_came + counts['published'] - self.fates.published
-        self.fates.seconds = self._last_result - began
-
-    def _resend_until_answered(self, item: BagFrame) -> None:
+    def _send_until_answered(self, item: BagFrame) -> int:
+        """Return how often the image was sent again."""
         for resent in range(MAX_RESENT + 1):
-            if resent:
-                self._send(item)
-                self.fates.resent += 1
-            if self._spin_until(lambda: self._has_result(item), RESEND_AFTER * 2**resent):
-                return
+            self._send(item)
+            timeout = RESEND_AFTER * 2**resent
+            if self._recorder.spin_until(lambda: self._has_result(item), timeout):
+                return resent
         msg = (
             f'{self._node}: no result for the image with stamp {item.frame.name}: '
-            f'{self._recorder.diagnostics_message}'
+            f'{self._recorder.status.message}'
         )
         raise NodeError(msg)
 
-    def _wait_until_active(self) -> None:
-        recorder = self._recorder
-        if not self._spin_until(lambda: bool(recorder.diagnostics), DISCOVERY_TIMEOUT):
-            msg = (
-                f'no node {self._node} is running in this ROS domain; start it with ros2 launch '
-                'mtl_perception mtl.launch.py, or name it with --node'
-            )
-            raise NodeError(msg)
-        self._spin_until(lambda: recorder.diagnostics['state'] != 'loading', LOADING_TIMEOUT)
-        seen = recorder.diagnostics_count
-
-        def is_settled() -> bool:
-            # A node that has just loaded its network is about to be activated.
-            is_active = recorder.diagnostics['state'] == 'active'
-            return is_active or recorder.diagnostics_count >= seen + 2
-
-        self._spin_until(is_settled, DISCOVERY_TIMEOUT)
-        if recorder.diagnostics['state'] != 'active':
-            msg = f'{self._node} is not active: {recorder.diagnostics_message}'
-            raise NodeError(msg)
-
     def _unpublished(self) -> list[str]:
-        return [topic for topic in self._topics if not self._recorder.count_publishers(topic)]
+        recorder = self._recorder
+        return [topic for topic in recorder.topics if not recorder.count_publishers(topic)]
 
     def _inputs(self) -> dict[str, str]:
-        """Return the topics that the node takes images and calibrations from, by their type."""
+        """Return the input topics of the node by their type."""
         namespace, _, name = self._node.rpartition('/')
         find = self._recorder.get_subscriber_names_and_types_by_node
         try:
             found = find(name, namespace or '/')
         except NodeNameNonExistentError:
-            return {}  # its messages may come before the news of the node itself
+            return {}  # Messages of a node may arrive before it is discovered.
         return {types[0]: topic for topic, types in found if types[0] in MESSAGE_CLASSES}
 
     def _send(self, item: BagFrame) -> None:
-        self._sent[item.stamp] = item, time.time_ns()
+        now = time.time_ns()
+        self._first_sent = self._first_sent or now
+        self._waiting[item.stamp] = item, now
         self._recorder.frames.pop(item.stamp, None)
         self._info.publish(serialize(item.info))
         self._image.publish(item.image.data)
 
     def _has_result(self, item: BagFrame) -> bool:
-        """Return whether all results are there, and made with the image's own CameraInfo."""
+        """Return whether all results, computed with the CameraInfo of the image, have arrived."""
         if item.stamp not in self._recorder.complete():
             return False
-        data = self._recorder.frames[item.stamp].messages[self._calibration_topic]
+        data = self._recorder.frames[item.stamp].messages[_calibration_topic(self._node)]
         info = deserialize(data, CAMERA_INFO)
         focal_ratio = intrinsics(info, info.width, info.height).fy / info.height
         return math.isclose(focal_ratio, item.frame.focal_ratio, rel_tol=1e-9)
@@ -378,34 +304,56 @@ class _Run:
             self._keep(stamp)
 
     def _keep(self, stamp: int) -> None:
-        """Write an image and its results; forget those before it, to which none will come."""
-        while (oldest := next(iter(self._sent), stamp)) != stamp:
-            del self._sent[oldest]
+        """Write an image and its results; forget earlier images, whose results are lost."""
         recorded = self._recorder.frames.pop(stamp)
-        if stamp not in self._sent:
-            return  # came twice, as the image was sent again
-        item, sent_at = self._sent.pop(stamp)
+        if stamp not in self._waiting:
+            return  # A second result of an image that was sent again.
+        while (oldest := next(iter(self._waiting))) != stamp:
+            del self._waiting[oldest]
+        item, sent_at = self._waiting.pop(stamp)
         write_input(self._writer, item)
         for topic, data in recorded.messages.items():
-            self._writer.write(topic, self._topics[topic], item.time, data)
-        self.fates.published += 1
-        self.fates.latencies[stamp] = (recorded.arrival - sent_at) / 1e6
-        self._last_result = time.monotonic()
+            self._writer.write(topic, self._recorder.topics[topic], item.time, data)
+        self._latencies[stamp] = (recorded.arrival - sent_at) / 1e6
+        self._last_result = recorded.arrival
 
-    def _counts(self) -> dict[str, int]:
-        return {name: int(self._recorder.diagnostics[name]) for name in COUNTED}
-
-    def _spin_until(self, is_done: Callable[[], bool], timeout: float) -> bool:
-        deadline = time.monotonic() + timeout
-        while not is_done():
-            if time.monotonic() > deadline:
-                return False
-            self._executor.spin_once(timeout_sec=POLL)
-        return True
+    def _seconds(self) -> float:
+        return max(0, self._last_result - self._first_sent) / SECOND
 
 
-def _once(items: Iterator[BagFrame], bar: tqdm) -> Iterator[BagFrame]:
-    """Yield the items whose stamp has not come before, as they could not be told apart."""
+def _wait_until_active(recorder: Recorder) -> None:
+    """Wait until the node is active.
+
+    Raises:
+        NodeError: The node does not run, or is not active.
+    """
+
+    def phase() -> str:
+        return recorder.status.situation.phase
+
+    if not recorder.spin_until(lambda: recorder.statuses, DISCOVERY_TIMEOUT):
+        msg = (
+            f'no node {recorder.node_name} is running in this ROS domain; start it with ros2 '
+            'launch mtl_perception mtl.launch.py, or name it with --node'
+        )
+        raise NodeError(msg)
+    recorder.spin_until(lambda: phase() != 'loading', LOADING_TIMEOUT)
+    seen = recorder.statuses
+    # A node that has just loaded its network is about to be activated.
+    recorder.spin_until(
+        lambda: phase() == 'active' or recorder.statuses >= seen + 2, DISCOVERY_TIMEOUT
+    )
+    if phase() != 'active':
+        msg = f'{recorder.node_name} is not active: {recorder.status.message}'
+        raise NodeError(msg)
+
+
+def _calibration_topic(node: str) -> str:
+    return f'{node}/depth/camera_info'
+
+
+def _unique(items: Iterator[BagFrame], bar: tqdm) -> Iterator[BagFrame]:
+    """Yield the items with a new stamp; results of equal stamps cannot be told apart."""
     stamps = set()
     for item in items:
         if item.stamp not in stamps:
