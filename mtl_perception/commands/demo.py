@@ -1,9 +1,9 @@
-"""Run a camera and the node as two processes over DDS, and look at what comes out.
+"""Send a synthetic drive to a node over DDS, and evaluate the results that it publishes.
 
-Without --source the camera films a synthetic street, so that the result can be compared with the
-truth; with it, the user's own pictures or video (and with their ground truth where they lie in the
-Cityscapes layout). Writes overview.png, metrics.json, bag/ (MCAP: input and outputs), node.log and
-the street.
+The node runs in a process of its own. Without --source the images are a synthetic drive with ground
+truth. With --source they are pictures or a video, with ground truth if they are in the Cityscapes
+folder layout. Writes overview.png, metrics.json, per_frame.csv, frames.png, bag/ (MCAP: input and
+outputs) and node.log.
 
 Examples:
   mtl demo
@@ -14,6 +14,7 @@ Examples:
 import argparse
 
 from mtl_perception.commands.options import (
+    ASSUMED_FOCAL_LENGTH,
     add_checkpoint,
     add_focal_length,
     add_output,
@@ -24,24 +25,26 @@ from mtl_perception.commands.options import (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``mtl demo``."""
+    """Declare the options of ``mtl demo``."""
     parser.add_argument(
-        '--source', metavar='PATH', help='picture, folder of pictures or video, instead of a street'
+        '--source',
+        metavar='PATH',
+        help='picture, folder of pictures or video (default: a synthetic drive)',
     )
     add_focal_length(parser)
     parser.add_argument(
         '--frames',
         type=positive_int,
-        default=60,
+        default=90,
         metavar='N',
-        help='end after so many published frames (default: %(default)s)',
+        help='number of images to send (default: %(default)s)',
     )
     parser.add_argument(
         '--rate',
         type=positive_float,
         default=30.0,
         metavar='HZ',
-        help='images a second of the camera (default: %(default)s)',
+        help='images per second (default: %(default)s)',
     )
     add_checkpoint(parser)
     add_output(parser, 'out/demo')
@@ -49,10 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run the demo; return the exit status."""
+    """Run ``mtl demo``."""
     from mtl_perception.live.demo import run_demo
 
-    run_demo(
+    demo = run_demo(
         source=args.source,
         focal_length=args.focal_length,
         frames=args.frames,
@@ -63,4 +66,8 @@ def main(args: argparse.Namespace) -> int:
         seed=args.seed,
         output=args.output,
     )
+    print(demo)
+    if demo.uncalibrated:
+        print(f'note      {ASSUMED_FOCAL_LENGTH}')
+    print(f'written to {args.output}')
     return 0

@@ -1,41 +1,31 @@
-"""The demo: a camera and the node in processes of their own, and a recorder that judges them."""
+"""Replay a synthetic drive, or pictures, through a node in a process of its own and evaluate it."""
 
-import statistics
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from rclpy.serialization import deserialize_message, serialize_message
-from sensor_msgs.msg import CameraInfo, Image
-from std_msgs.msg import Header
 from tqdm import tqdm
 
-from mtl_perception.bags.writer import BagWriter
-from mtl_perception.commands.options import ASSUMED_FOCAL_LENGTH
-from mtl_perception.data.cityscapes import write_frame
-from mtl_perception.evaluation.evaluate import METRICS_FILE, Evaluation
-from mtl_perception.evaluation.report import Metrics, metrics_table
-from mtl_perception.files import make_folder, write_json, write_picture
-from mtl_perception.frame import Camera, Frame
+from mtl_perception.bags.dataset import write_dataset_bag
+from mtl_perception.bags.frames import BagFrames, Selection
+from mtl_perception.bags.reader import BagReader
+from mtl_perception.bags.replay import Replayed, replay, write_report
+from mtl_perception.bags.topics import find_topics
+from mtl_perception.data.cityscapes import DatasetError, FramePaths
+from mtl_perception.evaluation.report import metrics_table
+from mtl_perception.files import make_folder, write_picture
+from mtl_perception.frame import Frame
 from mtl_perception.inference.predictor import Predictor
-from mtl_perception.live.processes import (
-    CameraProcess,
-    RecordedNode,
-    Sent,
-    camera_process,
-    isolate,
-    recorded_node,
-)
-from mtl_perception.live.recorder import RecordedFrame, Recorder
-from mtl_perception.messages.pixels import image_to_map
-from mtl_perception.messages.stamps import SECOND
+from mtl_perception.live.delivery import Delivery
+from mtl_perception.live.processes import isolate, recorded_node
+from mtl_perception.live.replay import play, recorded_frames, recorded_topics
 from mtl_perception.pictures.sheets import by_kind, comparison_row, overview_sheet
-from mtl_perception.prediction import Prediction
-from mtl_perception.ros.messages import camera_info, rgb_to_image
 from mtl_perception.ros.node import NODE_NAME
-from mtl_perception.sources import ImageSource, Pictures, open_source
+from mtl_perception.sources import Pictures, open_source
 from mtl_perception.synthetic import synthetic_drive
 from mtl_perception.tasks import TASKS
 
@@ -45,21 +35,35 @@ CAMERA_TOPIC = f'{NAMESPACE}/camera/image'
 CAMERA_INFO_TOPIC = f'{NAMESPACE}/camera/camera_info'
 FRAME_ID = 'demo_camera'
 
-SEMANTIC = f'{NODE}/semantic/image'
-INSTANCE = f'{NODE}/instance/image'
-DEPTH = f'{NODE}/depth/image'
-TOPICS = {SEMANTIC: Image, INSTANCE: Image, DEPTH: Image, f'{NODE}/depth/camera_info': CameraInfo}
-
-DRIVE_FRAMES = 90
 DRIVE_SIZE = (480, 640)
-
-FRAME_TIMEOUT = 60.0
-"""Seconds to wait for one frame."""
-
-FATES = ('published', 'overtaken', 'lost')
+"""(height, width) of the synthetic drive."""
 
 OVERVIEW_FILE = 'overview.png'
 OVERVIEW_ROWS = 6
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Result of a demo; its text is a table of the figures.
+
+    Attributes:
+        replayed: Evaluation of the maps that the node published.
+        delivery: Numbers of images and their latency.
+        uncalibrated: Number of frames with an unknown focal length.
+    """
+
+    replayed: Replayed
+    delivery: Delivery
+    uncalibrated: int
+
+    def __str__(self) -> str:
+        identical, frames = self.replayed.identical, len(self.replayed.rows)
+        return (
+            f'{metrics_table(self.replayed.metrics)}\n{self.delivery}\n'
+            f'identical {identical} of {frames} results to the predictor'
+        )
 
 
 def run_demo(
@@ -73,215 +77,103 @@ def run_demo(
     runtime: str,
     seed: int,
     output: Path,
-) -> None:
-    """Run camera and node until ``frames`` results have been published; write and print what came.
+) -> Demo:
+    """Send ``frames`` images to a node over DDS and evaluate the results that it publishes.
 
     Args:
-        source: what the camera publishes; ``None``: a synthetic street.
-        focal_length: Pixels, of images without a camera; ``None``: unknown.
-        frames: published results after which to end.
-        rate: of the camera, Hz.
-        checkpoint: of the node.
-        device: of the node.
-        runtime: of the node.
-        seed: of the synthetic street.
-        output: folder for the results.
+        source: Picture, folder of pictures or video, repeated if it is shorter than ``frames``;
+            ``None``: a synthetic drive.
+        focal_length: Vertical focal length in pixels of images without a camera; ``None``:
+            unknown.
+        frames: Number of images to send.
+        rate: Images per second.
+        checkpoint: Checkpoint of the node.
+        device: Device of the node.
+        runtime: Runtime of the node.
+        seed: Seed of the synthetic drive.
+        output: Folder for the results.
 
     Raises:
-        ValueError, OSError: source, checkpoint or output folder cannot be used, or the node ended;
-            the text says why.
+        ValueError, OSError: Source, checkpoint or output folder cannot be used, or the node ended.
     """
     make_folder(output)
     predictor = Predictor(checkpoint, device=device, runtime=runtime, needs=TASKS)
-    evaluation = Evaluation()
     print(predictor.description)
-    if source is None:
-        source = str(_render_drive(seed, output / 'street'))
+    images = _drive(seed, frames) if source is None else _frames(source, frames)
+    selection = Selection(focal_length=focal_length)
+    isolate()
+    with tempfile.TemporaryDirectory(prefix='drive_', dir=output) as folder:
+        drive = Path(folder) / 'bag'
+        with tqdm(images, 'preparing', frames, unit='frame', leave=False) as bar:
+            write_dataset_bag(bar, drive, rate=rate, image_topic=CAMERA_TOPIC, frame_id=FRAME_ID)
+        with BagReader(drive) as bag:
+            if CAMERA_TOPIC not in bag.topics:
+                msg = f'{source}: no image that can be read'
+                raise ValueError(msg)
+            sent = BagFrames(bag, find_topics(bag, image=CAMERA_TOPIC), selection)
+            with recorded_node(
+                NAMESPACE,
+                recorded_topics(NODE),
+                image=CAMERA_TOPIC,
+                camera_info=CAMERA_INFO_TOPIC,
+                parameters={
+                    'checkpoint': checkpoint.resolve(),
+                    'device': device,
+                    'runtime': runtime,
+                },
+                log=output / 'node.log',
+            ) as node:
+                node.wait_until_active()
+                delivery = play(sent, node.recorder, output / 'bag', rate=1.0)
+                node.check_running()
+    with BagReader(output / 'bag') as bag:
+        published = recorded_frames(bag, sent, NODE)
+        replayed = replay(published, predictor, output)
+        write_report(
+            output,
+            replayed,
+            published,
+            delivery=delivery.figures(),
+            latencies=delivery.latencies,
+        )
+        every = max(1, delivery.published // OVERVIEW_ROWS)
+        shown = BagFrames(bag, published.topics, Selection(every=every, limit=OVERVIEW_ROWS))
+        write_picture(output / OVERVIEW_FILE, _overview(shown))
+    predictor.close()
+    return Demo(replayed, delivery, sent.tally.uncalibrated)
+
+
+def _drive(seed: int, frames: int) -> Iterator[Frame]:
+    height, width = DRIVE_SIZE
+    return synthetic_drive(seed, frames, height=height, width=width)
+
+
+def _frames(source: str, count: int) -> Iterator[Frame]:
+    """Return ``count`` frames of a source, which is repeated if it is shorter."""
     images = open_source(source)
     if not len(images):
         msg = f'{source}: has no end; publish it with "mtl camera" instead'
         raise ValueError(msg)
-    isolate()
-    with recorded_node(
-        NAMESPACE,
-        TOPICS,
-        image=CAMERA_TOPIC,
-        camera_info=CAMERA_INFO_TOPIC,
-        parameters={'checkpoint': checkpoint.resolve(), 'device': device, 'runtime': runtime},
-        log=output / 'node.log',
-    ) as node:
-        node.wait_until_active()
-        with camera_process(
-            images, rate, topic=CAMERA_TOPIC, frame_id=FRAME_ID, focal_length=focal_length
-        ) as camera:
-            _record(node, camera, frames)
-            sent = camera.stop()
-        node.wait_until_idle()
-    result = _Result(sent, node.recorder)
-    result.check_headers()
-    scores = _judge(result, images, focal_length, predictor, evaluation, output)
-    write_json(output / METRICS_FILE, {**result.figures(), **scores})
-    print(result.table())
-    print(metrics_table(scores))
-    print(f'written to {output}')
-
-
-def _render_drive(seed: int, root: Path) -> Path:
-    """Render the street that the camera films, with its truth, in the Cityscapes layout."""
-    height, width = DRIVE_SIZE
-    drive = synthetic_drive(seed, DRIVE_FRAMES, height=height, width=width)
-    for frame in tqdm(drive, 'rendering a street', DRIVE_FRAMES, unit='frame', leave=False):
-        write_frame(root, 'demo', frame)
-    return root / 'leftImg8bit' / 'demo'
-
-
-def _record(node: RecordedNode, camera: CameraProcess, frames: int) -> None:
-    complete = node.recorder.complete
-    with tqdm(desc='published frames', total=frames, unit='frame', leave=False) as bar:
-        while bar.n < frames:
-            before = bar.n
-
-            def has_more(n: int = before) -> bool:
-                return len(complete()) > n or not camera.is_alive()
-
-            node.spin_until(has_more, FRAME_TIMEOUT, 'the node published nothing')
-            if not camera.is_alive():
-                msg = 'the camera ended; its source may have no image that can be read'
-                raise ValueError(msg)
-            bar.update(min(frames, len(complete())) - before)
-
-
-class _Result:
-    """What was sent and what came back."""
-
-    def __init__(self, sent: Sequence[Sent], recorder: Recorder) -> None:
-        self.names = {entry.stamp: entry.name for entry in sent}
-        self.frames = recorder.frames
-        self.stamps = recorder.complete()
-        self._overtaken = recorder.counts.overtaken
-        self._received = recorder.counts.received
-
-    def check_headers(self) -> None:
-        """Refuse outputs whose header is not that of an image the camera sent."""
-        for stamp, frame in self.frames.items():
-            for topic, data in frame.messages.items():
-                header = deserialize_message(data, TOPICS[topic]).header
-                if stamp not in self.names or header.frame_id != FRAME_ID:
-                    msg = f'{topic}: stamp {stamp}, frame_id {header.frame_id!r} were never sent'
-                    raise ValueError(msg)
-
-    def figures(self) -> dict[str, Any]:
-        """Return what became of the frames, and how long it took."""
-        arrivals = [self.frames[stamp].arrival for stamp in self.stamps]
-        latencies = [
-            (arrival - stamp) / 1e6 for stamp, arrival in zip(self.stamps, arrivals, strict=True)
-        ]
-        seconds = (arrivals[-1] - arrivals[0]) / 1e9
-        return {
-            'frames_sent': len(self.names),
-            'frames_published': len(self.stamps),
-            'frames_overtaken': self._overtaken,
-            'frames_lost': len(self.names) - self._received,
-            'fps': (len(arrivals) - 1) / seconds if seconds else None,
-            'latency_ms': {
-                'median': statistics.median(latencies),
-                'p99': float(np.percentile(latencies, 99)),
-            },
-        }
-
-    def table(self) -> str:
-        """Return the figures as lines of text."""
-        values = self.figures()
-        fates = ', '.join(f'{values[f"frames_{fate}"]} {fate}' for fate in FATES)
-        latency = values['latency_ms']
-        lines = (
-            f'sent      {values["frames_sent"]}: {fates}',
-            f'rate      {values["fps"] or 0:.1f} frames/s',
-            f'latency   {latency["median"]:.0f} ms median, {latency["p99"]:.0f} ms p99',
-        )
-        return '\n'.join(lines)
-
-
-def _judge(
-    result: _Result,
-    images: ImageSource,
-    focal_length: float | None,
-    predictor: Predictor,
-    evaluation: Evaluation,
-    output: Path,
-) -> Metrics:
-    """Write bag and overview; return the published maps' metrics where there is truth."""
-    rows = []
-    shown = {result.stamps[i] for i in _spread(len(result.stamps), OVERVIEW_ROWS)}
-    frames = {
-        frame.name: _calibrated(frame, focal_length)
-        for frame in _frames(images, {result.names[stamp] for stamp in result.stamps})
-    }
-    if any(frame.camera is None for frame in frames.values()):
-        print(ASSUMED_FOCAL_LENGTH)
-    with_truth = any(frame.has_truth for frame in frames.values())
-    with BagWriter(output / 'bag') as bag:
-        for stamp in tqdm(result.stamps, 'comparing', unit='frame', leave=False):
-            frame, recorded = frames[result.names[stamp]], result.frames[stamp]
-            _write_to_bag(bag, stamp, frame, recorded)
-            prediction = _published(recorded)
-            if frame.has_truth:
-                # These are not published; the node computed the very same.
-                offline = predictor.predict(frame.image, frame.focal_length)
-                prediction = replace(
-                    prediction,
-                    scores=offline.scores,
-                    offsets=offline.offsets,
-                    disparity=offline.disparity,
-                )
-            evaluation.add(frame, prediction)
-            if stamp in shown:
-                truth = by_kind(frame) if with_truth else None
-                rows.append(comparison_row(frame.image, by_kind(prediction), truth))
-    write_picture(output / OVERVIEW_FILE, overview_sheet(rows))
-    return evaluation.compute()
-
-
-def _frames(images: ImageSource, names: set[str]) -> Iterator[Frame]:
-    """Yield the frames that were sent, with what ground truth they have."""
+    repetitions = -(-count // len(images))
     if isinstance(images, Pictures):
-        yield from (paths.read() for paths in images.frames if paths.name in names)
-        return
-    for image in images:
-        if image.name in names:
-            yield Frame(image.name, image.image, camera=image.camera)
+        return islice(_readable(images.frames * repetitions), count)
+    return islice(chain.from_iterable(repeat(images, repetitions)), count)
 
 
-def _calibrated(frame: Frame, focal_length: float | None) -> Frame:
-    """Return the frame with the camera that was published with it."""
-    if frame.camera is not None or not focal_length:
-        return frame
-    height, width = frame.image.shape[:2]
-    return replace(frame, camera=Camera.assumed(height, width, focal_length))
+def _readable(frames: Iterable[FramePaths]) -> Iterator[Frame]:
+    """Yield frames with their ground truth; log and skip frames that cannot be read."""
+    for paths in frames:
+        try:
+            yield paths.read()
+        except (DatasetError, OSError) as err:
+            _log.warning('%s', err)
 
 
-def _spread(n: int, count: int) -> list[int]:
-    """Return ``count`` indices spread evenly over ``n``."""
-    return sorted({round(i) for i in np.linspace(0, n - 1, count)})
-
-
-def _write_to_bag(bag: BagWriter, stamp: int, frame: Frame, recorded: RecordedFrame) -> None:
-    """Write the image and what came of it, all at the time of the image's stamp."""
-    header = Header(frame_id=FRAME_ID)
-    header.stamp.sec, header.stamp.nanosec = divmod(stamp, SECOND)
-    messages = [(CAMERA_TOPIC, rgb_to_image(frame.image, header))]
-    if frame.camera is not None:
-        height, width = frame.image.shape[:2]
-        messages.append((CAMERA_INFO_TOPIC, camera_info(frame.camera, width, height, header)))
-    for topic, message in messages:
-        bag.write(topic, type(message), stamp, serialize_message(message))
-    for topic, data in recorded.messages.items():
-        bag.write(topic, TOPICS[topic], stamp, data)
-
-
-def _published(recorded: RecordedFrame) -> Prediction:
-    labels, instances, depth = (
-        image_to_map(deserialize_message(recorded.messages[topic], Image))
-        for topic in (SEMANTIC, INSTANCE, DEPTH)
-    )
-    return Prediction(labels, np.full_like(labels, 255), instances, depth=depth)
+def _overview(frames: BagFrames) -> np.ndarray:
+    """Return a sheet of inputs, published maps and ground truth, RGB."""
+    rows = []
+    for item in frames:
+        if item.published is not None:
+            truth = by_kind(item.frame) if frames.topics.truth else None
+            rows.append(comparison_row(item.frame.image, by_kind(item.published), truth))
+    return overview_sheet(rows)

@@ -1,5 +1,6 @@
-"""The demo: camera, node and recorder in processes of their own, over DDS."""
+"""The demo: pictures replayed over DDS to a node in a process of its own."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -10,20 +11,18 @@ from rosbags.highlevel import AnyReader
 
 from mtl_perception.commands import main
 from mtl_perception.data.cityscapes import find_frames
-from mtl_perception.frame import Camera, Frame
-from mtl_perception.live.demo import _calibrated
+from mtl_perception.files import write_picture
+from mtl_perception.frame import Camera
 
-FRAMES = 6
+FRAMES = 10
+"""More than the source has, so that it is repeated."""
 
 
 @pytest.fixture(scope='module')
 def output(streets, tiny_checkpoint, tmp_path_factory) -> Path:
-    """Return what a short demo on frames with ground truth wrote."""
+    """Return the results of a short demo on frames with ground truth."""
     folder = tmp_path_factory.mktemp('demo')
-    source = streets / 'leftImg8bit' / 'train'
-    arguments = ['--source', str(source), '--checkpoint', str(tiny_checkpoint), '--rate', '10']
-    arguments += ['--frames', str(FRAMES), '--output', str(folder)]
-    assert main(['demo', *arguments]) == 0
+    demo(streets / 'leftImg8bit' / 'train', tiny_checkpoint, folder)
     return folder
 
 
@@ -32,21 +31,38 @@ def metrics(output) -> dict:
     return json.loads((output / 'metrics.json').read_text())
 
 
+def demo(source: Path, checkpoint: Path, output: Path, *words: str) -> None:
+    arguments = ['--source', str(source), '--checkpoint', str(checkpoint), '--rate', '10']
+    arguments += ['--frames', str(FRAMES), '--output', str(output)]
+    assert main(['demo', *arguments, *words]) == 0
+
+
 def test_every_frame_sent_was_published_overtaken_or_lost(metrics):
-    assert metrics['frames_published'] >= FRAMES
-    assert metrics['frames_sent'] == (
-        metrics['frames_published'] + metrics['frames_overtaken'] + metrics['frames_lost']
-    )
+    live = metrics['live']
+    assert live['sent'] == FRAMES
+    assert 1 <= live['published'] == metrics['frames']
+    assert live['failed'] == live['resent'] == 0
+    assert live['published'] + live['overtaken'] + live['lost'] == FRAMES
 
 
 def test_the_figures_are_numbers(metrics):
-    assert metrics['fps'] > 0
-    assert 0 < metrics['latency_ms']['median'] <= metrics['latency_ms']['p99']
+    assert metrics['live']['fps'] > 0
+    latency = metrics['live']['latency_ms']
+    assert 0 < latency['median'] <= latency['p99'] <= latency['max']
     assert 0 <= metrics['semantic']['iou_class'] <= 1
     assert 0 <= metrics['instance']['ap50'] <= 1
     for key in ('abs_rel', 'rmse', 'mean_disparity_error_px'):
         assert metrics['depth'][key] > 0
     assert metrics['instance']['mean_error_px'] > 0
+
+
+def test_the_node_publishes_the_maps_of_the_predictor_here(metrics, output):
+    assert metrics['live']['identical'] == metrics['frames']
+    with (output / 'per_frame.csv').open(newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert [row['identical'] for row in rows] == ['True'] * metrics['frames']
+    latencies = [float(row['latency_ms']) for row in rows]
+    assert np.median(latencies) == pytest.approx(metrics['live']['latency_ms']['median'])
 
 
 def test_the_bag_holds_input_and_outputs_of_every_published_frame(output, metrics, streets):
@@ -58,24 +74,27 @@ def test_the_bag_holds_input_and_outputs_of_every_published_frame(output, metric
             assert message.header.frame_id == 'demo_camera'
             assert (message.height, message.width) in sizes
             stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
-            stamps.setdefault(connection.topic.partition('mtl_demo/')[2], []).append(stamp)
+            stamps.setdefault(connection.topic, []).append(stamp)
     assert set(stamps) == {
-        'camera/image',
-        'camera/camera_info',
-        'mtl_perception/semantic/image',
-        'mtl_perception/instance/image',
-        'mtl_perception/depth/image',
-        'mtl_perception/depth/camera_info',
+        '/mtl_demo/camera/image',
+        '/mtl_demo/camera/camera_info',
+        '/mtl_demo/mtl_perception/semantic/image',
+        '/mtl_demo/mtl_perception/instance/image',
+        '/mtl_demo/mtl_perception/depth/image',
+        '/mtl_demo/mtl_perception/depth/camera_info',
+        '/ground_truth/semantic/image',
+        '/ground_truth/instance/image',
+        '/ground_truth/depth/image',
     }
-    expected = stamps['camera/image']
-    assert len(expected) == metrics['frames_published']
+    expected = stamps['/mtl_demo/camera/image']
+    assert len(expected) == metrics['live']['published']
     assert all(found == expected for found in stamps.values())
 
 
 def test_the_overview_shows_predictions_beside_the_truth(output):
     sheet = cv2.imread(str(output / 'overview.png'))
     panels = np.array_split(sheet[40:], 7, axis=1)
-    # A random network may see one thing everywhere; the street holds more.
+    # A random network may predict one class everywhere; the street has several.
     assert all(panel.std() > 5 for panel in (panels[0], *panels[1::2]))
     for prediction, truth in zip(panels[2::2], panels[1::2], strict=True):
         width = min(prediction.shape[1], truth.shape[1])
@@ -88,11 +107,25 @@ def test_a_checkpoint_that_is_missing_ends_with_one_line(tmp_path, capsys):
     assert capsys.readouterr().err.startswith(f'mtl demo: {missing}: no such checkpoint')
 
 
-def test_the_focal_length_that_is_given_is_that_of_images_without_one():
-    image = np.zeros((48, 64, 3), np.uint8)
-    own = Camera(50.0, 50.0, 30.0, 20.0)
-    assert _calibrated(Frame('own', image, camera=own), 100.0).camera == own
-    found = _calibrated(Frame('none', image), 100.0)
-    assert (found.camera.fx, found.camera.cx, found.camera.cy) == (100.0, 31.5, 23.5)
-    assert found.focal_length == 100.0
-    assert _calibrated(Frame('none', image), 0.0).camera is None
+def test_the_focal_length_that_is_given_is_that_of_images_without_one(
+    streets, tiny_checkpoint, tmp_path, capsys
+):
+    image = find_frames(streets, 'train')[0].read().image
+    write_picture(tmp_path / 'picture.png', image)
+    for name, words in (('unknown', ()), ('given', ('--focal-length', '100'))):
+        demo(tmp_path / 'picture.png', tiny_checkpoint, tmp_path / name, *words)
+    assert capsys.readouterr().out.count('give --focal-length') == 1
+    height, assumed = len(image), Camera.assumed(*image.shape[:2]).fy
+    assert assumed != 100
+    depths = []
+    for name, focal_length in (('unknown', assumed), ('given', 100.0)):
+        maps = {}
+        with AnyReader([tmp_path / name / 'bag']) as reader:
+            for connection, _, data in reader.messages():
+                message = reader.deserialize(data, connection.msgtype)
+                maps.setdefault(connection.topic.rpartition('mtl_demo/')[2], message)
+        info = maps['mtl_perception/depth/camera_info']
+        assert info.p[5] == pytest.approx(focal_length * info.height / height)
+        depths.append(maps['mtl_perception/depth/image'].data.view(np.float32))
+        assert 'camera/camera_info' not in maps
+    assert np.allclose(depths[1] * assumed, depths[0] * 100)
