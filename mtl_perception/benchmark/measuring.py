@@ -8,9 +8,8 @@ import platform
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -90,16 +89,6 @@ def times_of(milliseconds: Sequence[float]) -> Times:
     """Return the summary of single times."""
     low, median, high, p99 = np.percentile(milliseconds, (25, 50, 75, 99)).tolist()
     return Times(len(milliseconds), median, p99, high - low)
-
-
-def machine(device: torch.device | None = None) -> dict[str, Any]:
-    """Return the figures of ``describe_machine``."""
-    return asdict(describe_machine(device))
-
-
-def milliseconds_columns(times: Mapping[str, Any]) -> str:
-    """Return a row's ``median`` and ``p99`` as two columns of text."""
-    return f'{times["median"]:>9,.1f} ms{times["p99"]:>9,.1f} ms'
 
 
 def _cpu() -> str:

@@ -1,4 +1,4 @@
-"""How fast the node is: a camera, the node and a recorder over DDS, as on a robot."""
+"""Speed of the node: a camera, the node and a recorder over DDS, as on a robot."""
 
 import itertools
 import os
@@ -18,7 +18,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from tqdm import tqdm
 
-from mtl_perception.benchmark.measuring import Times, machine, milliseconds_columns, times_of
+from mtl_perception.benchmark.measuring import Machine, Times, describe_machine, times_of
 from mtl_perception.frame import Frame
 from mtl_perception.inference.predictor import Predictor
 from mtl_perception.live.delivery import Delivery
@@ -32,7 +32,9 @@ from mtl_perception.live.processes import (
     recording,
 )
 from mtl_perception.live.recorder import LOSSLESS_QOS, Recorder
+from mtl_perception.live.replay import published_topics
 from mtl_perception.memory import resident_memory, reuse_freed_memory
+from mtl_perception.messages.stamps import SECOND
 from mtl_perception.ros.node import NODE_NAME
 from mtl_perception.sources import SYNTHETIC, open_source
 from mtl_perception.tasks import TASKS
@@ -42,30 +44,33 @@ NODE = f'{NAMESPACE}/{NODE_NAME}'
 CAMERA_TOPIC = f'{NAMESPACE}/camera/image'
 CAMERA_INFO_TOPIC = f'{NAMESPACE}/camera/camera_info'
 FRAME_ID = 'camera'
-TOPICS = {f'{NODE}/{task}/image': Image for task in TASKS}
 RELAYED = f'{NAMESPACE}/relayed'
 
 PICTURES = 10
-"""Pictures of the synthetic street, which the camera holds in memory."""
+"""Number of pictures of the synthetic street, which the camera keeps in memory."""
 
 WARM_UP = 3.0
-"""Seconds from the first result until measuring begins."""
+"""Seconds between the first result and the measurement."""
 
 FASTER = 2.0
-"""A camera that is so many times faster than network and grouping always has an image waiting."""
+"""Rate of a camera that always has an image waiting, relative to network and grouping alone."""
 
-FATES = ('published', 'overtaken')
+NOT_OWN = ('frame', 'age', 'waiting', 'configure', 'network')
+"""Times that are not the node's own work; ``configure`` is the network's setup for a new size."""
 
-WHOLE = ('frame', 'age')
-"""Times among the stages that are not one of them."""
-
-NETWORK = ('configure', 'network')
-"""The stages that are the network's; the first comes with an image of another size alone."""
+OUTCOMES = ('sent', 'published', 'overtaken', 'lost')
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What a process holds, its memory in MiB, and its CPU seconds so far."""
+    """Resources of a process.
+
+    Attributes:
+        memory: Resident memory in MiB; ``None`` if unknown.
+        threads: Number of threads.
+        descriptors: Number of open file descriptors.
+        cpu: CPU time since the start, in seconds.
+    """
 
     memory: float | None
     threads: int
@@ -75,19 +80,164 @@ class Resources:
 
 @dataclass(frozen=True)
 class Run:
-    """What came out while a camera was running.
+    """Results received while a camera was running.
 
     Attributes:
-        rate: of the camera, Hz.
-        seconds: how long was measured.
-        fps: results a second.
-        latency: milliseconds from an image's stamp to the arrival of the last of its results.
+        rate: Rate of the camera in Hz.
+        seconds: Duration of the measurement.
+        fps: Results per second.
+        latency: Milliseconds from the stamp of an image to the arrival of its last result.
     """
 
     rate: float
     seconds: float
     fps: float
     latency: Times
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class NodeRun(Run):
+    """Results, diagnostics and resources of the node while a camera was running.
+
+    Attributes:
+        delivery: Numbers of images, including those outside the measurement.
+        stages: Mean milliseconds of each stage, of the whole frame, and the age of the results.
+        start: Resources at the start of the measurement.
+        end: Resources at the end of the measurement.
+    """
+
+    delivery: Delivery
+    stages: Mapping[str, float]
+    start: Resources
+    end: Resources
+
+    @property
+    def besides_network(self) -> float:
+        """Milliseconds per frame without waiting and network."""
+        return sum(ms for stage, ms in self.stages.items() if stage not in NOT_OWN)
+
+    @property
+    def besides_network_and_grouping(self) -> float:
+        """Milliseconds per frame without waiting, network and grouping."""
+        return self.besides_network - self.stages['instance']
+
+    @property
+    def cpu(self) -> float:
+        """CPU time per result in milliseconds."""
+        return (self.end.cpu - self.start.cpu) * 1e3 / self.latency.calls
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures for JSON."""
+        figures = asdict(self)
+        delivery = figures.pop('delivery')
+        return {
+            **figures,
+            **{outcome: delivery[outcome] for outcome in OUTCOMES},
+            'besides_network': self.besides_network,
+            'besides_network_and_grouping': self.besides_network_and_grouping,
+            'cpu': self.cpu,
+        }
+
+
+@dataclass(frozen=True)
+class Alone:
+    """Rate and times of network and grouping without ROS."""
+
+    fps: float
+    latency: Times
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures for JSON."""
+        return {'fps': self.fps, **asdict(self.latency)}
+
+
+RUNS = {
+    'node': 'the node',
+    'never_waits': 'the node, an image always waiting',
+    'alone': 'network and grouping alone',
+    'relay': 'a relay that copies the image',
+}
+"""Titles of the runs of ``NodeBenchmark``."""
+
+
+@dataclass(frozen=True)
+class NodeBenchmark:
+    """Result of ``benchmark_node``.
+
+    Attributes:
+        machine: Hardware and software of the measurement.
+        network: Description of the network.
+        size: (height, width) of the images.
+        node: Node with a camera of the requested rate.
+        never_waits: Node with an image always waiting; ``None`` without comparison.
+        alone: Network and grouping without ROS; ``None`` without comparison.
+        relay: Process that only copies the image; ``None`` without comparison.
+    """
+
+    machine: Machine
+    network: str
+    size: tuple[int, int]
+    node: NodeRun
+    never_waits: NodeRun | None = None
+    alone: Alone | None = None
+    relay: Run | None = None
+
+    @property
+    def runs(self) -> dict[str, Run | Alone]:
+        """Measured runs by name."""
+        return {name: run for name in RUNS if (run := getattr(self, name)) is not None}
+
+    @property
+    def share_of_alone(self) -> float | None:
+        """Rate with an image always waiting, relative to the rate alone."""
+        if self.never_waits is None or self.alone is None:
+            return None
+        return self.never_waits.fps / self.alone.fps
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures for JSON; times are in milliseconds, memory is in MiB."""
+        share = self.share_of_alone
+        return {
+            'machine': asdict(self.machine),
+            'network': self.network,
+            'size': list(self.size),
+            **{name: run.figures() for name, run in self.runs.items()},
+            **({} if share is None else {'share_of_alone': share}),
+        }
+
+    def __str__(self) -> str:
+        return '\n'.join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        node, (height, width) = self.node, self.size
+        yield f'{self.machine}, {self.machine.gpu}' if self.machine.gpu else str(self.machine)
+        yield f'{width}×{height} at {node.rate:g} Hz for {node.seconds:.0f} s'
+        yield ''
+        yield f'{"":<36}{"frames/s":>9}{"median":>12}{"p99":>12}{"quartiles":>12}'
+        for name, run in self.runs.items():
+            spread = f'{run.latency.spread:>9,.1f} ms'
+            yield f'{RUNS[name]:<36}{run.fps:>9.1f}{run.latency}{spread}'
+        if self.share_of_alone is not None:
+            yield f'with an image always waiting: {self.share_of_alone:.0%} of the rate alone'
+        yield str(node.delivery)
+        yield ''
+        yield 'ms per frame, mean of the last 10 s'
+        yield from (f'  {stage:<34}{ms:>9.1f}' for stage, ms in node.stages.items())
+        yield (
+            f'without network and waiting: {node.besides_network:.1f} ms, also without grouping '
+            f'{node.besides_network_and_grouping:.1f} ms; CPU time {node.cpu:.0f} ms per frame'
+        )
+        yield ''
+        start, end = node.start, node.end
+        if start.memory is not None and end.memory is not None:
+            growth = end.memory - start.memory
+            yield f'memory      {start.memory:.1f} → {end.memory:.1f} MiB ({growth:+.1f})'
+        yield f'threads     {start.threads} → {end.threads}'
+        yield f'descriptors {start.descriptors} → {end.descriptors}'
 
 
 def benchmark_node(
@@ -100,38 +250,34 @@ def benchmark_node(
     seconds: float,
     seed: int,
     compare: bool,
-) -> dict[str, Any]:
-    """Measure the node, and return the figures, ready for JSON; times are in ms, memory in MiB.
+) -> NodeBenchmark:
+    """Measure the node with a camera that publishes a synthetic street.
 
     Args:
-        checkpoint: of the node.
-        device: of the node.
-        runtime: of the node.
-        size: (height, width) of the camera's images.
-        rate: of the camera, Hz.
-        seconds: how long to measure.
-        seed: of the synthetic street that the camera films.
-        compare: whether to measure as long a relay in the node's place, network and grouping
-            without ROS, and the node with a camera that always has an image waiting.
+        checkpoint: Checkpoint of the node.
+        device: Device of the node.
+        runtime: Runtime of the node.
+        size: (height, width) of the images.
+        rate: Rate of the camera in Hz.
+        seconds: Duration of each measurement.
+        seed: Seed of the synthetic street.
+        compare: Whether to measure also a relay instead of the node, network and grouping without
+            ROS, and the node with a camera that always has an image waiting.
 
     Raises:
-        ValueError, OSError: the node cannot run; the text says why.
+        ValueError, OSError: The node cannot run.
     """
     reuse_freed_memory()
     predictor = Predictor(checkpoint, device=device, runtime=runtime, needs=TASKS)
     street = itertools.islice(open_source(SYNTHETIC, size=size, seed=seed), PICTURES)
     images = list(tqdm(street, 'rendering', PICTURES, unit='frame', leave=False))
     isolate()
-    figures: dict[str, Any] = {
-        'machine': machine(),
-        'network': predictor.description,
-        'size': list(size),
-    }
+    never_waits = alone = relay = None
     with (
         tempfile.TemporaryDirectory() as folder,
         recorded_node(
             NAMESPACE,
-            TOPICS,
+            dict.fromkeys(published_topics(NODE).values(), Image),
             image=CAMERA_TOPIC,
             camera_info=CAMERA_INFO_TOPIC,
             parameters={'checkpoint': checkpoint.resolve(), 'device': device, 'runtime': runtime},
@@ -140,66 +286,51 @@ def benchmark_node(
         ) as node,
     ):
         node.wait_until_active()
-        figures['node'] = _measure_node(node, images, rate, seconds)
+        run = _measure_node(node, images, rate, seconds)
         if compare:
             times = _time_predictor(predictor, images, seconds / 2)
             fast = FASTER * 1e3 / times_of(times).median
-            figures['never_waits'] = _measure_node(node, images, fast, seconds)
+            never_waits = _measure_node(node, images, fast, seconds)
             times += _time_predictor(predictor, images, seconds / 2)
-            figures['alone'] = {'fps': 1e3 * len(times) / sum(times), **asdict(times_of(times))}
-            figures['share_of_alone'] = figures['never_waits']['fps'] / figures['alone']['fps']
+            alone = Alone(1e3 * len(times) / sum(times), times_of(times))
+    description = predictor.description
     predictor.close()
     if compare:
-        figures['relay'] = _measure_relay(images, rate, seconds)
-    return figures
-
-
-def table(figures: Mapping[str, Any]) -> str:
-    """Return the figures of ``benchmark_node`` as text."""
-    return '\n'.join(_table_lines(figures))
+        relay = _measure_relay(images, rate, seconds)
+    return NodeBenchmark(describe_machine(), description, size, run, never_waits, alone, relay)
 
 
 def _measure_node(
     node: RecordedNode, images: Sequence[Frame], rate: float, seconds: float
-) -> dict[str, Any]:
-    """Run a camera for the node; return what came out, and what the node says of itself."""
+) -> NodeRun:
     recorder = node.recorder
     recorder.start_counting()
-    with camera_process(images, rate, topic=CAMERA_TOPIC, frame_id=FRAME_ID) as camera:
+    with camera_process(images, rate, topic=CAMERA_TOPIC, frame_id=FRAME_ID) as stop_camera:
         node.spin_until(lambda: recorder.results, START_TIMEOUT, 'the node published nothing')
         node.spin_for(WARM_UP)
         before, start = _resources(node.pid), time.time_ns()
         node.spin_for(seconds)
         after, end = _resources(node.pid), time.time_ns()
         snapshot = recorder.status.snapshot
-        stages = {**snapshot.milliseconds, 'age': snapshot.age or 0.0}
-        sent = len(camera.stop())
+        sent = stop_camera()
     node.wait_until_idle()
-    delivery = Delivery.from_counts(recorder.counts, sent=sent, published=recorder.results)
-    outcomes = delivery.figures()
-    run = _run_of(recorder, rate, start, end)
-    own = {k: ms for k, ms in stages.items() if k not in (*WHOLE, 'waiting', *NETWORK)}
-    return {
-        **asdict(run),
-        'sent': sent,
-        **{outcome: outcomes[outcome] for outcome in (*FATES, 'lost')},
-        'stages': stages,
-        'besides_network': sum(own.values()),
-        'besides_network_and_grouping': sum(own.values()) - own['instance'],
-        'cpu': (after.cpu - before.cpu) * 1e3 / run.latency.calls,
-        'start': asdict(before),
-        'end': asdict(after),
-    }
+    return NodeRun(
+        **vars(_run(recorder, rate, start, end)),
+        delivery=Delivery.from_counts(recorder.counts, sent=sent, published=recorder.results),
+        stages={**snapshot.milliseconds, 'age': snapshot.age or 0.0},
+        start=before,
+        end=after,
+    )
 
 
-def _run_of(recorder: Recorder, rate: float, start: int, end: int) -> Run:
-    """Return what came between two times in nanoseconds."""
+def _run(recorder: Recorder, rate: float, start: int, end: int) -> Run:
+    """Return the results that arrived between two times in nanoseconds."""
     frames = ((stamp, recorder.frames[stamp].arrival) for stamp in recorder.complete())
-    latencies = [(came - stamp) / 1e6 for stamp, came in frames if start <= came < end]
+    latencies = [(arrival - stamp) / 1e6 for stamp, arrival in frames if start <= arrival < end]
+    seconds = (end - start) / SECOND
     if not latencies:
-        msg = f'nothing was published in {(end - start) / 1e9:.0f} s; measure for longer'
+        msg = f'nothing was published in {seconds:.0f} s; measure for longer'
         raise ValueError(msg)
-    seconds = (end - start) / 1e9
     return Run(rate, seconds, len(latencies) / seconds, times_of(latencies))
 
 
@@ -216,12 +347,12 @@ def _time_predictor(predictor: Predictor, images: Sequence[Frame], seconds: floa
     return times
 
 
-def _measure_relay(images: Sequence[Frame], rate: float, seconds: float) -> dict[str, Any]:
-    """Measure a process that publishes every image again and does nothing else."""
+def _measure_relay(images: Sequence[Frame], rate: float, seconds: float) -> Run:
+    """Measure a process that only publishes every image again."""
     with (
         recording({RELAYED: Image}, NODE, keep_data=False) as recorder,
-        piped_process(_relay) as (_, pipe),
-        camera_process(images, rate, topic=CAMERA_TOPIC, frame_id=FRAME_ID) as camera,
+        piped_process(_relay) as pipe,
+        camera_process(images, rate, topic=CAMERA_TOPIC, frame_id=FRAME_ID) as stop_camera,
     ):
         if not recorder.spin_until(lambda: recorder.results, START_TIMEOUT):
             msg = f'the relay published nothing within {START_TIMEOUT:.0f} s'
@@ -230,14 +361,14 @@ def _measure_relay(images: Sequence[Frame], rate: float, seconds: float) -> dict
         start = time.time_ns()
         recorder.spin_for(seconds)
         end = time.time_ns()
-        camera.stop()
+        stop_camera()
         pipe.send('stop')
-        return asdict(_run_of(recorder, rate, start, end))
+        return _run(recorder, rate, start, end)
 
 
 def _relay(pipe: Connection) -> None:
-    """Publish every image again until the pipe says stop."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the parent's
+    """Publish every image again until the pipe has a message."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent process handles Ctrl+C.
     reuse_freed_memory()
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node = Node('relay')
@@ -251,7 +382,7 @@ def _relay(pipe: Connection) -> None:
 
 def _resources(pid: int) -> Resources:
     process = Path('/proc', str(pid))
-    # The command's name comes first, in brackets, and may hold anything.
+    # The name of the command comes first, in brackets, and may contain any character.
     user, system = process.joinpath('stat').read_text().rpartition(')')[2].split()[11:13]
     return Resources(
         memory=resident_memory(pid),
@@ -259,43 +390,3 @@ def _resources(pid: int) -> Resources:
         descriptors=len(list(process.joinpath('fd').iterdir())),
         cpu=(int(user) + int(system)) / os.sysconf('SC_CLK_TCK'),
     )
-
-
-ROWS = {
-    'node': 'the node',
-    'never_waits': 'the node, an image always waiting',
-    'alone': 'network and grouping alone',
-    'relay': 'a relay that copies the image',
-}
-
-
-def _table_lines(figures: Mapping[str, Any]) -> Iterator[str]:
-    where, node = figures['machine'], figures['node']
-    height, width = figures['size']
-    yield f'{where["cpu"]}, {where["cores"]} cores' + (f', {where["gpu"]}' if where['gpu'] else '')
-    yield f'{width}×{height} at {node["rate"]:g} Hz for {node["seconds"]:.0f} s'
-    yield ''
-    yield f'{"":<36}{"frames/s":>9}{"median":>12}{"p99":>12}{"quartiles":>12}'
-    for key, name in ROWS.items():
-        if key in figures:
-            row = figures[key]
-            latency = row.get('latency', row)
-            times = f'{milliseconds_columns(latency)}{latency["spread"]:>9,.1f} ms'
-            yield f'{name:<36}{row["fps"]:>9.1f}{times}'
-    if 'share_of_alone' in figures:
-        yield f'with an image always waiting: {figures["share_of_alone"]:.0%} of the rate alone'
-    fates = ', '.join(f'{node[fate]} {fate}' for fate in (*FATES, 'lost'))
-    yield f'sent {node["sent"]}: {fates}'
-    yield ''
-    yield 'ms a frame, mean of the last 10 s'
-    yield from (f'  {stage:<34}{ms:>9.1f}' for stage, ms in node['stages'].items())
-    yield (
-        f'besides network and waiting: {node["besides_network"]:.1f} ms, without grouping '
-        f'{node["besides_network_and_grouping"]:.1f} ms; CPU time {node["cpu"]:.0f} ms a frame'
-    )
-    yield ''
-    start, end = node['start'], node['end']
-    growth = end['memory'] - start['memory']
-    yield f'memory      {start["memory"]:.1f} → {end["memory"]:.1f} MiB ({growth:+.1f})'
-    yield f'threads     {start["threads"]} → {end["threads"]}'
-    yield f'descriptors {start["descriptors"]} → {end["descriptors"]}'

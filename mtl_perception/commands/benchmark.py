@@ -13,7 +13,6 @@ Examples:
 import argparse
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -170,9 +169,9 @@ def _run_node(args: argparse.Namespace) -> Benchmark:
     camera's stamp to the recorder, the time of each stage, and the node's memory, threads and file
     descriptors at start and end. Works on Linux only.
     """
-    from mtl_perception.benchmark.node import benchmark_node, table
+    from mtl_perception.benchmark.node import benchmark_node
 
-    figures = benchmark_node(
+    return benchmark_node(
         checkpoint=args.checkpoint,
         device=args.device,
         runtime=args.runtime,
@@ -182,7 +181,6 @@ def _run_node(args: argparse.Namespace) -> Benchmark:
         seed=args.seed,
         compare=args.compare,
     )
-    return _Tabulated(figures, table(figures))
 
 
 def _add_replay(parser: argparse.ArgumentParser) -> None:
@@ -242,20 +240,6 @@ def _run_training(args: argparse.Namespace) -> Benchmark:
         steps=args.steps,
         compare=args.compare,
     )
-
-
-@dataclass(frozen=True)
-class _Tabulated:
-    """Figures with their table."""
-
-    values: dict[str, Any]
-    table: str
-
-    def figures(self) -> dict[str, Any]:
-        return self.values
-
-    def __str__(self) -> str:
-        return self.table
 
 
 Subject = tuple[

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -18,11 +17,9 @@ from typing import Any
 
 import rclpy
 from rclpy.signals import SignalHandlerOptions
-from std_msgs.msg import Header
 
 from mtl_perception.frame import Frame
 from mtl_perception.live.recorder import LOSSLESS_QOS, Recorder
-from mtl_perception.messages.stamps import nanoseconds
 from mtl_perception.ros.camera import CameraNode
 from mtl_perception.ros.node import NODE_NAME
 from mtl_perception.ros.transport import transport_environment
@@ -35,14 +32,6 @@ END_TIMEOUT = 20.0
 
 MAX_DOMAIN = 100
 """Largest domain ID that leaves room for ports on every system."""
-
-
-@dataclass(frozen=True)
-class Sent:
-    """An image that the camera published: its name in the source, and its stamp in nanoseconds."""
-
-    name: str
-    stamp: int
 
 
 def isolate() -> None:
@@ -197,72 +186,48 @@ def recording(
         yield recorder
 
 
-class CameraProcess:
-    """A camera's process, and what it says of the images it sent."""
-
-    def __init__(self, process: multiprocessing.process.BaseProcess, pipe: Connection) -> None:
-        self._process = process
-        self._pipe = pipe
-
-    def is_alive(self) -> bool:
-        """Return whether it still runs."""
-        return self._process.is_alive()
-
-    def stop(self) -> list[Sent]:
-        """Let the camera end; return what it sent.
-
-        Raises:
-            ValueError: it does not end.
-        """
-        self._pipe.send('stop')
-        if not self._pipe.poll(END_TIMEOUT):
-            msg = f'the camera did not end within {END_TIMEOUT:.0f} s'
-            raise ValueError(msg)
-        return self._pipe.recv()
-
-
 @contextlib.contextmanager
 def camera_process(
-    images: Iterable[Frame],
-    rate: float,
-    *,
-    topic: str,
-    frame_id: str,
-    focal_length: float | None = None,
-) -> Iterator[CameraProcess]:
-    """Start a camera that publishes ``images`` again and again, from the first subscriber on.
+    images: Iterable[Frame], rate: float, *, topic: str, frame_id: str
+) -> Iterator[Callable[[], int]]:
+    """Start a camera that publishes ``images`` in a loop once its topic has a subscriber.
 
     Args:
-        images: what to publish; sent to the process as a pickle.
-        rate: Hz.
-        topic: of the image; camera_info lies beside it.
-        frame_id: of the optical frame.
-        focal_length: Pixels, of images without a camera; ``None``: unknown.
+        images: Images to publish, sent to the process as a pickle.
+        rate: Images per second.
+        topic: Image topic; camera_info is next to it.
+        frame_id: Optical frame of the camera.
+
+    Yields:
+        Function that ends the camera and returns the number of images it published; it raises
+        ValueError if the camera does not end.
     """
-    options = {
-        'rate': rate,
-        'topic': topic,
-        'frame_id': frame_id,
-        'focal_length': focal_length,
-    }
-    with piped_process(_publish, images, options) as (process, pipe):
-        yield CameraProcess(process, pipe)
+    options = {'rate': rate, 'topic': topic, 'frame_id': frame_id}
+    with piped_process(_publish, images, options) as pipe:
+
+        def stop() -> int:
+            pipe.send('stop')
+            if not pipe.poll(END_TIMEOUT):
+                msg = f'the camera did not end within {END_TIMEOUT:.0f} s'
+                raise ValueError(msg)
+            return pipe.recv()
+
+        yield stop
 
 
 @contextlib.contextmanager
-def piped_process(
-    target: Callable[..., None], *arguments: Any
-) -> Iterator[tuple[multiprocessing.process.BaseProcess, Connection]]:
-    """Run ``target``, with the other end of a pipe as its last argument, in a new process.
+def piped_process(target: Callable[..., None], *arguments: Any) -> Iterator[Connection]:
+    """Run ``target`` in a new process and yield one end of a pipe to it.
 
-    It should have ended soon after the context; after an error it is killed.
+    The other end is the last argument of ``target``. The process should end soon after the
+    context; it is killed after an error.
     """
     context = multiprocessing.get_context('spawn')
     ours, theirs = context.Pipe()
     process = context.Process(target=target, args=(*arguments, theirs), daemon=True)
     process.start()
     try:
-        yield process, ours
+        yield ours
     except BaseException:
         process.kill()
         raise
@@ -270,12 +235,10 @@ def piped_process(
 
 
 def _publish(images: Iterable[Frame], options: Mapping[str, Any], pipe: Connection) -> None:
-    """Publish until the pipe says stop; then send what was published."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the parent's
-    sent: list[Sent] = []
+    """Publish until the pipe has a message; answer with the number of published images."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent process handles Ctrl+C.
 
-    def on_published(image: Frame, header: Header) -> None:
-        sent.append(Sent(image.name, nanoseconds(header)))
+    def on_published(*_: object) -> None:
         if pipe.poll():
             camera.stop()
 
@@ -284,5 +247,5 @@ def _publish(images: Iterable[Frame], options: Mapping[str, Any], pipe: Connecti
         images, loop=True, wait_for_subscriber=True, on_published=on_published, **options
     )
     camera.run()
-    pipe.send(sent)
+    pipe.send(camera.published)
     rclpy.try_shutdown()

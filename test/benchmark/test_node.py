@@ -1,6 +1,7 @@
 """The benchmark of the node, as a user starts it."""
 
 import json
+import os
 
 import pytest
 
@@ -22,12 +23,13 @@ def output(tiny_checkpoint, tmp_path_factory) -> dict:
 
 def test_rate_and_latency_are_measured(output):
     assert (output['subject'], output['size']) == ('node', [48, 64])
-    assert output['machine']['cpu']
+    assert output['machine']['cores'] == os.cpu_count()
     for name in TIMED:
         run = output[name]
         assert run['fps'] == pytest.approx(run['latency']['calls'] / run['seconds'])
         assert 0 < run['latency']['median'] <= run['latency']['p99']
     assert output['node']['rate'] == output['relay']['rate'] == 10
+    assert output['never_waits']['rate'] > output['alone']['fps']
     assert output['share_of_alone'] == pytest.approx(
         output['never_waits']['fps'] / output['alone']['fps']
     )
@@ -36,7 +38,7 @@ def test_rate_and_latency_are_measured(output):
 def test_every_image_sent_is_accounted_for(output):
     for name in NODE:
         run = output[name]
-        assert run['published'] > 0
+        assert run['published'] >= run['latency']['calls'] > 0
         assert run['sent'] == run['published'] + run['overtaken'] + run['lost']
 
 
@@ -46,8 +48,11 @@ def test_stages_add_up_to_the_frame(output):
     assert set(stages) - {'configure'} == {
         *('waiting', 'decode', 'preprocess', 'network', 'instance', 'depth', 'publish')
     }
-    # They are rounded to a tenth each.
+    # Each value is rounded to a tenth.
     assert sum(stages.values()) == pytest.approx(frame, abs=0.4)
+    others = sum(stages[stage] for stage in ('decode', 'preprocess', 'depth', 'publish'))
+    assert output['node']['besides_network_and_grouping'] == pytest.approx(others)
+    assert output['node']['besides_network'] == pytest.approx(others + stages['instance'])
 
 
 def test_what_the_node_holds_is_counted(output):
@@ -56,4 +61,7 @@ def test_what_the_node_holds_is_counted(output):
         assert found['memory'] > 50
         assert found['threads'] > 4
         assert found['descriptors'] > 4
-    assert output['node']['end']['cpu'] > output['node']['start']['cpu']
+    start, end = (output['node'][moment]['cpu'] for moment in ('start', 'end'))
+    assert end > start
+    results = output['node']['latency']['calls']
+    assert output['node']['cpu'] == pytest.approx((end - start) * 1e3 / results)
