@@ -1,1 +1,1 @@
-"""Tools that run beside a node: recording, replaying, the demo."""
+"""Tools for a running node: recorder, live replay and demo."""

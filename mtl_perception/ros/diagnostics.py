@@ -1,4 +1,4 @@
-"""Statistics of the node, and its status on ``/diagnostics``: what it publishes or why not."""
+"""Statistics of the node, and the status that it publishes on ``/diagnostics``."""
 
 import itertools
 import statistics
