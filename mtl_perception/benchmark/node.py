@@ -26,6 +26,7 @@ from mtl_perception.live.processes import (
     START_TIMEOUT,
     RecordedNode,
     camera_process,
+    camera_topic,
     isolate,
     piped_process,
     recorded_node,
@@ -41,8 +42,7 @@ from mtl_perception.tasks import TASKS
 
 NAMESPACE = '/mtl_benchmark'
 NODE = f'{NAMESPACE}/{NODE_NAME}'
-CAMERA_TOPIC = f'{NAMESPACE}/camera/image'
-CAMERA_INFO_TOPIC = f'{NAMESPACE}/camera/camera_info'
+CAMERA_TOPIC = camera_topic(NAMESPACE)
 FRAME_ID = 'camera'
 RELAYED = f'{NAMESPACE}/relayed'
 
@@ -278,9 +278,9 @@ def benchmark_node(
         recorded_node(
             NAMESPACE,
             dict.fromkeys(published_topics(NODE).values(), Image),
-            image=CAMERA_TOPIC,
-            camera_info=CAMERA_INFO_TOPIC,
-            parameters={'checkpoint': checkpoint.resolve(), 'device': device, 'runtime': runtime},
+            checkpoint=checkpoint,
+            device=device,
+            runtime=runtime,
             log=Path(folder) / 'node.log',
             keep_data=False,
         ) as node,

@@ -21,7 +21,7 @@ from mtl_perception.files import make_folder, write_picture
 from mtl_perception.frame import Frame
 from mtl_perception.inference.predictor import Predictor
 from mtl_perception.live.delivery import Delivery
-from mtl_perception.live.processes import isolate, recorded_node
+from mtl_perception.live.processes import camera_topic, isolate, recorded_node
 from mtl_perception.live.replay import play, recorded_frames, recorded_topics
 from mtl_perception.pictures.sheets import by_kind, comparison_row, overview_sheet
 from mtl_perception.ros.node import NODE_NAME
@@ -31,8 +31,7 @@ from mtl_perception.tasks import TASKS
 
 NAMESPACE = '/mtl_demo'
 NODE = f'{NAMESPACE}/{NODE_NAME}'
-CAMERA_TOPIC = f'{NAMESPACE}/camera/image'
-CAMERA_INFO_TOPIC = f'{NAMESPACE}/camera/camera_info'
+CAMERA_TOPIC = camera_topic(NAMESPACE)
 FRAME_ID = 'demo_camera'
 
 DRIVE_SIZE = (480, 640)
@@ -114,13 +113,9 @@ def run_demo(
             with recorded_node(
                 NAMESPACE,
                 recorded_topics(NODE),
-                image=CAMERA_TOPIC,
-                camera_info=CAMERA_INFO_TOPIC,
-                parameters={
-                    'checkpoint': checkpoint.resolve(),
-                    'device': device,
-                    'runtime': runtime,
-                },
+                checkpoint=checkpoint,
+                device=device,
+                runtime=runtime,
                 log=output / 'node.log',
             ) as node:
                 node.wait_until_active()
@@ -139,7 +134,6 @@ def run_demo(
         every = max(1, delivery.published // OVERVIEW_ROWS)
         shown = BagFrames(bag, published.topics, Selection(every=every, limit=OVERVIEW_ROWS))
         write_picture(output / OVERVIEW_FILE, _overview(shown))
-    predictor.close()
     return Demo(replayed, delivery, sent.tally.uncalibrated)
 
 

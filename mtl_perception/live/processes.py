@@ -128,33 +128,41 @@ class RecordedNode:
             raise ValueError(msg)
 
 
+def camera_topic(namespace: str) -> str:
+    """Return the image topic of a ``recorded_node``."""
+    return f'{namespace}/camera/image'
+
+
 @contextlib.contextmanager
 def recorded_node(
     namespace: str,
     topics: Mapping[str, type],
     *,
-    image: str,
-    camera_info: str,
-    parameters: Mapping[str, Any],
+    checkpoint: Path,
+    device: str,
+    runtime: str,
     log: Path,
     keep_data: bool = True,
 ) -> Iterator[RecordedNode]:
     """Start the node and record it; end it with SIGINT, as Ctrl+C would.
 
+    The node takes images from ``camera_topic`` and CameraInfo from the topic next to it.
+
     Args:
         namespace: Namespace of the node.
         topics: Message classes of the outputs to record, by fully qualified topic.
-        image: Image topic.
-        camera_info: CameraInfo topic.
-        parameters: Parameters of the node.
+        checkpoint: Checkpoint of the node.
+        device: Device of the node.
+        runtime: Runtime of the node.
         log: File for the output of the process.
         keep_data: Whether to keep the messages in addition to their arrival.
     """
+    image = camera_topic(namespace)
     command = [sys.executable, '-m', 'mtl_perception.ros.node', '--ros-args']
     command += ['--remap', f'__ns:={namespace}', '--remap', f'~/image:={image}']
-    command += ['--remap', f'~/camera_info:={camera_info}']
-    for name, value in parameters.items():
-        command += ['--param', f'{name}:={value}']
+    command += ['--remap', f'~/camera_info:={image.rpartition("/")[0]}/camera_info']
+    command += ['--param', f'checkpoint:={checkpoint.resolve()}', '--param', f'device:={device}']
+    command += ['--param', f'runtime:={runtime}']
     for topic in topics:
         # The recorder must not miss a message, even when it is late.
         command += ['--param', f'qos_overrides.{topic}.publisher.depth:={LOSSLESS_QOS.depth}']

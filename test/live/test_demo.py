@@ -114,7 +114,7 @@ def test_the_focal_length_that_is_given_is_that_of_images_without_one(
     write_picture(tmp_path / 'picture.png', image)
     for name, words in (('unknown', ()), ('given', ('--focal-length', '100'))):
         demo(tmp_path / 'picture.png', tiny_checkpoint, tmp_path / name, *words)
-    assert capsys.readouterr().out.count('give --focal-length') == 1
+    assert capsys.readouterr().out.count('focal length unknown') == 1
     height, assumed = len(image), Camera.assumed(*image.shape[:2]).fy
     assert assumed != 100
     depths = []
