@@ -519,8 +519,7 @@ def measure_coarser_cells(scenes: Sequence[Scene]) -> list[CoarserCells]:
             sizes.append(cells.size)
             fine = merge_votes(maps.labels, maps.offsets, maps.labels.size)
             both = (
-                group_cells(maps.labels, maps.confidence, merged).instances.ids
-                for merged in (fine, cells)
+                group_cells(maps.labels, maps.confidence, merged).ids for merged in (fine, cells)
             )
             things = IS_THING[maps.labels]
             agreement.append(float(adjusted_rand_score(*(ids[things] for ids in both))))
@@ -565,7 +564,7 @@ def _every_vote(maps: Maps, extract: Callable[[Reachability, np.ndarray], np.nda
         pixels=pixels,
         of_pixel=np.arange(pixels.size),
     )
-    return group_cells(labels, maps.confidence, cells, extract=extract).instances
+    return group_cells(labels, maps.confidence, cells, extract=extract)
 
 
 def _xi(plot: Reachability, _cuts: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from mtl_perception.frame import Frame
 from mtl_perception.inference.predictor import Predictor
 from mtl_perception.pictures.sheets import overview_row, overview_sheet
 from mtl_perception.prediction import write_raw_maps
-from mtl_perception.tasks.instance import explain_grouping
+from mtl_perception.tasks.instance import group_instances
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def predict_images(
             maps = prediction.resized(*image.image.shape[:2])
             write_raw_maps(output / 'raw', name, maps)
         if explain and prediction.offsets is not None:
-            grouping = explain_grouping(
+            grouping = group_instances(
                 prediction.labels, prediction.confidence, prediction.offsets, predictor.grouping
             )
             picture = draw_explanation(image.image, grouping)

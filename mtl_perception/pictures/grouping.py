@@ -43,12 +43,12 @@ def draw_explanation(image: np.ndarray, grouping: Grouping) -> np.ndarray:
 
 def _draw_votes(axes: Axes, image: np.ndarray, grouping: Grouping) -> None:
     cells = grouping.cells
-    _show(axes, image, grouping.instances.ids.shape)
+    _show(axes, image, grouping.ids.shape)
     axes.scatter(
         cells.points[:, 0],
         cells.points[:, 1],
         s=4 + 2 * np.sqrt(cells.weights),
-        c=_colors(grouping.ids),
+        c=_colors(grouping.cell_ids),
         edgecolors='black',
         linewidths=0.2,
     )
@@ -58,12 +58,12 @@ def _draw_votes(axes: Axes, image: np.ndarray, grouping: Grouping) -> None:
 
 
 def _draw_instances(axes: Axes, image: np.ndarray, grouping: Grouping) -> None:
-    ids = grouping.instances.ids
+    ids = grouping.ids
     _show(axes, image, ids.shape)
     overlay = np.dstack([color_instances(ids), np.where(ids >= INSTANCE_ID_BASE, 170, 0)])
     height, width = ids.shape
     axes.imshow(overlay.astype(np.uint8), extent=(-0.5, width - 0.5, height - 0.5, -0.5))
-    axes.set_title(f'{len(grouping.instances.scores)} instances')
+    axes.set_title(f'{len(grouping.scores)} instances')
 
 
 def _draw_plot(axes: Axes, grouping: Grouping, label: int) -> None:
@@ -74,7 +74,7 @@ def _draw_plot(axes: Axes, grouping: Grouping, label: int) -> None:
         cuts.max(), reachability[np.isfinite(reachability)].max(initial=0.0), grouping.cells.size
     )
     position = np.arange(cells.size)
-    colors = _colors(grouping.ids[cells])
+    colors = _colors(grouping.cell_ids[cells])
     axes.bar(position, np.minimum(reachability, top), width=1.0, color=colors)
     axes.step(position, cuts, where='mid', color='black', linewidth=1.0, label='cut')
     axes.set(

@@ -28,11 +28,8 @@ MARGIN = 0.25
 def target(instances: np.ndarray) -> np.ndarray:
     """Return the offset (dx, dy) from each pixel to its instance's centroid, ``(2, H, W)`` float32.
 
-    The centroid is the mean of the instance's pixels in ``instances``. Offsets are NaN outside the
-    evaluated thing classes and on group regions, whose IDs are below 1000.
-
-    Args:
-        instances: ``(H, W)`` instance IDs, ``label · 1000 + k``.
+    The centroid is the mean of the pixels with one ID, ``label · 1000 + k``. Offsets are NaN
+    outside the evaluated thing classes and on group regions, whose IDs are below 1000.
     """
     offsets = np.full((2, *instances.shape), np.nan, np.float32)
     y, x = np.nonzero(
@@ -49,9 +46,7 @@ def target(instances: np.ndarray) -> np.ndarray:
 def loss(offsets: Tensor, target: Tensor) -> LossSum:
     """Return the L1 norm of the error, summed over pixels with a centroid.
 
-    Args:
-        offsets: ``(N, 2, H, W)`` pixels.
-        target: ``(N, 2, H, W)`` pixels, NaN where there is no centroid.
+    Offsets and target are ``(N, 2, H, W)`` pixels; the target is NaN without a centroid.
     """
     known = ~target.isnan()
     error = (offsets.float() - target.nan_to_num()).abs()
@@ -146,22 +141,20 @@ class Cells:
 
 
 @dataclass(frozen=True)
-class Grouping:
-    """Result of ``group_instances`` with its intermediate steps.
+class Grouping(Instances):
+    """Instances with the steps that led to them.
 
     Attributes:
-        instances: Result.
         cells: Votes.
         cuts: ``(n,)`` reachability at which the plot is cut at each cell, pixels.
         plots: Reachability plot of the cells of each label ID.
-        ids: ``(n,)`` instance ID of each cell; the bare label ID for cells without an instance.
+        cell_ids: ``(n,)`` instance IDs; the bare label ID for cells without an instance.
     """
 
-    instances: Instances
     cells: Cells
     cuts: np.ndarray
     plots: dict[int, Reachability]
-    ids: np.ndarray
+    cell_ids: np.ndarray
 
 
 def group_instances(
@@ -169,7 +162,7 @@ def group_instances(
     confidence: np.ndarray,
     offsets: np.ndarray,
     parameters: GroupingParameters = GroupingParameters(),
-) -> Instances:
+) -> Grouping:
     """Group the pixels of each thing class whose votes meet.
 
     ``MAX_CELLS`` bounds the cost for any number of pixels and votes.
@@ -181,16 +174,6 @@ def group_instances(
             outside the image than ``MARGIN``, are ignored.
         parameters: See ``GroupingParameters``.
     """
-    return explain_grouping(labels, confidence, offsets, parameters).instances
-
-
-def explain_grouping(
-    labels: np.ndarray,
-    confidence: np.ndarray,
-    offsets: np.ndarray,
-    parameters: GroupingParameters = GroupingParameters(),
-) -> Grouping:
-    """Return the result of ``group_instances``, for equal arguments, with its steps."""
     return group_cells(labels, confidence, merge_votes(labels, offsets), parameters)
 
 
@@ -201,18 +184,11 @@ def group_cells(
     parameters: GroupingParameters = GroupingParameters(),
     extract: Callable[[Reachability, np.ndarray], np.ndarray] = clusters_at,
 ) -> Grouping:
-    """Group merged votes.
+    """Group merged votes; ``group_instances`` describes the other arguments.
 
     Distances scale with the size of the squares and ``min_samples`` with their area, so a cluster
-    has equal density in coarse and fine cells.
-
-    Args:
-        labels: ``(H, W)`` uint8 label IDs.
-        confidence: ``(H, W)`` uint8, 255 is certain.
-        cells: Votes of these labels.
-        parameters: See ``GroupingParameters``.
-        extract: Function of a reachability plot of n points and ``(n,)`` cuts that returns the
-            ``(n,)`` clusters; −1 is noise.
+    has equal density in coarse and fine cells. ``extract`` returns the ``(n,)`` clusters of a
+    reachability plot of n points and ``(n,)`` cuts; −1 is noise.
     """
     least, most = parameters.cut * cells.size, parameters.max_eps * cells.size
     cuts = np.minimum(np.maximum(parameters.relative_cut * cells.scales, least), most)
@@ -228,18 +204,22 @@ def group_cells(
         found = extract(plots[label], cuts[members])
         clusters[members] = np.where(found < 0, -1, found + clusters.max(initial=-1) + 1)
     clusters = _without_small(clusters, cells.weights, parameters.min_pixels)
-    ids = _instance_ids(cells, _join_nearest(cells, clusters, parameters.max_distance))
-    instances = _instances(labels, confidence, cells, ids)
-    return Grouping(instances, cells, cuts, plots, ids)
+    cell_ids = _instance_ids(cells, _join_nearest(cells, clusters, parameters.max_distance))
+    ids = labels.astype(np.uint16, order='C')
+    of_pixel = cell_ids[cells.of_pixel]
+    ids.ravel()[cells.pixels] = of_pixel
+    sums = np.bincount(of_pixel, confidence.ravel()[cells.pixels])
+    areas = np.bincount(of_pixel)
+    found = np.unique(cell_ids[cell_ids >= INSTANCE_ID_BASE]).tolist()
+    scores = {i: float(sums[i] / areas[i] / 255) for i in found}
+    return Grouping(ids, scores, cells, cuts, plots, cell_ids)
 
 
 def merge_votes(labels: np.ndarray, offsets: np.ndarray, max_cells: int = MAX_CELLS) -> Cells:
-    """Merge the votes of thing pixels into cells; squares grow until the cells are few enough.
+    """Merge the votes of thing pixels into at most ``max_cells`` cells.
 
-    Args:
-        labels: ``(H, W)`` uint8 label IDs.
-        offsets: ``(2, H, W)`` (dx, dy) pixels.
-        max_cells: Most cells to return; at least the number of thing classes.
+    ``labels`` and ``offsets`` are arguments of ``group_instances``. Squares grow until the cells
+    are few enough; ``max_cells`` must be at least the number of thing classes.
     """
     height, width = labels.shape
     margin = MARGIN * max(height, width)
@@ -342,15 +322,3 @@ def _instance_ids(cells: Cells, clusters: np.ndarray) -> np.ndarray:
     k[order] = np.arange(votes.size) - np.searchsorted(label[order], label[order])
     named = np.where(k < MAX_INSTANCES, label * INSTANCE_ID_BASE + k, label)
     return np.where(clusters >= 0, np.append(named, 0)[clusters], cells.labels)
-
-
-def _instances(
-    labels: np.ndarray, confidence: np.ndarray, cells: Cells, ids_of_cells: np.ndarray
-) -> Instances:
-    ids = labels.astype(np.uint16, order='C')
-    of_pixel = ids_of_cells[cells.of_pixel]
-    ids.ravel()[cells.pixels] = of_pixel
-    sums = np.bincount(of_pixel, confidence.ravel()[cells.pixels])
-    areas = np.bincount(of_pixel)
-    found = np.unique(ids_of_cells[ids_of_cells >= INSTANCE_ID_BASE]).tolist()
-    return Instances(ids, {i: float(sums[i] / areas[i] / 255) for i in found})

@@ -2,14 +2,14 @@ import numpy as np
 
 from mtl_perception.pictures.grouping import draw_explanation
 from mtl_perception.pictures.maps import color_instances
-from mtl_perception.tasks.instance import explain_grouping
+from mtl_perception.tasks.instance import group_instances
 
 
 def explained(labels: np.ndarray) -> np.ndarray:
     image = np.full((*labels.shape, 3), 90, np.uint8)
     offsets = np.zeros((2, *labels.shape), np.float32)
     offsets[:, 10:30, 10:30] = 20 - np.indices((20, 20))[::-1] - 10
-    return draw_explanation(image, explain_grouping(labels, np.full_like(labels, 255), offsets))
+    return draw_explanation(image, group_instances(labels, np.full_like(labels, 255), offsets))
 
 
 def test_a_class_has_a_plot_and_an_instance_its_colour():

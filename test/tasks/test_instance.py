@@ -14,7 +14,6 @@ from mtl_perception.tasks import optics as optics_module
 from mtl_perception.tasks.instance import (
     MAX_CELLS,
     GroupingParameters,
-    explain_grouping,
     group_cells,
     group_instances,
     merge_votes,
@@ -214,12 +213,12 @@ def hard_maps() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 @pytest.mark.parametrize('name', hard_maps())
 def test_cells_are_bounded_and_every_pixel_keeps_its_class(name):
     labels, offsets = hard_maps()[name]
-    found = explain_grouping(labels, certain(labels), offsets)
+    found = group_instances(labels, certain(labels), offsets)
     assert found.cells.labels.size <= MAX_CELLS
     assert found.cells.weights.sum() == found.cells.pixels.size
-    ids = found.instances.ids
+    ids = found.ids
     np.testing.assert_array_equal(np.where(ids < 1000, ids, ids // 1000), labels)
-    assert set(found.instances.scores) == set(np.unique(ids[ids >= 1000]).tolist())
+    assert set(found.scores) == set(np.unique(ids[ids >= 1000]).tolist())
 
 
 def test_cells_that_hold_no_more_than_a_pixel_do_not_grow():
@@ -244,9 +243,9 @@ def test_grown_cells_have_the_mean_of_their_votes():
 
 def test_instances_are_the_same_in_cells_that_grew():
     instances, offsets = noisy_grid(64, 4.0)
-    found = explain_grouping(CAR, certain(CAR), offsets)
+    found = group_instances(CAR, certain(CAR), offsets)
     assert found.cells.size > 1
-    ids = found.instances.ids
+    ids = found.ids
     assert np.unique(ids[ids >= 1000]).size == 8
     for true in np.unique(instances):
         values, counts = np.unique(ids[instances == true], return_counts=True)
@@ -306,7 +305,7 @@ def test_more_instances_than_the_encoding_holds_leave_the_smallest_out():
     offsets = instance.target(instances)
     few = GroupingParameters(min_pixels=1, min_samples=1, max_distance=0.0)
     cells = merge_votes(CAR, offsets, max_cells=2000)
-    ids = group_cells(CAR, certain(CAR), cells, few).instances.ids
+    ids = group_cells(CAR, certain(CAR), cells, few).ids
     assert ids.max() == 26999
     assert (ids == 26).any()
     assert np.bincount(ids[ids >= 26000] - 26000).min() >= 5
