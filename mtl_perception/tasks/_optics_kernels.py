@@ -33,22 +33,17 @@ def _compiled(function: Any) -> Any:
 
 
 @_compiled
-def run(x, y, weights, min_samples, max_eps):
-    """Return ordering, reachability, core distances and predecessors; see ``optics.optics``.
+def run(points, weights, min_samples, max_eps):
+    """Return the arrays of ``optics.Reachability``.
 
-    Args:
-        x: ``(n,)`` float64, finite, n ≥ 1.
-        y: ``(n,)`` float64, finite.
-        weights: ``(n,)`` int64, at least 1.
-        min_samples: See ``optics.optics``.
-        max_eps: See ``optics.optics``.
+    ``points`` are ``(n, 2)`` float64, ``weights`` ``(n,)`` int64; n is at least 1.
     """
-    n = x.size
+    n = len(points)
     levels = 0
     while n >> levels > LEAF_SIZE:
         levels += 1
     index = np.arange(n)  # index of the point at each tree position
-    x, y = x.copy(), y.copy()
+    x, y = points[:, 0].copy(), points[:, 1].copy()
     boxes = _build_tree(x, y, index, levels)
     core = _core_distances(x, y, weights[index], boxes, levels, min_samples, max_eps)
     ordering, reachability, predecessor = _visit_all(x, y, index, core, boxes, levels, max_eps)

@@ -56,7 +56,7 @@ def optics(
     Raises:
         ValueError: A point is NaN or infinite, or an argument is out of range.
     """
-    points = np.asarray(points, dtype=np.float64)
+    points = np.ascontiguousarray(points, np.float64)
     if points.ndim != 2 or points.shape[1] != 2:
         msg = f'points must be (n, 2), got {points.shape}'
         raise ValueError(msg)
@@ -69,10 +69,12 @@ def optics(
     if not max_eps >= 0:
         msg = f'max_eps must be 0 or more, got {max_eps}'
         raise ValueError(msg)
-    counts = _checked_weights(weights, len(points))
+    n = len(points)
+    counts = _checked_weights(weights, n)
     if counts.sum() < min_samples:
-        return _nothing_reached(len(points))
-    return _implementation()(points, counts, int(min_samples), float(max_eps))
+        never = np.full(n, math.inf)
+        return Reachability(np.arange(n), never, never.copy(), np.full(n, -1))
+    return Reachability(*_implementation()(points, counts, int(min_samples), float(max_eps)))
 
 
 def clusters_at(plot: Reachability, cut: ArrayLike) -> NDArray[np.int64]:
@@ -127,37 +129,22 @@ def _checked_weights(weights: ArrayLike | None, n: int) -> NDArray[np.int64]:
     return weights.astype(np.int64)
 
 
-def _nothing_reached(n: int) -> Reachability:
-    return Reachability(
-        np.arange(n), np.full(n, math.inf), np.full(n, math.inf), np.full(n, -1, np.int64)
-    )
-
-
 @functools.cache
-def _implementation() -> Callable[[NDArray, NDArray, int, float], Reachability]:
+def _implementation() -> Callable[[NDArray, NDArray, int, float], tuple[NDArray, ...]]:
     try:
         # Imported here because numba takes half a second, and most commands do not need it.
-        from mtl_perception.tasks import _optics_kernels  # noqa: F401
+        from mtl_perception.tasks import _optics_kernels
     except ImportError as err:
         warnings.warn(
             f'OPTICS runs on scikit-learn, about a thousand times slower: {err}', stacklevel=3
         )
         return _with_scikit_learn
-    return _with_numba
-
-
-def _with_numba(
-    points: NDArray, weights: NDArray, min_samples: int, max_eps: float
-) -> Reachability:
-    from mtl_perception.tasks import _optics_kernels
-
-    x, y = np.ascontiguousarray(points.T)
-    return Reachability(*_optics_kernels.run(x, y, weights, min_samples, max_eps))
+    return _optics_kernels.run
 
 
 def _with_scikit_learn(
     points: NDArray, weights: NDArray, min_samples: int, max_eps: float
-) -> Reachability:
+) -> tuple[NDArray, ...]:
     from sklearn.cluster import compute_optics_graph
 
     if min_samples == 1:
@@ -180,7 +167,7 @@ def _with_scikit_learn(
         )
     _, first = np.unique(original, return_index=True)
     reached_from = predecessor[first]
-    return Reachability(
+    return (
         original[ordering[np.isin(ordering, first)]],
         reachability[first],
         core_distances[first],
