@@ -1,8 +1,9 @@
 """Prediction of one image: maps, objects, overlay and files."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,22 @@ from mtl_perception.pictures.maps import color_instances, color_labels, draw_ove
 
 
 @dataclass(frozen=True)
-class Prediction:
+class NetworkMaps:
+    """Maps from the network, before postprocessing; ``Prediction`` describes them.
+
+    A map is ``None`` if it is not a task of the network.
+    """
+
+    labels: np.ndarray
+    confidence: np.ndarray
+    _: KW_ONLY
+    offsets: np.ndarray | None = None
+    disparity: np.ndarray | None = None
+    milliseconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Prediction(NetworkMaps):
     """Maps of one image, all of size ``(h, w)``.
 
     ``Predictor.predict`` returns maps of the network's output size; ``resized`` scales them to the
@@ -42,14 +58,9 @@ class Prediction:
         (20, 40, 3)
     """
 
-    labels: np.ndarray
-    confidence: np.ndarray
     instances: np.ndarray | None = None
     scores: dict[int, float] = field(default_factory=dict)
     depth: np.ndarray | None = None
-    offsets: np.ndarray | None = None
-    disparity: np.ndarray | None = None
-    milliseconds: dict[str, float] = field(default_factory=dict)
 
     def resized(self, height: int, width: int) -> 'Prediction':
         """Return the maps at another size by nearest neighbour, without offsets and disparity.
@@ -58,19 +69,12 @@ class Prediction:
         """
         if self.labels.shape == (height, width):
             return self
-
-        def resized(values: np.ndarray | None) -> np.ndarray | None:
-            return None if values is None else resize_nearest(values, height, width)
-
-        return replace(
-            self,
-            labels=resize_nearest(self.labels, height, width),
-            confidence=resize_nearest(self.confidence, height, width),
-            instances=resized(self.instances),
-            depth=resized(self.depth),
-            offsets=None,
-            disparity=None,
-        )
+        maps: dict[str, Any] = {
+            name: resize_nearest(values, height, width)
+            for name in ('labels', 'confidence', 'instances', 'depth')
+            if (values := getattr(self, name)) is not None
+        }
+        return replace(self, **maps, offsets=None, disparity=None)
 
     def objects(self) -> list[Object]:
         """Return the objects of the instance map by ascending ID."""
@@ -85,32 +89,13 @@ class Prediction:
         return draw_overlay(image, self)
 
 
-@dataclass(frozen=True)
-class NetworkMaps:
-    """Output of the network for one image, at its output size ``(h, w)``.
-
-    A map is ``None`` if it is not a task of the network.
-
-    Attributes:
-        labels: uint8 label IDs.
-        confidence: uint8 probability of the label; 255 is certain.
-        offsets: ``(2, h, w)`` float32 (dx, dy) to the centroid, pixels of this map.
-        disparity: float32 disparity of the reference rig, pixels of this map.
-        milliseconds: Duration of each stage.
-    """
-
-    labels: np.ndarray
-    confidence: np.ndarray
-    milliseconds: dict[str, float]
-    offsets: np.ndarray | None = None
-    disparity: np.ndarray | None = None
-
-
 MAP_TOPICS: Mapping[str, Callable[[Prediction], np.ndarray | None]] = {
     'semantic/image': lambda maps: maps.labels,
     'semantic/color': lambda maps: color_labels(maps.labels),
     'instance/image': lambda maps: maps.instances,
-    'instance/color': lambda maps: _if_known(color_instances, maps.instances),
+    'instance/color': lambda maps: (
+        None if maps.instances is None else color_instances(maps.instances)
+    ),
     'depth/image': lambda maps: maps.depth,
 }
 """Topics of maps, relative to the node, and their content: ``(h, w)`` values or RGB."""
@@ -134,7 +119,10 @@ def write_raw_maps(folder: Path, name: str, prediction: Prediction) -> None:
     write_picture(folder / f'{name}_labels.png', prediction.labels)
     if prediction.instances is not None:
         write_picture(folder / f'{name}_instances.png', prediction.instances)
-        rows = [_row(found) for found in prediction.objects()]
+        rows = [
+            {'id': found.id, 'class': found.name, 'score': found.score, 'distance_m': found.depth}
+            for found in prediction.objects()
+        ]
         write_json(folder / f'{name}_instances.json', rows)
     if prediction.depth is not None:
         write_picture(folder / f'{name}_depth.png', encode_depth(prediction.depth))
@@ -144,18 +132,3 @@ def encode_depth(depth: np.ndarray) -> np.ndarray:
     """Return ``(H, W)`` metres as the uint16 values of the depth picture."""
     code = np.clip(np.rint(depth * DEPTH_UNITS), 1, FAR_CODE)
     return np.nan_to_num(code, nan=0).astype(np.uint16)
-
-
-def _row(found: Object) -> dict[str, object]:
-    return {
-        'id': found.id,
-        'class': found.name,
-        'score': found.score,
-        'distance_m': found.depth,
-    }
-
-
-def _if_known(
-    color: Callable[[np.ndarray], np.ndarray], values: np.ndarray | None
-) -> np.ndarray | None:
-    return None if values is None else color(values)

@@ -51,8 +51,8 @@ def repeat_truth() -> Callable[[Frame], Prediction]:
             instances.astype(np.uint16),
             {26000: 0.9, 26001: 0.8, 24000: 0.7},
             depth,
-            np.nan_to_num(instance.target(instances)),
-            CITYSCAPES_BASELINE * focal_length / depth,
+            offsets=np.nan_to_num(instance.target(instances)),
+            disparity=CITYSCAPES_BASELINE * focal_length / depth,
         )
 
     return repeat
