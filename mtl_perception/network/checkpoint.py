@@ -27,13 +27,13 @@ class CheckpointInfo:
     """Metadata of a checkpoint.
 
     Attributes:
-        network: Configuration of the network that the weights belong to.
+        network: Configuration of the network.
         input_height: Rows of the images that the network was trained on.
         data: Training data.
         terms: Terms of use that follow from the terms of the data.
         metrics: Metrics of this file by dataset, with the keys of ``metrics.json``.
-        recipe: Training configuration and number of steps; if training began with another
-            checkpoint, its recipe as ``initial``.
+        recipe: Training configuration and number of steps; the recipe of the checkpoint that
+            training began with, if any, as ``initial``.
         revision: Git revision of the package at training.
     """
 
@@ -59,8 +59,9 @@ def save_checkpoint(path: Path, network: MultiTaskNetwork, info: CheckpointInfo)
     Raises:
         OSError: The file cannot be written.
     """
+    parameters = dict(network.named_parameters())
     tensors = {
-        name: (value if _keeps_precision(name) else value.to(torch.bfloat16)).cpu().contiguous()
+        name: (value.to(torch.bfloat16) if name in parameters else value).cpu().contiguous()
         for name, value in network.state_dict().items()
     }
     write_file(path, save(tensors, metadata_of(info)))
@@ -70,8 +71,7 @@ def record_metrics(path: Path, dataset: str, metrics: dict[str, Any]) -> None:
     """Add ``metrics`` of the checkpoint at ``path`` to its metadata.
 
     Raises:
-        FileNotFoundError, CheckpointError: See ``load_checkpoint``.
-        OSError: The file cannot be written.
+        OSError, CheckpointError: The file cannot be written; see also ``load_checkpoint``.
     """
     info, tensors = _read(path, weights=True)
     info = replace(info, metrics={**info.metrics, dataset: metrics})
@@ -79,12 +79,7 @@ def record_metrics(path: Path, dataset: str, metrics: dict[str, Any]) -> None:
 
 
 def read_info(path: Path) -> CheckpointInfo:
-    """Return the metadata of the checkpoint at ``path``, without reading its weights.
-
-    Raises:
-        FileNotFoundError: The file does not exist.
-        CheckpointError: The file is not a checkpoint of this package, or has a newer format.
-    """
+    """Return the metadata of the checkpoint at ``path``; raise as ``load_checkpoint`` does."""
     return _read(path, weights=False)[0]
 
 
@@ -133,10 +128,8 @@ def _read(path: Path, *, weights: bool) -> tuple[CheckpointInfo, dict[str, torch
             f'expected {FORMAT!r}; "mtl train" writes such files'
         )
         raise CheckpointError(msg)
-    if metadata.get('labels') != str(NUM_LABELS):
-        msg = (
-            f'{path}: has {metadata.get("labels")} labels, expected the {NUM_LABELS} of Cityscapes'
-        )
+    if (labels := metadata.get('labels')) != str(NUM_LABELS):
+        msg = f'{path}: has {labels} labels, expected the {NUM_LABELS} of Cityscapes'
         raise CheckpointError(msg)
     try:
         info = CheckpointInfo(
@@ -152,7 +145,3 @@ def _read(path: Path, *, weights: bool) -> tuple[CheckpointInfo, dict[str, torch
         msg = f'{path}: incomplete or invalid metadata ({type(err).__name__}: {err})'
         raise CheckpointError(msg) from err
     return info, tensors
-
-
-def _keeps_precision(name: str) -> bool:
-    return 'running_' in name or name.endswith('num_batches_tracked')
