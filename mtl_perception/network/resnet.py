@@ -5,7 +5,7 @@ Funkhouser, *Dilated Residual Networks*, CVPR 2017. Module names are torchvision
 weights load unchanged.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -53,19 +53,13 @@ class Bottleneck(nn.Module):
         return F.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
-class Architecture(NamedTuple):
-    """Block type of a ResNet, and number of blocks in each of its four stages."""
-
-    block: type[BasicBlock] | type[Bottleneck]
-    depths: tuple[int, int, int, int]
-
-
-ARCHITECTURES = {
-    'resnet18': Architecture(BasicBlock, (2, 2, 2, 2)),
-    'resnet34': Architecture(BasicBlock, (3, 4, 6, 3)),
-    'resnet50': Architecture(Bottleneck, (3, 4, 6, 3)),
-    'resnet101': Architecture(Bottleneck, (3, 4, 23, 3)),
+ARCHITECTURES: Mapping[str, tuple[type[BasicBlock | Bottleneck], Sequence[int]]] = {
+    'resnet18': (BasicBlock, (2, 2, 2, 2)),
+    'resnet34': (BasicBlock, (3, 4, 6, 3)),
+    'resnet50': (Bottleneck, (3, 4, 6, 3)),
+    'resnet101': (Bottleneck, (3, 4, 23, 3)),
 }
+"""Block type, and number of blocks in each of the four stages."""
 
 DILATIONS = {8: ((1, 1), (2, 1), (1, 2), (1, 4)), 16: ((1, 1), (2, 1), (2, 1), (1, 2))}
 """(stride, dilation) of each of the four stages, by output stride."""
@@ -75,11 +69,7 @@ class ResNet(nn.Module):
     """Encoder from ``(N, 3, H, W)`` to fine and coarse features.
 
     The features are ``(N, fine_channels, H / 8, W / 8)`` and
-    ``(N, channels, H / stride, W / stride)``.
-
-    Args:
-        name: Key in ``ARCHITECTURES``.
-        stride: Stride of the coarse features, 8 or 16.
+    ``(N, channels, H / stride, W / stride)``, where the stride is 8 or 16.
     """
 
     def __init__(self, name: str, stride: int) -> None:
