@@ -19,19 +19,15 @@ MAPS = {'semantic': ('labels', 'confidence'), 'instance': ('offsets',), 'depth':
 
 
 class FusedNetwork(nn.Module):
-    """A ``MultiTaskNetwork`` with preprocessing and decoding, for inference.
+    """A copy of a ``MultiTaskNetwork`` with preprocessing and decoding, for inference.
 
     Batch norm is folded into the convolutions before it. The heads run as one: the first layers
     are merged into one convolution, the second layers into one grouped convolution, and the last
     layers into one convolution whose weights across tasks are zero, without the labels that are not
-    evaluated.
+    evaluated. Weights and features are of type ``dtype``.
 
     Attributes:
         outputs: Names of the maps, in the order of ``forward``.
-
-    Args:
-        network: Network to copy.
-        dtype: Type of weights and features.
     """
 
     mean: Tensor
@@ -57,15 +53,11 @@ class FusedNetwork(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Run the network.
+        """Return the maps named in ``outputs`` at half the size of the images.
 
-        Args:
-            images: ``(N, H, W, 3)`` RGB of any type, 0 to 255; H and W are multiples of 32.
-
-        Returns:
-            The maps named in ``outputs``, at half the input's size: ``(N, h, w)`` uint8 label IDs
-            and confidence (255 is certain), ``(N, 2, h, w)`` float32 offsets (dx, dy) and
-            ``(N, h, w)`` float32 disparity, both in pixels of these maps.
+        Images are ``(N, H, W, 3)`` RGB of any type, 0 to 255; H and W are multiples of 32. Maps are
+        ``(N, h, w)`` uint8 label IDs and confidence (255 is certain), ``(N, 2, h, w)`` float32
+        offsets (dx, dy) and ``(N, h, w)`` float32 disparity, both in pixels of these maps.
         """
         height, width = images.shape[1] // OUTPUT_STRIDE, images.shape[2] // OUTPUT_STRIDE
         pixels = ((images.float() - self.mean) / self.deviation).permute(0, 3, 1, 2)
@@ -110,21 +102,21 @@ def _merge_heads(
         for task, conv in zip(tasks, last, strict=True)
     ]
     blocks = [conv.weight[rows][:, :, 0, 0] for conv, rows in zip(last, kept, strict=True)]
+    biases = [cast(Tensor, conv.bias)[rows] for conv, rows in zip(last, kept, strict=True)]
     layers = nn.Sequential(
-        _convolution(torch.cat([conv.weight for conv in first]), _biases(first), padding=1),
+        _concatenated(first, padding=1),
         nn.ReLU(inplace=True),
-        _convolution(torch.cat([conv.weight for conv in second]), _biases(second), len(heads)),
+        _concatenated(second, groups=len(heads)),
         nn.ReLU(inplace=True),
-        _convolution(
-            torch.block_diag(*blocks)[:, :, None, None],
-            torch.cat([cast(Tensor, c.bias)[rows] for c, rows in zip(last, kept, strict=True)]),
-        ),
+        _convolution(torch.block_diag(*blocks)[:, :, None, None], torch.cat(biases)),
     )
     return layers, [len(rows) for rows in kept]
 
 
-def _biases(convolutions: Sequence[nn.Conv2d]) -> Tensor:
-    return torch.cat([cast(Tensor, conv.bias) for conv in convolutions])
+def _concatenated(convolutions: Sequence[nn.Conv2d], **options: int) -> nn.Conv2d:
+    weight = torch.cat([conv.weight for conv in convolutions])
+    bias = torch.cat([cast(Tensor, conv.bias) for conv in convolutions])
+    return _convolution(weight, bias, **options)
 
 
 def _convolution(weight: Tensor, bias: Tensor, groups: int = 1, padding: int = 0) -> nn.Conv2d:
