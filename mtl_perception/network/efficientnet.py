@@ -40,10 +40,8 @@ STEM_CHANNELS = 32
 class EfficientNetLite0(nn.Module):
     """Encoder from ``(N, 3, H, W)`` to fine and coarse features.
 
-    The features are ``(N, 40, H / 8, W / 8)`` and ``(N, 320, H / stride, W / stride)``.
-
-    Args:
-        stride: Stride of the coarse features, 8 or 16.
+    The features are ``(N, 40, H / 8, W / 8)`` and ``(N, 320, H / stride, W / stride)``, where the
+    stride is 8 or 16.
     """
 
     fine_channels = STAGES[FINE - 1].channels
@@ -111,11 +109,8 @@ class InvertedResidual(nn.Module):
 class PaddedConv2d(nn.Conv2d):
     """Convolution with TensorFlow's padding, which the ImageNet weights expect.
 
-    For an even number of rows and a stride of 2, TensorFlow pads one row less above than below.
-
-    Args:
-        stride: Input size over output size.
-        original_stride: Stride in the network without dilation.
+    For an even number of rows and a stride of 2, TensorFlow pads one row less above than below. The
+    original stride is the stride in the network without dilation.
     """
 
     def __init__(

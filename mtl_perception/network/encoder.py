@@ -26,14 +26,10 @@ EFFICIENTNET_MEAN, EFFICIENTNET_STD = 127 / 255, 128 / 255
 
 
 def make_encoder(name: str, stride: int = 8) -> ResNet | EfficientNetLite0:
-    """Return a randomly initialised encoder.
+    """Return a randomly initialised encoder, one of ``ENCODERS`` with one of ``STRIDES``.
 
     The encoder maps ``(N, 3, H, W)`` to features of two stages,
     ``(N, fine_channels, H / 8, W / 8)`` and ``(N, channels, H / stride, W / stride)``.
-
-    Args:
-        name: One of ``ENCODERS``.
-        stride: One of ``STRIDES``.
 
     Raises:
         ValueError: The name or stride is unknown.

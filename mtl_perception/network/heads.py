@@ -52,11 +52,8 @@ class ASPP(nn.Module):
     """Atrous spatial pyramid pooling with image-level features.
 
     Chen et al., *Rethinking Atrous Convolution for Semantic Image Segmentation*, arXiv 1706.05587,
-    with 256 channels for each branch. Maps ``(N, inputs, H, W)`` to ``(N, 256, H, W)``.
-
-    Args:
-        inputs: Channels of the coarse features.
-        stride: Stride of the encoder; the rates are 6, 12, 18 at 16, and 12, 24, 36 at 8.
+    with 256 channels for each branch. Maps ``(N, inputs, H, W)`` to ``(N, 256, H, W)``. The rates
+    are 6, 12, 18 if the encoder's stride is 16, and 12, 24, 36 if it is 8.
     """
 
     channels = 256

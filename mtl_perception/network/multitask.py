@@ -4,7 +4,7 @@ Kendall, Gal, Cipolla, *Multi-Task Learning Using Uncertainty to Weigh Losses fo
 Semantics*, CVPR 2018.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,11 +15,7 @@ from mtl_perception.network.heads import ASPP, LastFeatures, Pyramid, resize, ta
 from mtl_perception.tasks import TASKS, depth, instance, semantic
 
 CONTEXTS = ('none', 'aspp', 'pyramid')
-CHANNELS: Mapping[str, int] = {
-    'semantic': semantic.CHANNELS,
-    'instance': instance.CHANNELS,
-    'depth': depth.CHANNELS,
-}
+CHANNELS = {'semantic': semantic.CHANNELS, 'instance': instance.CHANNELS, 'depth': depth.CHANNELS}
 OUTPUT_STRIDE = 2
 """Input size over output size."""
 
@@ -96,11 +92,7 @@ class MultiTaskNetwork(nn.Module):
         self.heads = nn.ModuleDict({task: heads[task] for task in config.tasks})
 
     def forward(self, images: Tensor) -> NetworkOutput:
-        """Run the network.
-
-        Args:
-            images: ``(N, 3, H, W)`` from ``normalize``; H and W are multiples of 32.
-        """
+        """Run the network on ``(N, 3, H, W)`` from ``normalize``; H and W are multiples of 32."""
         height, width = images.shape[2] // OUTPUT_STRIDE, images.shape[3] // OUTPUT_STRIDE
         features = self.context(*self.encoder(images))
         return NetworkOutput(
