@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -49,12 +50,8 @@ def augment(
 ) -> Frame:
     """Return a random view of ``frame``; pixels beyond it are grey, void and of unknown depth.
 
-    Args:
-        frame: Frame, with its ground truth if it has any.
-        settings: Strength of the changes.
-        input_height: Height of the whole frame at scale 1, in pixels.
-        crop: (height, width) of the view in pixels.
-        rng: Source of all randomness.
+    ``input_height`` is the height of the whole frame at scale 1, ``crop`` the (height, width) of
+    the view, both in pixels.
     """
     zoom = np.exp(rng.uniform(*np.log(settings.scale)))
     factor = zoom * input_height / frame.image.shape[0]
@@ -125,18 +122,12 @@ def _changed(
     frame: Frame, image: np.ndarray, camera: Camera, change: Callable[[np.ndarray], np.ndarray]
 ) -> Frame:
     """Return the frame with ``change`` applied to each map."""
-
-    def changed(values: np.ndarray | None) -> np.ndarray | None:
-        return None if values is None else change(values)
-
-    return Frame(
-        frame.name,
-        image,
-        labels=changed(frame.labels),
-        instances=changed(frame.instances),
-        depth=changed(frame.depth),
-        camera=camera,
-    )
+    maps: dict[str, Any] = {
+        name: change(values)
+        for name in ('labels', 'instances', 'depth')
+        if (values := getattr(frame, name)) is not None
+    }
+    return Frame(frame.name, image, camera=camera, **maps)
 
 
 def _random_class_pixel(
@@ -150,8 +141,7 @@ def _random_class_pixel(
     if not classes.size:
         return None
     pixel = int(rng.choice(np.flatnonzero(labels == rng.choice(classes))))
-    row, column = divmod(pixel, labels.shape[1])
-    return row, column
+    return divmod(pixel, labels.shape[1])
 
 
 def _random_crop(

@@ -23,14 +23,10 @@ FORMAT = 2
 
 @dataclass(frozen=True)
 class FrameCache:
-    """Cache of frames in a folder.
+    """Cache of frames in a folder; frames of more than ``height`` pixels are shrunk to it.
 
     Any number of processes and runs may share it. Entries are written atomically. An entry that is
     damaged or does not match its source files is replaced.
-
-    Attributes:
-        folder: Folder of the entries.
-        height: Largest height of a cached frame in pixels; larger frames are shrunk.
     """
 
     folder: Path
@@ -50,7 +46,11 @@ class FrameCache:
         version = json.dumps([FORMAT, *map(_state, paths.files)])
         frame = _load(path, paths.name, version)
         if frame is None:
-            frame = _shrink(paths.read(), self.height)
+            frame = paths.read()
+            rows, columns = frame.image.shape[:2]
+            if rows > self.height:
+                shrunk = max(1, round(columns * self.height / rows))
+                frame = resize_frame(frame, self.height, shrunk)
             try:
                 write_file(path, _dump(frame, version))
             except OSError as err:
@@ -65,13 +65,6 @@ def _state(path: Path) -> tuple[int, int]:
         msg = f'{path}: cannot be read ({err.strerror})'
         raise DatasetError(msg) from err
     return found.st_mtime_ns, found.st_size
-
-
-def _shrink(frame: Frame, height: int) -> Frame:
-    rows, columns = frame.image.shape[:2]
-    if rows <= height:
-        return frame
-    return resize_frame(frame, height, max(1, round(columns * height / rows)))
 
 
 def _dump(frame: Frame, version: str) -> bytes:

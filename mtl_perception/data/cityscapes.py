@@ -5,6 +5,7 @@ truth is in parallel folders ``gtFine``, ``disparity`` and ``camera``. An absent
 ground truth.
 """
 
+import functools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,8 +66,7 @@ class FramePaths:
         """Return the image with its ground truth.
 
         Raises:
-            DatasetError: A file cannot be decoded, has another type, or another size than the
-                image.
+            DatasetError: A file cannot be decoded, has a wrong type, or differs in size.
         """
         image, camera = self.read_image(), self.read_camera()
         labels = instances = depth = None
@@ -79,19 +79,11 @@ class FramePaths:
         return Frame(self.name, image, labels, instances, depth, camera)
 
     def read_image(self) -> np.ndarray:
-        """Return the image, ``(H, W, 3)`` uint8 RGB.
-
-        Raises:
-            DatasetError: The file cannot be decoded.
-        """
+        """Return the image, ``(H, W, 3)`` uint8 RGB; raise as ``read`` does."""
         return cv2.cvtColor(_read_picture(self.image, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
     def read_camera(self) -> Camera | None:
-        """Return the camera, if its file exists.
-
-        Raises:
-            DatasetError: The file does not describe a camera.
-        """
+        """Return the camera, if its file exists; raise as ``read`` does."""
         return None if self.camera is None else _read_camera(self.camera)
 
 
@@ -160,10 +152,7 @@ def write_frame(root: Path, split: str, frame: Frame) -> None:
         ValueError: The frame has depth but no camera to convert it to disparity.
         OSError: The folder cannot be written.
     """
-
-    def path(kind: str, suffix: str) -> Path:
-        return _path(root, kind, split, frame.name, suffix)
-
+    path = functools.partial(_path, root, split, frame.name)
     if frame.labels is not None:
         write_picture(path(*LABELS_FILE), frame.labels)
     if frame.instances is not None:
@@ -180,10 +169,10 @@ def write_frame(root: Path, split: str, frame: Frame) -> None:
 
 def image_path(root: Path, split: str, name: str) -> Path:
     """Return the path that ``write_frame`` writes the image of frame ``name`` to."""
-    return _path(root, 'leftImg8bit', split, name, IMAGE_SUFFIXES[0])
+    return _path(root, split, name, 'leftImg8bit', IMAGE_SUFFIXES[0])
 
 
-def _path(root: Path, kind: str, split: str, name: str, suffix: str) -> Path:
+def _path(root: Path, split: str, name: str, kind: str, suffix: str) -> Path:
     return root / kind / split / name.partition('_')[0] / f'{name}{suffix}'
 
 
@@ -209,18 +198,14 @@ def _read_picture(path: Path, flags: int) -> np.ndarray:
 
 def _read_map(path: Path, dtype: type, image: np.ndarray) -> np.ndarray:
     values = _read_picture(path, cv2.IMREAD_UNCHANGED)
-    if values.dtype != dtype or values.ndim != 2:
-        channels = 1 if values.ndim == 2 else values.shape[2]
-        msg = (
-            f'{path}: {channels}-channel {values.dtype}, '
-            f'expected one channel of {np.dtype(dtype).name}'
-        )
+    height, width, *channels = values.shape
+    if values.dtype != dtype or channels:
+        found = f'{channels[0] if channels else 1}-channel {values.dtype}'
+        msg = f'{path}: {found}, expected one channel of {np.dtype(dtype).name}'
         raise DatasetError(msg)
     if values.shape != image.shape[:2]:
-        msg = (
-            f'{path}: {values.shape[1]}×{values.shape[0]} pixels, '
-            f'but its image has {image.shape[1]}×{image.shape[0]}'
-        )
+        expected = f'{image.shape[1]}×{image.shape[0]}'
+        msg = f'{path}: {width}×{height} pixels, but its image has {expected}'
         raise DatasetError(msg)
     return values
 
