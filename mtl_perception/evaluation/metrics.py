@@ -18,8 +18,6 @@ MAX_DEPTH = 80.0
 
 DELTA_THRESHOLD = 1.25
 
-CATEGORIES = tuple(dict.fromkeys(label.category for label in LABELS if label.evaluated))
-
 CLASSES: Mapping[str, tuple[int, ...]] = {LABELS[i].name: (i,) for i in EVALUATED_IDS}
 
 
@@ -54,12 +52,7 @@ class OffsetMetrics:
         self.totals = np.zeros(3)
 
     def update(self, predicted: np.ndarray, true: np.ndarray) -> None:
-        """Add one frame.
-
-        Args:
-            predicted: ``(2, h, w)`` (dx, dy), pixels of the output map.
-            true: ``(2, h, w)`` (dx, dy), NaN outside of instances.
-        """
+        """Add ``(2, h, w)`` (dx, dy) of a frame, pixels of the output map; true NaN is ignored."""
         valid = np.isfinite(true).all(0)
         self.totals += _error_sums(np.hypot(*(predicted[:, valid] - true[:, valid].astype(float))))
 
@@ -88,10 +81,6 @@ class DepthMetrics:
 
         Predictions are clipped to this range, so +Inf (beyond the maximum) counts as 80 m. NaN (no
         prediction) counts as 0 m, a relative error of 1. Predictions are not scaled to the truth.
-
-        Args:
-            predicted: ``(H, W)`` metres.
-            true: ``(H, W)`` metres; NaN and +Inf are ignored.
         """
         valid = (true > 0) & (true <= MAX_DEPTH)
         z = true[valid].astype(float)
@@ -107,12 +96,7 @@ class DepthMetrics:
         self.totals += (valid.sum(), relative, squares, close)
 
     def update_disparity(self, predicted: np.ndarray, true: np.ndarray) -> None:
-        """Add the disparity of one frame.
-
-        Args:
-            predicted: ``(h, w)`` pixels of the output map.
-            true: ``(h, w)`` pixels of the output map, NaN unknown.
-        """
+        """Add ``(h, w)`` disparity of a frame, pixels of the output map; true NaN is ignored."""
         valid = np.isfinite(true)
         self.disparity_totals += _error_sums(np.abs(predicted[valid] - true[valid].astype(float)))
 
@@ -138,11 +122,9 @@ def confusion_matrix(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def group_scores(confusion: np.ndarray, groups: Mapping[str, Sequence[int]]) -> GroupScores:
-    """Score a confusion matrix by groups of labels; confusions within a group are correct.
+    """Score a confusion matrix by groups of labels, for example ``GROUPS['camvid']``.
 
-    Args:
-        confusion: ``(34, 34)`` pixels, indexed ``[truth, prediction]`` by label ID.
-        groups: Label IDs of each group, for example ``GROUPS['camvid']``.
+    Confusions within a group are correct. The matrix is ``(34, 34)``, as ``confusion_matrix``.
     """
     labelled = np.where(IS_EVALUATED[:NUM_LABELS, None], confusion, 0)
     per_group = {
@@ -150,11 +132,6 @@ def group_scores(confusion: np.ndarray, groups: Mapping[str, Sequence[int]]) -> 
         for name, members in groups.items()
     }
     return {'iou': mean_of_known(per_group.values()), 'per_group': per_group}
-
-
-def category_members(category: str) -> list[int]:
-    """Return the evaluated label IDs of a category."""
-    return [label.id for label in LABELS if label.evaluated and label.category == category]
 
 
 def mean_of_known(values: Iterable[float | None]) -> float | None:

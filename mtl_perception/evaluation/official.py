@@ -17,12 +17,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from mtl_perception.evaluation.metrics import (
-    CATEGORIES,
-    category_members,
-    confusion_matrix,
-    mean_of_known,
-)
+from mtl_perception.evaluation.metrics import confusion_matrix, mean_of_known
 from mtl_perception.labels import (
     EVALUATED_IDS,
     INSTANCE_ID_BASE,
@@ -31,6 +26,14 @@ from mtl_perception.labels import (
     NUM_LABELS,
     THING_IDS,
 )
+
+THINGS = [LABELS[label].name for label in THING_IDS]
+
+CATEGORIES: defaultdict[str, list[int]] = defaultdict(list)
+"""Evaluated label IDs of each category."""
+
+for _label in EVALUATED_IDS:
+    CATEGORIES[LABELS[_label].category].append(_label)
 
 
 class SemanticScores(TypedDict):
@@ -87,10 +90,7 @@ class OfficialSemantic:
     ) -> np.ndarray:
         """Add one frame and return its ``confusion``.
 
-        Args:
-            predicted: ``(H, W)`` uint8 label IDs, at the size of ``true``.
-            true: ``(H, W)`` uint8 label IDs.
-            instances: ``(H, W)`` true instance IDs, ``label · 1000 + k`` on instances.
+        Labels are ``(H, W)`` uint8, instances ``(H, W)`` true IDs, ``label · 1000 + k``.
 
         Raises:
             ValueError: A value is not a label or instance ID, or the sizes differ.
@@ -135,8 +135,8 @@ class OfficialSemantic:
         }
         per_category = [
             script.getIouScoreForCategory(category, confusion, arguments)
-            for category in CATEGORIES
-            if confusion[category_members(category)].any()
+            for category, members in CATEGORIES.items()
+            if confusion[members].any()
         ]
         return {
             'iou_class': mean_of_known(per_class.values()),
@@ -144,10 +144,7 @@ class OfficialSemantic:
             'iiou_class': self._instance_iou(
                 script.getInstanceIouScoreForLabel, {label: [label] for label in THING_IDS}
             ),
-            'iiou_category': self._instance_iou(
-                script.getInstanceIouScoreForCategory,
-                {category: category_members(category) for category in CATEGORIES},
-            ),
+            'iiou_category': self._instance_iou(script.getInstanceIouScoreForCategory, CATEGORIES),
             'per_class': per_class,
             'labels': list(EVALUATED_IDS),
             'confusion': confusion[np.ix_(EVALUATED_IDS, EVALUATED_IDS)].astype(int).tolist(),
@@ -179,8 +176,7 @@ class OfficialInstance:
         """Match the predicted instances of one frame with the true instances.
 
         Args:
-            predicted: ``(H, W)`` instance IDs, ``label · 1000 + k``, at the size of ``true``;
-                smaller values are no instances.
+            predicted: ``(H, W)`` instance IDs, ``label · 1000 + k``; smaller values are none.
             scores: Score of each predicted instance; 1 where it is absent.
             true: ``(H, W)`` instance IDs.
 
@@ -228,9 +224,7 @@ class OfficialInstance:
         """Return the scores, ``None`` without a frame."""
         if not self._matches:
             return None
-        per_class = {
-            LABELS[label].name: self._class_scores(LABELS[label].name) for label in THING_IDS
-        }
+        per_class = {name: self._class_scores(name) for name in THINGS}
         return {
             'ap': mean_of_known(scores['ap'] for scores in per_class.values()),
             'ap50': mean_of_known(scores['ap50'] for scores in per_class.values()),
@@ -292,11 +286,11 @@ def _by_class(
     instances: Mapping[int, Mapping[str, Any]], name: str, matches: Mapping[int, list]
 ) -> dict[str, list[dict[str, Any]]]:
     """Return the instances of each class, with their matches under ``name``."""
-    by_class: dict[str, list[dict[str, Any]]] = {LABELS[label].name: [] for label in THING_IDS}
+    by_class: dict[str, list[dict[str, Any]]] = {thing: [] for thing in THINGS}
     for instance_id, instance in instances.items():
-        label = LABELS[_label_of(instance_id)]
-        if label.name in by_class:
-            by_class[label.name].append({**instance, name: matches.get(instance_id, [])})
+        label = LABELS[_label_of(instance_id)].name
+        if label in by_class:
+            by_class[label].append({**instance, name: matches.get(instance_id, [])})
     return by_class
 
 
