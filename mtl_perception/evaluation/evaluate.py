@@ -15,12 +15,7 @@ from mtl_perception.evaluation.metrics import (
     group_scores,
 )
 from mtl_perception.evaluation.official import OfficialInstance, OfficialSemantic
-from mtl_perception.evaluation.report import (
-    FrameScores,
-    InstanceReport,
-    Metrics,
-    SemanticReport,
-)
+from mtl_perception.evaluation.report import FrameScores, InstanceReport, Metrics, SemanticReport
 from mtl_perception.files import make_folder, write_json, write_picture
 from mtl_perception.frame import Frame, resize_nearest
 from mtl_perception.inference.predictor import Predictor
@@ -37,10 +32,8 @@ class Evaluation:
     """Scores of predictions, from any source, against ground truth.
 
     A map that is absent from the frame or the prediction does not count for its task. Only counts,
-    overlaps of instances and pictures of a few frames are kept.
-
-    Args:
-        groups: Groups to score labels by as well, a key of ``GROUPS``.
+    overlaps of instances and pictures of a few frames are kept. Labels are also scored by
+    ``groups``, a key of ``GROUPS``, if given.
     """
 
     def __init__(self, groups: str | None = None) -> None:
@@ -58,15 +51,12 @@ class Evaluation:
     ) -> FrameScores:
         """Add one frame and return its scores.
 
-        Args:
-            frame: Frame with its ground truth.
-            prediction: Prediction of any size. Its maps are resized to the ground truth by nearest
-                neighbour; offsets and disparity are compared at their own size.
-            steadiness: Score that ranks a frame without ground truth among the pictures.
+        The prediction is resized to the ground truth by nearest neighbour; offsets and disparity
+        are compared at their own size. ``steadiness`` ranks a frame without ground truth among the
+        pictures.
 
         Raises:
-            ValueError: The truth or the prediction contains a value that is not a label or
-                instance ID.
+            ValueError: A map contains a value that is not a label or instance ID.
         """
         self._frames += 1
         resized = prediction.resized(*frame.image.shape[:2])
@@ -74,16 +64,13 @@ class Evaluation:
         if frame.labels is not None:
             confusion = self._semantic.add(resized.labels, frame.labels, frame.instances)
             iou = group_scores(confusion, CLASSES)['iou']
+            self._measured['semantic'] += 1
         if frame.instances is not None:
             self._add_instances(frame.instances, prediction, resized)
+            self._measured['instance'] += prediction.instances is not None
         if frame.depth is not None:
             errors = self._add_depth(frame, frame.depth, prediction, resized)
-        for task, known in (
-            ('semantic', frame.labels is not None),
-            ('instance', frame.instances is not None and prediction.instances is not None),
-            ('depth', frame.depth is not None and prediction.depth is not None),
-        ):
-            self._measured[task] += known
+            self._measured['depth'] += prediction.depth is not None
         scores = FrameScores(iou, errors and errors['abs_rel'], errors and errors['delta1'])
         self._gallery.add(frame, resized, steadiness if scores.overall is None else scores.overall)
         return scores
@@ -104,8 +91,7 @@ class Evaluation:
         Raises:
             OSError: ``folder`` cannot be written.
         """
-        sheet = self._gallery.sheet()
-        if sheet is not None:
+        if (sheet := self._gallery.sheet()) is not None:
             write_picture(folder / FRAMES_FILE, sheet)
 
     def _semantic_report(self) -> SemanticReport | None:
@@ -139,10 +125,8 @@ class Evaluation:
         if prediction.disparity is not None:
             height, width = prediction.disparity.shape
             focal_length = frame.focal_length * height / frame.image.shape[0]
-            small = resize_nearest(true, height, width)
-            metrics.update_disparity(
-                prediction.disparity, depth.disparity_from_depth(small, focal_length)
-            )
+            small = depth.disparity_from_depth(resize_nearest(true, height, width), focal_length)
+            metrics.update_disparity(prediction.disparity, small)
         self._depth.totals += metrics.totals
         self._depth.disparity_totals += metrics.disparity_totals
         return metrics.compute()
@@ -162,21 +146,12 @@ class Evaluation:
 
 
 def evaluate(
-    predictor: Predictor,
-    frames: Sequence[FramePaths],
-    output: Path,
-    groups: str | None = None,
+    predictor: Predictor, frames: Sequence[FramePaths], output: Path, groups: str | None = None
 ) -> Metrics:
     """Evaluate a predictor on frames, write ``metrics.json`` and ``frames.png``.
 
-    Args:
-        predictor: Predictor to evaluate.
-        frames: Frames with ground truth.
-        output: Folder for the two files.
-        groups: Groups to score labels by as well, a key of ``GROUPS``.
-
     Returns:
-        Content of ``metrics.json``.
+        Content of ``metrics.json``; labels are also scored by ``groups``, a key of ``GROUPS``.
 
     Raises:
         DatasetError: A file of a frame is damaged.

@@ -44,27 +44,17 @@ class Metrics(TypedDict):
 
 def summary(metrics: Metrics) -> dict[str, Any]:
     """Return the figures of each task except figures per class."""
-    return finite(
-        {
-            name: {key: value for key, value in task.items() if key not in DETAILS}
-            if isinstance(task, dict)
-            else task
-            for name, task in metrics.items()
-        }
-    )
+    figures = dict(metrics)
+    for name, task in metrics.items():
+        if isinstance(task, dict):
+            figures[name] = {key: value for key, value in task.items() if key not in DETAILS}
+    return finite(figures)
 
 
 def metrics_table(metrics: Metrics) -> str:
     """Return the figures as lines of text, with dashes for unknown figures."""
-    return '\n'.join(
-        [
-            _frames(metrics),
-            *_summary(metrics),
-            '',
-            *_classes(metrics),
-            *_groups(metrics),
-        ]
-    )
+    lines = [_frames(metrics), *_summary(metrics), '', *_classes(metrics), *_groups(metrics)]
+    return '\n'.join(lines)
 
 
 @dataclass(frozen=True)

@@ -54,10 +54,8 @@ class TemporalStability:
     def add(self, image: np.ndarray, prediction: Prediction) -> Change | None:
         """Compare one frame with the previous one, if any, and return the change.
 
-        Args:
-            image: ``(H, W, 3)`` uint8 RGB.
-            prediction: Prediction with maps of one size for all frames; the network's output size
-                is sufficient.
+        The image is ``(H, W, 3)`` uint8 RGB. The maps have one size in all frames; the network's
+        output size is sufficient.
         """
         view = _view(image, prediction)
         before, self._before = self._before, view
