@@ -26,13 +26,7 @@ class FrameGallery:
         self._entries: list[_Entry] = []
 
     def add(self, frame: Frame, prediction: Maps, score: float | None) -> None:
-        """Keep the frame if it is among the best or the worst so far.
-
-        Args:
-            frame: Frame, with its truth if it has one.
-            prediction: Maps of any size.
-            score: Quality of the prediction; a frame without a score is left out.
-        """
+        """Keep the frame if its score is among the best or the worst so far."""
         if score is None:
             return
         if len(self._entries) == 2 * PICTURED:
@@ -40,7 +34,10 @@ class FrameGallery:
             if low <= score <= high:
                 return
             del self._entries[PICTURED - 1 if score < low else PICTURED]
-        self._entries.append(_entry(score, frame, prediction))
+        image = shrunk(frame.image, PANEL_WIDTH)
+        truth, predicted = (_shrunk(maps, *image.shape[:2]) for maps in (frame, prediction))
+        entry = _Entry(score, frame.name, frame.has_truth, image, truth, predicted)
+        self._entries.append(entry)
         self._entries.sort(key=lambda entry: entry.score)
 
     def sheet(self) -> np.ndarray | None:
@@ -68,14 +65,8 @@ class _Entry:
     prediction: MapsByKind
 
 
-def _entry(score: float, frame: Frame, prediction: Maps) -> _Entry:
-    image = shrunk(frame.image, PANEL_WIDTH)
-
-    def small(maps: MapsByKind) -> MapsByKind:
-        return {
-            kind: None if values is None else resize_nearest(values, *image.shape[:2])
-            for kind, values in maps.items()
-        }
-
-    truth, predicted = small(by_kind(frame)), small(by_kind(prediction))
-    return _Entry(score, frame.name, frame.has_truth, image, truth, predicted)
+def _shrunk(maps: Frame | Maps, height: int, width: int) -> MapsByKind:
+    return {
+        kind: None if values is None else resize_nearest(values, height, width)
+        for kind, values in by_kind(maps).items()
+    }

@@ -23,10 +23,7 @@ def draw_explanation(image: np.ndarray, grouping: Grouping) -> np.ndarray:
     Each class has a plot with a bar for each cell, in the order of OPTICS. The height of a bar is
     the reachability of the cell; its colour is the colour of the instance. A line shows the cut: a
     bar above it starts another cluster. A bar of full height was out of reach of all cells before.
-
-    Args:
-        image: ``(H, W, 3)`` uint8 RGB.
-        grouping: Grouping of this image, of any size.
+    The image is ``(H, W, 3)`` uint8 RGB, its grouping of any size.
     """
     rows = max(1, len(grouping.plots))
     top = WIDTH / 2 * image.shape[0] / image.shape[1] + 0.4

@@ -26,26 +26,15 @@ MIN_NAMED_SHARE = 0.001
 
 
 class Maps(Protocol):
-    """Maps of one size ``(h, w)`` and the objects in them, for example a ``Prediction``."""
+    """Maps of one size and the objects in them, with types and units as in ``Prediction``."""
 
     @property
-    def labels(self) -> np.ndarray:
-        """``(h, w)`` uint8 label IDs."""
-        ...
-
+    def labels(self) -> np.ndarray: ...
     @property
-    def instances(self) -> np.ndarray | None:
-        """``(h, w)`` uint16, ``label · 1000 + k`` on instances."""
-        ...
-
+    def instances(self) -> np.ndarray | None: ...
     @property
-    def depth(self) -> np.ndarray | None:
-        """``(h, w)`` float32 metres."""
-        ...
-
-    def objects(self) -> list[Object]:
-        """Return the objects by ascending ID."""
-        ...
+    def depth(self) -> np.ndarray | None: ...
+    def objects(self) -> list[Object]: ...
 
 
 def color_labels(labels: np.ndarray) -> np.ndarray:
@@ -61,19 +50,16 @@ def color_labels(labels: np.ndarray) -> np.ndarray:
 def color_instances(instances: np.ndarray) -> np.ndarray:
     """Return ``(H, W, 3)`` RGB with a colour for each instance, black elsewhere.
 
-    An ID has the same colour in every frame. Colours of neighbouring IDs differ strongly.
-
-    Args:
-        instances: ``(H, W)`` integers, ``label · 1000 + k``; smaller values are no instances.
+    An ID has the same colour in every frame. Colours of neighbouring IDs differ strongly. Instances
+    are ``(H, W)`` integers, ``label · 1000 + k``; smaller values are no instances.
     """
     return _look_up(_instance_palette(), instances)
 
 
 def color_depth(depth: np.ndarray) -> np.ndarray:
-    """Return ``(H, W, 3)`` RGB on a logarithmic scale: yellow near, dark blue far, black unknown.
+    """Return ``(H, W, 3)`` RGB on a logarithmic scale for ``(H, W)`` metres.
 
-    Args:
-        depth: ``(H, W)`` metres; +Inf is far, NaN unknown.
+    Near is yellow, far (also +Inf) dark blue, and unknown (NaN) black.
 
     Example:
         >>> color_depth(np.array([[2.0, np.inf, np.nan]], np.float32)).tolist()
@@ -95,10 +81,9 @@ def depth_legend(width: int) -> np.ndarray:
 
 
 def color_offsets(offsets: np.ndarray) -> np.ndarray:
-    """Return ``(h, w, 3)`` RGB: the hue is an offset's direction, the saturation its length.
+    """Return ``(h, w, 3)`` RGB for ``(2, h, w)`` (dx, dy) pixels; NaN is black.
 
-    Args:
-        offsets: ``(2, h, w)`` (dx, dy) pixels; NaN is black.
+    The hue is the direction of an offset, the saturation its length.
     """
     known = np.isfinite(offsets).all(0)
     dx, dy = np.where(known, offsets, 0)
@@ -111,9 +96,7 @@ def color_offsets(offsets: np.ndarray) -> np.ndarray:
 def draw_overlay(image: np.ndarray, maps: Maps) -> np.ndarray:
     """Return a copy of ``image`` tinted by class, with instances outlined, named and ranged.
 
-    Args:
-        image: ``(H, W, 3)`` uint8 RGB.
-        maps: Maps of any size; they are stretched over the image.
+    Maps of any size are stretched over the image, ``(H, W, 3)`` uint8 RGB.
     """
     height, width = image.shape[:2]
     tint = resize_nearest(color_labels(maps.labels), height, width)

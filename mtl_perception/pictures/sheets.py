@@ -52,13 +52,10 @@ def comparison_row(
     *,
     width: int = PANEL_WIDTH,
 ) -> Row:
-    """Return the image and its maps in colour, truth and prediction of a kind side by side.
+    """Return the image and its maps in colour, ``width`` pixels wide each.
 
-    Args:
-        image: ``(H, W, 3)`` uint8 RGB.
-        prediction: Maps of any size.
-        truth: Maps of any size, of the kinds in ``prediction``; ``None`` to leave out its columns.
-        width: Width of each picture in pixels.
+    Truth and prediction of a kind are side by side; without ``truth`` its columns are left out.
+    Maps have any size. The image is ``(H, W, 3)`` uint8 RGB.
     """
     row = {'input': shrunk(image, width)}
     height = len(row['input'])
@@ -84,11 +81,9 @@ def shrunk(image: np.ndarray, width: int) -> np.ndarray:
 
 
 def overview_sheet(rows: Sequence[Row], captions: Sequence[str] | None = None) -> np.ndarray:
-    """Return one RGB picture of all ``rows`` below a line of titles.
+    """Return one RGB picture of all ``rows``, each below its caption, under a line of titles.
 
-    Args:
-        rows: Pictures with the titles of the first row; a column has one width.
-        captions: Text above each row.
+    All rows have the titles and widths of the first row.
     """
     widths = [panel.shape[1] for panel in rows[0].values()]
     total = sum(widths) + GAP * (len(widths) - 1)
