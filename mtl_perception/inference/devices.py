@@ -12,12 +12,9 @@ TEGRA = {53, 62, 72, 87}
 
 @dataclass(frozen=True)
 class Gpu:
-    """CUDA device.
+    """CUDA device, and the architectures that PyTorch was built for, such as ``sm_86``.
 
-    Attributes:
-        name: Product name.
-        capability: Compute capability, times ten: 86 for 8.6.
-        architectures: Architectures that PyTorch was built for, such as ``sm_86``, ``compute_90``.
+    The capability is the compute capability, times ten: 86 for 8.6.
     """
 
     name: str

@@ -52,17 +52,15 @@ def export(checkpoint: Path, output: Path, kind: str, size: tuple[int, int] | No
         checkpoint: ``.safetensors`` file of this package.
         output: Folder; it is created if it does not exist.
         kind: Key in ``FORMATS``.
-        size: (height, width) of the input, multiples of 32; by default the checkpoint's height and
-            twice as many columns.
+        size: (height, width) of the input, see ``checked_size``.
 
     Returns:
         The file, named after the checkpoint and the size.
 
     Raises:
-        FileNotFoundError, CheckpointError: See ``load_checkpoint``.
-        ValueError: The size cannot be used.
+        ValueError: The size cannot be used; see also ``load_checkpoint``.
         ExportError: The maps differ from PyTorch's.
-        OSError: The file cannot be written.
+        OSError: A file cannot be read or written.
     """
     network, info = load_checkpoint(checkpoint)
     fused = FusedNetwork(network)
@@ -78,19 +76,14 @@ def export(checkpoint: Path, output: Path, kind: str, size: tuple[int, int] | No
     path = output / f'{checkpoint.stem}-{height}x{width}{suffix}'
     with tempfile.TemporaryDirectory(dir=output, prefix='.') as folder:
         write(fused, Path(folder, path.name), image, metadata)
-        verify(Path(folder, path.name), fused, image)
+        _verify(Path(folder, path.name), fused, image)
         # In alphabetical order: the .bin appears before the .xml that needs it.
         for file in sorted(Path(folder).iterdir()):
             file.replace(output / file.name)
     return path
 
 
-def verify(path: Path, network: FusedNetwork, image: np.ndarray) -> None:
-    """Compare the exported file with ``network`` on a ``(1, H, W, 3)`` uint8 image.
-
-    Raises:
-        ExportError: The maps differ.
-    """
+def _verify(path: Path, network: FusedNetwork, image: np.ndarray) -> None:
     import openvino
 
     settings = {'INFERENCE_PRECISION_HINT': 'f32'}

@@ -16,12 +16,7 @@ from mtl_perception.tasks.instance import group_instances
 
 @dataclass(frozen=True)
 class PredictedImages:
-    """Result of ``predict_images``.
-
-    Attributes:
-        seconds: Duration of each prediction.
-        is_assumed: Whether the focal length of an image is unknown.
-    """
+    """Seconds of each prediction, and whether the focal length of an image was unknown."""
 
     seconds: list[float]
     is_assumed: bool
@@ -36,12 +31,12 @@ def predict_images(
     raw: bool = True,
     explain: bool = False,
 ) -> PredictedImages:
-    """Write ``NAME.png``, an overview, for each image.
+    """Write ``NAME.png``, an overview, for each image to the folder ``output``.
 
     Args:
         predictor: Predictor.
         images: Images, with cameras if known.
-        output: Folder of the pictures; it exists.
+        output: Folder of the pictures.
         focal_length: Vertical focal length in pixels that replaces the cameras'.
         raw: Whether to write the maps at the size of the image to the folder ``raw``.
         explain: Whether to write ``NAME_explained.png``, the grouping of votes into instances.
@@ -56,8 +51,7 @@ def predict_images(
     names: set[str] = set()
     is_assumed = False
     for image in images:
-        stated = None if image.camera is None else image.camera.fy
-        pixels = focal_length or stated
+        pixels = focal_length or (image.camera.fy if image.camera else None)
         start = time.perf_counter()
         prediction = predictor.predict(image.image, pixels)
         seconds.append(time.perf_counter() - start)
@@ -67,8 +61,7 @@ def predict_images(
         sheet = overview_sheet([overview_row(image.image, prediction)])
         write_picture(output / f'{name}.png', sheet)
         if raw:
-            maps = prediction.resized(*image.image.shape[:2])
-            write_raw_maps(output / 'raw', name, maps)
+            write_raw_maps(output / 'raw', name, prediction.resized(*image.image.shape[:2]))
         if explain and prediction.offsets is not None:
             grouping = group_instances(
                 prediction.labels, prediction.confidence, prediction.offsets, predictor.grouping

@@ -147,13 +147,10 @@ class Predictor:
         return self.postprocess(self.infer(image), focal_ratio, instances=instances, depth=depth)
 
     def infer(self, image: np.ndarray) -> NetworkMaps:
-        """Run the network: the part of ``predict`` that uses the device.
+        """Run the network on ``(H, W, 3)`` uint8 RGB: the part of ``predict`` on the device.
 
         An image of another size than the last one has an additional stage, ``configure``, in which
         the runtime prepares for the size.
-
-        Args:
-            image: ``(H, W, 3)`` uint8 RGB.
         """
         milliseconds: dict[str, float] = {}
         size = image.shape[:2]

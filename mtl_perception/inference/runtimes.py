@@ -37,12 +37,8 @@ CACHED_MODELS = 8
 class Runtime(Protocol):
     """Back end that runs a network on one camera image at a time.
 
-    Constructors take the network, a device and the number of rows of the network's input.
-
-    Attributes:
-        name: Key in ``RUNTIMES``.
-        device: Device that runs the network.
-        dtype: Type of weights and features.
+    Constructors take the network, a device and the number of rows of the network's input. ``name``
+    is the key in ``RUNTIMES``, ``dtype`` the type of weights and features.
     """
 
     name: str
@@ -113,7 +109,7 @@ class CudaGraphRuntime:
         self.device = device
         self._input_height = input_height
         self._network = _on_device(FusedNetwork(network, self.dtype), device)
-        self._capture: Any = None
+        self._capture: Any = None  # a _Capture after configure
 
     @torch.inference_mode()
     def configure(self, height: int, width: int) -> None:
@@ -209,14 +205,7 @@ class OpenVinoRuntime:
 
 
 class AreaResize(nn.Module):
-    """OpenCV's ``INTER_AREA`` as two matrix products, to run on a GPU.
-
-    Args:
-        height: Rows of the image.
-        width: Columns of the image.
-        rows: Rows of the result.
-        columns: Columns of the result.
-    """
+    """OpenCV's ``INTER_AREA`` from height × width to rows × columns, as two matrix products."""
 
     vertical: Tensor
     horizontal: Tensor
@@ -237,18 +226,17 @@ RUNTIMES = {runtime.name: runtime for runtime in (TorchRuntime, CudaGraphRuntime
 
 
 def create_runtime(name: str, network: MultiTaskNetwork, device: str, input_height: int) -> Runtime:
-    """Return a runtime for ``network``.
+    """Return a runtime for a copy of ``network``.
 
     Args:
         name: Key in ``RUNTIMES``, or auto: cuda_graph on a GPU, openvino on a CPU if it is
             installed, else torch.
-        network: Network in evaluation mode; it is copied.
+        network: Network in evaluation mode.
         device: auto, cpu, cuda or cuda:N.
         input_height: Rows of the network's input.
 
     Raises:
-        ValueError: The name is unknown, this machine or the runtime lacks the device, or the
-            runtime is not installed.
+        ValueError: The name is unknown, or this machine lacks the device or the runtime.
     """
     if name != 'auto' and name not in RUNTIMES:
         msg = f'unknown runtime {name!r}; choose auto, {", ".join(RUNTIMES)}'
@@ -283,19 +271,10 @@ def to_openvino(network: FusedNetwork) -> Any:
 
 @dataclass(frozen=True)
 class _Capture:
-    """CUDA graph for one image size, and the memory that it reads and writes.
-
-    Attributes:
-        graph: Graph from ``image`` to ``maps``.
-        resize: Owner of weights that the graph reads.
-        host_image: Pinned copy of ``image``.
-        image: Input on the GPU.
-        maps: Output on the GPU.
-        host_maps: Pinned copies of ``maps``.
-    """
+    """CUDA graph from ``image`` to ``maps`` on the GPU, and pinned copies of both on the host."""
 
     graph: torch.cuda.CUDAGraph
-    resize: AreaResize
+    resize: AreaResize  # kept because the graph reads its weights
     host_image: Tensor
     image: Tensor
     maps: Sequence[Tensor]

@@ -125,13 +125,9 @@ def grouping_parameters(values: Mapping[str, Any]) -> GroupingParameters:
 
 
 def read_parameters(path: Path) -> dict[str, Any]:
-    """Return the parameters in a file that ``Predictor`` takes: ``max_depth`` and ``grouping``.
+    """Return arguments of ``Predictor``: ``grouping``, and ``max_depth`` if the file sets it.
 
-    Args:
-        path: ROS 2 parameter file: a copy of config/node.yaml, or output of ``ros2 param dump``.
-
-    Returns:
-        Keyword arguments of ``Predictor``; ``max_depth`` only if the file sets it.
+    The file is a copy of config/node.yaml, or output of ``ros2 param dump``.
 
     Raises:
         FileNotFoundError: The file does not exist.
