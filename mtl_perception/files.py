@@ -31,9 +31,7 @@ def make_folder(path: Path) -> None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write ``data`` to a temporary file, then rename it to ``path``.
-
-    The folder is created.
+    """Write ``data`` to a temporary file, then rename it to ``path``; its folder is created.
 
     Raises:
         OSError: The folder cannot be created or the file not written; ``filename`` is the path.
@@ -51,11 +49,7 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``finite(value)`` as JSON.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
+    """Write ``finite(value)`` as JSON, as ``write_file`` does."""
     write_file(path, (json.dumps(finite(value), indent=2, allow_nan=False) + '\n').encode())
 
 
@@ -71,14 +65,9 @@ def finite(value: Any) -> Any:
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
-    """Write a picture in the format of the suffix of ``path``.
+    """Write ``(H, W, 3)`` RGB, or an ``(H, W)`` map of 8 or 16 bits, as ``write_file`` does.
 
-    Args:
-        path: File to write; its folder is created.
-        picture: ``(H, W, 3)`` RGB, or an ``(H, W)`` map of 8 or 16 bits.
-
-    Raises:
-        OSError: The folder cannot be created or the file not written.
+    The suffix of ``path`` decides the format.
     """
     if picture.ndim == 3:
         picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)

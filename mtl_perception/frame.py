@@ -86,9 +86,7 @@ class Frame:
     @property
     def focal_ratio(self) -> float:
         """Vertical focal length over image height; Cityscapes' if the camera is unknown."""
-        if self.camera is None:
-            return CITYSCAPES_FOCAL_RATIO
-        return self.camera.fy / len(self.image)
+        return self.camera.fy / len(self.image) if self.camera else CITYSCAPES_FOCAL_RATIO
 
     @property
     def focal_length(self) -> float:
@@ -104,15 +102,10 @@ class Frame:
 def resize_nearest(
     values: np.ndarray, height: int, width: int, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return a map at another size by nearest neighbour.
+    """Return an ``(H, W)`` or ``(H, W, channels)`` map at another size by nearest neighbour.
 
-    A map that has this size already is returned itself, unless ``out`` is given.
-
-    Args:
-        values: ``(H, W)`` or ``(H, W, channels)``.
-        height: Height of the result.
-        width: Width of the result.
-        out: Array for the result, of its shape and type.
+    A map that has this size already is returned itself, unless ``out``, an array for the result,
+    is given.
     """
     if out is None and values.shape[:2] == (height, width):
         return values

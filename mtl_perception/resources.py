@@ -18,9 +18,8 @@ def share_directory() -> Path:
         FileNotFoundError: The package was copied without its share files.
     """
     module = Path(__file__).resolve()
-    source = module.parents[1]
-    prefixes = [parent / 'share' / PACKAGE_NAME for parent in module.parents]
-    for candidate in (source, *prefixes):
+    installed = [parent / 'share' / PACKAGE_NAME for parent in module.parents]
+    for candidate in (module.parents[1], *installed):
         if (candidate / 'package.xml').is_file():
             return candidate
     msg = (

@@ -22,10 +22,7 @@ MAX_DEPTH_RANGE = (1.0, 10000.0)
 def target(depth: np.ndarray, labels: np.ndarray | None, focal_length: float) -> np.ndarray:
     """Return the disparity to learn, ``(H, W)`` float32 pixels, NaN where unknown.
 
-    Args:
-        depth: ``(H, W)`` metres, +Inf infinitely far, NaN unknown.
-        labels: ``(H, W)`` label IDs, if known; the disparity of sky is 0 for any ``depth``.
-        focal_length: Focal length in pixels of these maps.
+    It is ``disparity_from_depth``, except 0 on sky where the ``(H, W)`` label IDs are known.
     """
     disparity = disparity_from_depth(depth, focal_length)
     if labels is not None:
@@ -34,10 +31,10 @@ def target(depth: np.ndarray, labels: np.ndarray | None, focal_length: float) ->
 
 
 def disparity_from_depth(depth: np.ndarray, focal_length: float) -> np.ndarray:
-    """Return the disparity of the reference rig, float32 pixels.
+    """Return the disparity of the reference rig, float32 pixels of the map.
 
     Args:
-        depth: Metres; +Inf gives 0, NaN gives NaN.
+        depth: Metres; +Inf (infinitely far) gives 0, NaN (unknown) gives NaN.
         focal_length: Focal length in pixels of the map.
     """
     with np.errstate(divide='ignore'):
@@ -45,11 +42,9 @@ def disparity_from_depth(depth: np.ndarray, focal_length: float) -> np.ndarray:
 
 
 def loss(disparity: Tensor, target: Tensor) -> LossSum:
-    """Return the absolute error, summed over pixels with known disparity.
+    """Return the absolute error of ``(N, 1, H, W)`` disparity, summed over known pixels.
 
-    Args:
-        disparity: ``(N, 1, H, W)`` pixels.
-        target: ``(N, H, W)`` pixels, NaN where unknown.
+    ``target`` is ``(N, H, W)`` disparity in pixels, NaN where unknown.
     """
     known = ~target.isnan()
     error = (disparity[:, 0].float() - target.nan_to_num()).abs()
@@ -59,13 +54,8 @@ def loss(disparity: Tensor, target: Tensor) -> LossSum:
 def decode(disparity: np.ndarray, focal_length: float, max_depth: float) -> np.ndarray:
     """Return depth, ``(H, W)`` float32 metres along the optical axis.
 
-    Depth is +Inf beyond ``max_depth`` and where the disparity is not positive, and NaN where the
-    disparity is NaN (REP 117).
-
-    Args:
-        disparity: ``(H, W)`` float32 pixels of the output map.
-        focal_length: Focal length in pixels of the output map.
-        max_depth: Metres.
+    Depth is +Inf beyond ``max_depth`` metres and where the disparity is not positive, and NaN where
+    the disparity is NaN (REP 117). Disparity and focal length are in pixels of the output map.
     """
     rig = np.float32(CITYSCAPES_BASELINE * focal_length)
     with np.errstate(divide='ignore'):

@@ -41,13 +41,12 @@ def target(labels: np.ndarray, groups: str | None = None) -> np.ndarray:
 def loss(logits: Tensor, target: Tensor, weights: Tensor | None = None) -> LossSum:
     """Return the cross-entropy, summed over labelled pixels.
 
-    The probability of a set of labels is the sum over its labels.
+    The probability of a set of labels is the sum over its labels; its weight is the smallest.
 
     Args:
         logits: ``(N, 34, H, W)``.
         target: ``(N, H, W)`` uint8 or int64 from ``target``.
-        weights: ``(34,)`` weight of each label's pixels; ``None``: 1. A set has the smallest
-            weight of its labels.
+        weights: ``(34,)`` weight of each label's pixels; ``None``: 1.
     """
     ids, valid = target.long(), target != IGNORE
     log_probabilities = F.log_softmax(logits.float(), 1)
@@ -81,29 +80,20 @@ def label_weights(weights: Mapping[str, float]) -> Tensor:
 
 
 class SemanticMaps(NamedTuple):
-    """Label IDs and confidence (255 is certain), each ``(N, H, W)`` uint8."""
+    """Label IDs and their softmax probability (255 is certain), each ``(N, H, W)`` uint8."""
 
     labels: Tensor
     confidence: Tensor
 
 
 def decode(logits: Tensor) -> SemanticMaps:
-    """Return the most probable of the 19 evaluated labels, and its softmax probability.
-
-    Args:
-        logits: ``(N, 34, H, W)``.
-    """
+    """Return the most probable evaluated labels of ``(N, 34, H, W)`` logits."""
     ids = torch.tensor(EVALUATED_IDS, device=logits.device)
     return decode_evaluated(logits.float().index_select(1, ids), ids)
 
 
 def decode_evaluated(logits: Tensor, ids: Tensor) -> SemanticMaps:
-    """Return the result of ``decode`` from the logits of the evaluated labels only.
-
-    Args:
-        logits: ``(N, 19, H, W)`` float32.
-        ids: ``(19,)`` label IDs of the channels.
-    """
+    """Return the result of ``decode`` from ``(N, 19, H, W)`` float32 logits of ``(19,)`` labels."""
     best, index = logits.max(1)
     confidence = 1 / torch.exp(logits - best[:, None]).sum(1)
     return SemanticMaps(ids[index].to(torch.uint8), (confidence * 255).round().to(torch.uint8))
