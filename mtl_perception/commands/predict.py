@@ -20,7 +20,6 @@ the image, and the reachability plot of each class with its cut.
 import argparse
 import itertools
 import statistics
-from collections.abc import Sized
 
 from mtl_perception.commands import options
 
@@ -44,9 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='write the raw maps (default: yes)',
     )
     parser.add_argument(
-        '--explain',
-        action='store_true',
-        help='also draw votes, reachability plots and the resulting instances',
+        '--explain', action='store_true', help='also draw how pixels are grouped into instances'
     )
 
 
@@ -62,9 +59,10 @@ def main(args: argparse.Namespace) -> int:
     make_folder(args.output)
     predictor = options.make_predictor(args, ('instance',) if args.explain else ())
     images = itertools.islice(source, args.limit)
+    total = min(filter(None, (len(source), args.limit)), default=None)
     predicted = predict_images(
         predictor,
-        tqdm(images, total=_total(source, args.limit), unit='image', disable=None),
+        tqdm(images, total=total, unit='image', disable=None),
         args.output,
         focal_length=args.focal_length,
         raw=args.raw,
@@ -81,9 +79,3 @@ def main(args: argparse.Namespace) -> int:
     if predicted.is_assumed and 'depth' in predictor.tasks:
         print(options.ASSUMED_FOCAL_LENGTH)
     return 0
-
-
-def _total(source: Sized, limit: int | None) -> int | None:
-    """Return the number of images, ``None`` if it is unknown."""
-    known = len(source) or None
-    return min(known, limit) if known and limit else known or limit
