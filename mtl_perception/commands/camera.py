@@ -12,47 +12,24 @@ import argparse
 import contextlib
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
-from mtl_perception.commands.options import (
-    add_focal_length,
-    add_seed,
-    positive_float,
-    positive_int,
-    size,
-)
-
-if TYPE_CHECKING:
-    from mtl_perception.frame import Frame
+from mtl_perception.commands import options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``mtl camera``."""
     parser.add_argument('source', metavar='SOURCE', help='source of the images, see above')
     parser.add_argument(
-        '--rate',
-        type=positive_float,
-        default=30.0,
-        metavar='HZ',
-        help='images per second (default: %(default)s)',
+        '--rate', type=options.positive_float, default=30.0, metavar='HZ', help='images per second'
     )
     parser.add_argument(
-        '--frame-id',
-        default='camera',
-        metavar='NAME',
-        help='name of the optical frame (default: %(default)s)',
+        '--frame-id', default='camera', metavar='NAME', help='name of the optical frame'
     )
-    parser.add_argument(
-        '--namespace',
-        default='',
-        metavar='NAME',
-        help='namespace of the node and its topics (default: none)',
-    )
+    parser.add_argument('--namespace', default='', metavar='NAME', help='namespace (default: none)')
     parser.add_argument(
         '--topic',
         default='image',
-        help='topic of the images (default: %(default)s in the namespace); mtl.launch.py '
-        'subscribes to /camera/image_raw',
+        help='topic of the images; mtl.launch.py subscribes to /camera/image_raw',
     )
     parser.add_argument(
         '--camera-info-topic',
@@ -60,75 +37,61 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='TOPIC',
         help='topic of the CameraInfo (default: camera_info next to the images)',
     )
-    add_focal_length(parser)
+    options.add_focal_length(parser)
     parser.add_argument(
         '--compressed', action='store_true', help='publish JPEG images too, if subscribed to'
     )
     parser.add_argument(
-        '--once',
-        dest='loop',
-        action='store_false',
-        help='end with the source instead of restarting it',
+        '--once', dest='loop', action='store_false', help='end with the source; do not restart'
     )
-    parser.add_argument('--count', type=positive_int, metavar='N', help='end after N frames')
+    parser.add_argument(
+        '--count', type=options.positive_int, metavar='N', help='end after N frames'
+    )
     parser.add_argument(
         '--size',
-        type=size,
+        type=options.size,
         metavar='HxW',
         help='height and width of the synthetic street (default: 480x640)',
     )
     parser.add_argument(
         '--wait-for-subscriber',
         action='store_true',
-        help='wait for a subscriber to the images before the first one',
+        help='wait for a subscriber before the first image',
     )
-    add_seed(parser)
+    options.add_seed(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     """Publish until the source ends or the user stops it."""
-    # An interrupt is the usual way to end a camera.
-    with contextlib.suppress(KeyboardInterrupt):
-        _publish(args)
-    return 0
-
-
-def _publish(args: argparse.Namespace) -> None:
     import rclpy
+    from tqdm import tqdm
 
     from mtl_perception.ros.camera import CameraNode
     from mtl_perception.ros.transport import transport_environment
-
-    images = _images(args)
-    os.environ.update(transport_environment(os.environ))
-    rclpy.init(args=[])
-    try:
-        camera = CameraNode(
-            images,
-            rate=args.rate,
-            frame_id=args.frame_id,
-            topic=args.topic,
-            camera_info_topic=args.camera_info_topic,
-            focal_length=args.focal_length,
-            compressed=args.compressed,
-            loop=args.loop,
-            count=args.count,
-            wait_for_subscriber=args.wait_for_subscriber,
-            namespace=args.namespace,
-        )
-        camera.get_logger().info(f'publishing {args.source} at {args.rate:g} Hz')
-        camera.run()
-    finally:
-        rclpy.try_shutdown()
-
-
-def _images(args: argparse.Namespace) -> 'Iterable[Frame]':
     from mtl_perception.sources import SYNTHETIC, open_source
 
-    images = open_source(args.source, size=args.size, seed=args.seed)
-    if args.source != SYNTHETIC:
-        return images
-    from tqdm import tqdm
-
-    # Rendering is slower than a camera.
-    return list(tqdm(images, desc='rendering', unit='frame', leave=False))
+    with contextlib.suppress(KeyboardInterrupt):  # the usual way to end a camera
+        images: Iterable = open_source(args.source, size=args.size, seed=args.seed)
+        if args.source == SYNTHETIC:  # rendering is slower than a camera
+            images = list(tqdm(images, desc='rendering', unit='frame', leave=False))
+        os.environ.update(transport_environment(os.environ))
+        rclpy.init(args=[])
+        try:
+            camera = CameraNode(
+                images,
+                rate=args.rate,
+                frame_id=args.frame_id,
+                topic=args.topic,
+                camera_info_topic=args.camera_info_topic,
+                focal_length=args.focal_length,
+                compressed=args.compressed,
+                loop=args.loop,
+                count=args.count,
+                wait_for_subscriber=args.wait_for_subscriber,
+                namespace=args.namespace,
+            )
+            camera.get_logger().info(f'publishing {args.source} at {args.rate:g} Hz')
+            camera.run()
+        finally:
+            rclpy.try_shutdown()
+    return 0
