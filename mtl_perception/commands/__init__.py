@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from mtl_perception import __version__
+from mtl_perception.commands.options import HelpFormatter
 
 COMMANDS = {
     'demo': 'run a camera and the node, and compare the maps with the ground truth',
@@ -102,10 +103,7 @@ def _parser(name: str) -> argparse.ArgumentParser:
             continue
         module = _module(command)
         subparser = subparsers.add_parser(
-            command,
-            help=summary,
-            description=module.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            command, help=summary, description=module.__doc__, formatter_class=HelpFormatter
         )
         module.add_arguments(subparser)
         subparser.set_defaults(main=module.main, refuse=subparser.error)

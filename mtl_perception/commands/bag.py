@@ -32,29 +32,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='folder of the bag; an existing bag is replaced',
     )
     parser.add_argument(
-        '--rate',
-        type=options.positive_float,
-        default=10.0,
-        metavar='HZ',
-        help='images per second, by their stamps (default: %(default)s)',
+        '--rate', type=options.positive_float, default=10.0, metavar='HZ', help='images per second'
     )
     parser.add_argument(
         '--encoding',
         choices=('raw', 'jpeg', 'png'),
         default='raw',
-        help='storage of images: raw, or compressed on <topic>/compressed; jpeg is lossy '
-        '(default: %(default)s)',
+        help='storage of images: raw, or compressed on <topic>/compressed; jpeg is lossy',
     )
     parser.add_argument(
-        '--topic',
-        default='/camera/image_raw',
-        help='topic of the images; camera_info is in its namespace (default: %(default)s)',
+        '--topic', default='/camera/image_raw', help='image topic; camera_info is in its namespace'
     )
     parser.add_argument(
-        '--frame-id',
-        default='camera',
-        metavar='NAME',
-        help='optical frame of the camera (default: %(default)s)',
+        '--frame-id', default='camera', metavar='NAME', help='optical frame of the camera'
     )
 
 

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             name,
             help=summary,
             description=inspect.getdoc(run),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=options.HelpFormatter,
         )
         options.add_json(subparser)
         add(subparser)
@@ -135,9 +135,9 @@ def _add_node(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--size',
         type=options.size,
-        default=(480, 640),
+        default='480x640',
         metavar='HxW',
-        help='height x width of the images in pixels (default: 480x640)',
+        help='height x width of the images in pixels',
     )
     parser.add_argument(
         '--rate',

@@ -12,6 +12,7 @@ Examples:
 """
 
 import argparse
+from pathlib import Path
 
 from mtl_perception.commands import options
 from mtl_perception.tasks import TASKS
@@ -19,7 +20,14 @@ from mtl_perception.tasks import TASKS
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``mtl evaluate``."""
-    options.add_data(parser)
+    parser.add_argument(
+        '--data',
+        type=Path,
+        required=True,
+        metavar='DIR',
+        help='dataset in the Cityscapes folder layout',
+    )
+    options.add_split(parser)
     options.add_checkpoint(parser)
     options.add_params_file(parser)
     parser.add_argument('--cities', nargs='+', metavar='CITY', help='use only these city folders')
@@ -40,11 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run ``mtl evaluate``."""
-    from mtl_perception.data.cityscapes import (
-        count_ground_truth,
-        find_frames,
-        frames_of_cities,
-    )
+    from mtl_perception.data.cityscapes import count_ground_truth, find_frames, frames_of_cities
     from mtl_perception.evaluation.evaluate import evaluate
     from mtl_perception.evaluation.report import metrics_table, summary
     from mtl_perception.files import make_folder, write_json

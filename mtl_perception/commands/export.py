@@ -27,10 +27,7 @@ from mtl_perception.commands import options
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``mtl export``."""
     parser.add_argument(
-        '--format',
-        choices=('onnx', 'openvino'),
-        required=True,
-        help='format of the file',
+        '--format', choices=('onnx', 'openvino'), required=True, help='format of the file'
     )
     options.add_checkpoint_file(parser)
     options.add_output(parser, 'out/export')

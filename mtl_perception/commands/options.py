@@ -21,21 +21,26 @@ SMALLEST = 32
 """Smallest height and width of rendered pictures and of the network input, in pixels."""
 
 
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Formatter that keeps the layout of the description and appends defaults to help texts.
+
+    It appends none to a flag, to an option without a default, or to a text that names its default.
+    """
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if isinstance(action.default, bool | None) or '(default:' in str(action.help):
+            return action.help
+        return super()._get_help_string(action)
+
+
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     """Add ``--checkpoint``, ``--device`` and ``--runtime``."""
     add_checkpoint_file(parser)
-    parser.add_argument(
-        '--device',
-        default='auto',
-        metavar='DEVICE',
-        help='auto, cpu, cuda or cuda:N (default: %(default)s)',
-    )
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
     parser.add_argument(
         '--runtime',
         default='auto',
-        metavar='RUNTIME',
-        help='runtime of the network: auto (fastest on the device), torch, cuda_graph or '
-        'openvino (default: %(default)s)',
+        help='runtime of the network: auto (fastest on the device), torch, cuda_graph or openvino',
     )
 
 
@@ -74,8 +79,7 @@ def add_checkpoint_file(parser: argparse.ArgumentParser) -> None:
         type=checkpoint_path,
         default=EMBEDDED_CHECKPOINTS[0],
         metavar='FILE',
-        help='.safetensors file or embedded checkpoint: '
-        f'{" or ".join(EMBEDDED_CHECKPOINTS)} (default: %(default)s)',
+        help=f'.safetensors file or embedded checkpoint: {" or ".join(EMBEDDED_CHECKPOINTS)}',
     )
 
 
@@ -90,36 +94,17 @@ def add_network_size(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_data(parser: argparse.ArgumentParser) -> None:
-    """Add ``--data`` and ``--split``."""
-    parser.add_argument(
-        '--data',
-        type=Path,
-        required=True,
-        metavar='DIR',
-        help='dataset in the Cityscapes folder layout',
-    )
-    add_split(parser)
-
-
 def add_split(parser: argparse.ArgumentParser) -> None:
     """Add ``--split``."""
     parser.add_argument(
-        '--split',
-        default='val',
-        metavar='NAME',
-        help='split of the dataset: train, val or test (default: %(default)s)',
+        '--split', default='val', metavar='NAME', help='split of the dataset: train, val or test'
     )
 
 
 def add_output(parser: argparse.ArgumentParser, default: str) -> None:
     """Add ``--output``, the folder for results."""
     parser.add_argument(
-        '--output',
-        type=Path,
-        default=Path(default),
-        metavar='DIR',
-        help='folder for the results (default: %(default)s)',
+        '--output', type=Path, default=Path(default), metavar='DIR', help='folder for the results'
     )
 
 
@@ -133,23 +118,13 @@ def add_limit(parser: argparse.ArgumentParser, what: str) -> None:
 def add_count(parser: argparse.ArgumentParser, option: str, default: int, what: str) -> None:
     """Add ``option``, such as ``--repetitions``: the number of ``what``, at least 1."""
     parser.add_argument(
-        option,
-        type=positive_int,
-        default=default,
-        metavar='N',
-        help=f'number of {what} (default: %(default)s)',
+        option, type=positive_int, default=default, metavar='N', help=f'number of {what}'
     )
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
     """Add ``--seed``."""
-    parser.add_argument(
-        '--seed',
-        type=int,
-        default=0,
-        metavar='N',
-        help='random seed (default: %(default)s)',
-    )
+    parser.add_argument('--seed', type=int, default=0, metavar='N', help='random seed')
 
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:
@@ -160,12 +135,7 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
 def add_focal_length(
     parser: argparse._ActionsContainer, images: str = 'images of unknown focal length'
 ) -> None:
-    """Add ``--focal-length``; ``None`` is unknown.
-
-    Args:
-        parser: Parser or group.
-        images: Images with this focal length, as text.
-    """
+    """Add ``--focal-length``, the focal length of ``images``; ``None`` is unknown."""
     parser.add_argument(
         '--focal-length',
         type=positive_float,

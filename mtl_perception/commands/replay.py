@@ -32,9 +32,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``mtl replay``."""
-    parser.add_argument(
-        'path', type=Path, metavar='BAG', help='folder of a bag, or one of its files'
-    )
+    parser.add_argument('path', type=Path, metavar='BAG', help='folder or file of a bag')
     options.add_checkpoint(parser)
     options.add_params_file(parser)
     options.add_limit(parser, 'frames')
@@ -47,9 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     topics = parser.add_argument_group('topics')
     topics.add_argument(
-        '--image-topic',
-        metavar='TOPIC',
-        help='raw or compressed images (default: the only image topic)',
+        '--image-topic', metavar='TOPIC', help='raw or compressed images (default: the only topic)'
     )
     topics.add_argument(
         '--camera-info-topic',
@@ -67,27 +63,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=options.non_negative_float,
         default=0.005,
         metavar='S',
-        help='largest difference between the stamps of an image and its ground truth '
-        '(default: %(default)s)',
+        help='largest difference between the stamps of an image and its ground truth',
     )
     options.add_focal_length(topics)
     part = parser.add_argument_group('part of the bag')
     part.add_argument(
-        '--start',
-        type=options.non_negative_float,
-        default=0.0,
-        metavar='S',
-        help='skip the first S seconds',
+        '--start', type=options.non_negative_float, default=0.0, metavar='S', help='seconds to skip'
     )
     part.add_argument(
-        '--duration', type=options.positive_float, metavar='S', help='replay S seconds'
+        '--duration', type=options.positive_float, metavar='S', help='seconds to replay'
     )
     part.add_argument(
-        '--every',
-        type=options.positive_int,
-        default=1,
-        metavar='N',
-        help='use only every Nth image',
+        '--every', type=options.positive_int, default=1, metavar='N', help='use every Nth image'
     )
     live = parser.add_argument_group('running node')
     live.add_argument(
@@ -100,10 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='with --live: send in real time, R times as fast, without waiting for results',
     )
     live.add_argument(
-        '--node',
-        default='/mtl_perception',
-        metavar='NAME',
-        help='with --live: name of the node (default: %(default)s)',
+        '--node', default='/mtl_perception', metavar='NAME', help='with --live: name of the node'
     )
 
 

@@ -11,41 +11,27 @@ Examples:
 
 import argparse
 
-from mtl_perception.commands.options import add_output, add_seed, picture_file, positive_int, size
+from mtl_perception.commands import options
 from mtl_perception.data import SPLITS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``mtl synthesize``."""
-    add_output(parser, 'out/synthetic')
-    parser.add_argument(
-        '--split', choices=SPLITS, default='train', help='split to write (default: %(default)s)'
-    )
-    parser.add_argument(
-        '--frames',
-        type=positive_int,
-        default=1000,
-        metavar='N',
-        help='total number of frames in the split (default: %(default)s)',
-    )
-    add_seed(parser)
+    options.add_output(parser, 'out/synthetic')
+    parser.add_argument('--split', choices=SPLITS, default='train', help='split to write')
+    options.add_count(parser, '--frames', 1000, 'frames in the split, in total')
+    options.add_seed(parser)
     parser.add_argument(
         '--size',
-        type=size,
-        default=(256, 512),
+        type=options.size,
+        default='256x512',
         metavar='HxW',
-        help='height and width of the images in pixels (default: 256x512)',
+        help='height and width of the images in pixels',
     )
-    parser.add_argument(
-        '--workers',
-        type=positive_int,
-        default=1,
-        metavar='N',
-        help='number of rendering processes (default: %(default)s)',
-    )
+    options.add_count(parser, '--workers', 1, 'rendering processes')
     parser.add_argument(
         '--preview',
-        type=picture_file,
+        type=options.picture_file,
         metavar='FILE',
         help='also write a contact sheet of the first frames (.png or .jpg)',
     )
