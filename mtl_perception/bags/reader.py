@@ -5,11 +5,12 @@ import re
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import yaml
 from rosbags.rosbag2 import Reader
@@ -49,14 +50,6 @@ class Topic:
     count: int
 
 
-class _Storage(Protocol):
-    topics: list[Topic]
-    start: int
-    end: int
-
-    def messages(self, topics: Collection[str], start: int, stop: int) -> Iterator[Message]: ...
-
-
 class BagReader:
     """Context manager that reads rosbag2 in MCAP or SQLite, also split or compressed.
 
@@ -68,8 +61,7 @@ class BagReader:
         topics: Topics by name.
         start: Time of the first message, in nanoseconds.
         end: Time of the last message, in nanoseconds.
-        notes: Sentences on missing or damaged parts; ``messages`` appends the damage that it
-            finds.
+        notes: Sentences on missing or damaged parts; ``messages`` appends what it finds.
 
     Args:
         path: Folder of the bag, or one of its files.
@@ -83,8 +75,7 @@ class BagReader:
         self.path = path
         self.notes: list[str] = []
         self._expected = 0
-        self._stack = ExitStack()
-        self._storages: list[tuple[str, _Storage]] = []
+        self._storages: list[tuple[str, _IntactFile | _TruncatedMcap]] = []
         if not path.exists():
             msg = f'{path}: no such bag'
             raise FileNotFoundError(msg)
@@ -101,14 +92,13 @@ class BagReader:
             self.notes.append(
                 f'{METADATA_FILE} counts {self._expected} messages, of which {found} can be read'
             )
-        filled = [storage for _, storage in self._storages if storage.topics]
-        self.start = min((storage.start for storage in filled), default=0)
-        self.end = max((storage.end for storage in filled), default=0)
+        self.start = min(storage.start for _, storage in self._storages)
+        self.end = max(storage.end for _, storage in self._storages)
 
     def __enter__(self) -> 'BagReader':
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def messages(
@@ -135,26 +125,21 @@ class BagReader:
                 )
 
     def _files(self) -> list[Path]:
-        suffixes = ' or '.join(STORAGE_SUFFIXES)
-        if self.path.is_file():
-            if not _is_storage(self.path):
-                msg = f'{self.path}: not a bag; expected a folder or a {suffixes} file'
-                raise BagError(msg)
-            return [self.path]
-        named = self._named_files()
-        if named is None:
-            found = sorted(filter(_is_storage, self.path.iterdir()), key=_natural_order)
-            if not found:
-                msg = (
-                    f'{self.path}: not a bag; it has neither {METADATA_FILE} nor a {suffixes} file'
-                )
-                raise BagError(msg)
+        is_folder = self.path.is_dir()
+        if is_folder and (named := self._named_files()) is not None:
+            self.notes += [f'{file.name}: missing' for file in named if not file.exists()]
+            return [file for file in named if file.exists()]
+        files = sorted(self.path.iterdir(), key=_natural_order) if is_folder else [self.path]
+        found = [file for file in files if _is_storage(file)]
+        if not found:
+            expected = f'a {" or ".join(STORAGE_SUFFIXES)} file, or a folder with such files'
+            msg = f'{self.path}: not a bag; expected {expected}'
+            raise BagError(msg)
+        if is_folder:
             self.notes.append(
                 f'no {METADATA_FILE}; read {len(found)} files in the order of their names'
             )
-            return found
-        self.notes += [f'{file.name}: missing' for file in named if not file.exists()]
-        return [file for file in named if file.exists()]
+        return found
 
     def _named_files(self) -> list[Path] | None:
         """Return the files named by the metadata; ``None`` if the metadata cannot be read."""
@@ -175,7 +160,7 @@ class BagReader:
         try:
             readable = _decompressed(file, stack) if file.suffix == COMPRESSED_SUFFIX else file
             try:
-                storage: _Storage = stack.enter_context(_IntactFile(readable))
+                storage: _IntactFile | _TruncatedMcap = _IntactFile(readable, stack)
             except Exception:
                 if readable.suffix != '.mcap':
                     raise
@@ -193,18 +178,11 @@ class BagReader:
 class _IntactFile:
     """A file that rosbags can open."""
 
-    def __init__(self, path: Path) -> None:
-        self._reader = Reader(path)
-
-    def __enter__(self) -> '_IntactFile':
-        self._reader.open()
+    def __init__(self, path: Path, stack: ExitStack) -> None:
+        self._reader = stack.enter_context(Reader(path))
         connections = self._reader.connections
         self.topics = [Topic(c.topic, c.msgtype, c.msgcount) for c in connections]
         self.start, self.end = self._reader.start_time, self._reader.end_time - 1
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._reader.close()
 
     def messages(self, topics: Collection[str], start: int, stop: int) -> Iterator[Message]:
         connections = [c for c in self._reader.connections if c.topic in topics]
@@ -218,19 +196,17 @@ class _TruncatedMcap:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.damage = ''
-        counts: dict[tuple[str, str], int] = {}
+        self.damage = 'index damaged'
+        counts: Counter[tuple[str, str]] = Counter()
         times = []
         try:
             for message in self._scan():
-                key = message.topic, message.type
-                counts[key] = counts.get(key, 0) + 1
+                counts[message.topic, message.type] += 1
                 times.append(message.time)
         except Exception as err:  # see ``BagReader.messages``
             self.damage = f'damaged or cut off ({_reason(err)})'
         if not counts:
-            msg = self.damage or 'contains no message'
-            raise BagError(msg)
+            raise BagError(self.damage)
         self._count = len(times)
         self.topics = [Topic(name, kind, count) for (name, kind), count in counts.items()]
         self.start, self.end = min(times), max(times)
