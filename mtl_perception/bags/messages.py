@@ -8,24 +8,7 @@ from typing import Any
 
 import numpy as np
 from rosbags.typesys import Stores, get_typestore
-from rosbags.typesys.stores.ros2_humble import (
-    builtin_interfaces__msg__Time as Time,
-)
-from rosbags.typesys.stores.ros2_humble import (
-    sensor_msgs__msg__CameraInfo as CameraInfo,
-)
-from rosbags.typesys.stores.ros2_humble import (
-    sensor_msgs__msg__CompressedImage as CompressedImage,
-)
-from rosbags.typesys.stores.ros2_humble import (
-    sensor_msgs__msg__Image as Image,
-)
-from rosbags.typesys.stores.ros2_humble import (
-    sensor_msgs__msg__RegionOfInterest as RegionOfInterest,
-)
-from rosbags.typesys.stores.ros2_humble import (
-    std_msgs__msg__Header as Header,
-)
+from rosbags.typesys.stores import ros2_humble
 
 from mtl_perception.frame import Camera
 from mtl_perception.messages import MessageError
@@ -41,6 +24,13 @@ from mtl_perception.messages.stamps import SECOND
 from mtl_perception.prediction import Prediction
 from mtl_perception.tasks import TASKS
 
+Time = ros2_humble.builtin_interfaces__msg__Time
+Header = ros2_humble.std_msgs__msg__Header
+CameraInfo = ros2_humble.sensor_msgs__msg__CameraInfo
+CompressedImage = ros2_humble.sensor_msgs__msg__CompressedImage
+Image = ros2_humble.sensor_msgs__msg__Image
+RegionOfInterest = ros2_humble.sensor_msgs__msg__RegionOfInterest
+
 TYPESTORE = get_typestore(Stores.ROS2_HUMBLE)
 """Message definitions; the messages used here are equal from Humble to Kilted."""
 
@@ -55,11 +45,7 @@ def serialize(message: Any) -> bytes:
 
 
 def deserialize(data: bytes, type_name: str) -> Any:
-    """Return the message in CDR ``data``.
-
-    Args:
-        data: Serialized message.
-        type_name: Type of the message, ``package/msg/Name``.
+    """Return the message of type ``package/msg/Name`` from CDR.
 
     Raises:
         MessageError: The data is not a message of the type.
@@ -78,13 +64,12 @@ def header(nanoseconds: int, frame_id: str) -> Header:
 
 def rgb_message(rgb: np.ndarray, header: Header) -> Image:
     """Return ``(H, W, 3)`` uint8 RGB as an rgb8 message."""
-    return Image(header=header, **image_fields(rgb, 'rgb8'), data=_flat(rgb))
+    return _image(rgb, 'rgb8', header)
 
 
 def map_message(values: np.ndarray, header: Header) -> Image:
     """Return an ``(H, W)`` map as a message in the encoding of ``MAP_ENCODINGS``."""
-    encoding = MAP_ENCODINGS[values.dtype.name]
-    return Image(header=header, **image_fields(values, encoding), data=_flat(values))
+    return _image(values, MAP_ENCODINGS[values.dtype.name], header)
 
 
 def compressed_message(rgb: np.ndarray, header: Header, codec: str) -> CompressedImage:
@@ -109,10 +94,9 @@ def camera_info_message(camera: Camera, width: int, height: int, header: Header)
 
 
 def published_prediction(data: Mapping[str, bytes]) -> Prediction:
-    """Return the maps that a node published as a prediction of confidence 255.
+    """Return the maps that a node published, Image messages in CDR by task, as a prediction.
 
-    Args:
-        data: Serialized Image messages by task.
+    Its confidence is 255.
 
     Raises:
         MessageError: A message is not a map.
@@ -121,5 +105,6 @@ def published_prediction(data: Mapping[str, bytes]) -> Prediction:
     return Prediction(labels, np.full_like(labels, 255), instances, depth=depth)
 
 
-def _flat(values: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(values).view(np.uint8).ravel()
+def _image(values: np.ndarray, encoding: str, header: Header) -> Image:
+    data = np.ascontiguousarray(values).view(np.uint8).ravel()
+    return Image(header=header, **image_fields(values, encoding), data=data)
