@@ -1,10 +1,11 @@
 """Frames of a bag: images with calibration, ground truth and published maps."""
 
 import dataclasses
+import itertools
 import math
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,8 +47,7 @@ class Selection:
         every: Step between selected images.
         limit: Largest number of frames.
         tolerance: Largest difference of the stamps of an image and its ground truth, in seconds.
-        focal_length: Pixels, for images without CameraInfo; ``None`` for Cityscapes' field of
-            view.
+        focal_length: Pixels, without CameraInfo; ``None`` for Cityscapes' field of view.
     """
 
     start: float = 0.0
@@ -152,35 +152,32 @@ class Tally:
 
 
 class BagFrames:
-    """Iterable of the frames of a bag, in the order in which their images were received.
+    """Frames of a bag in the order in which their images were received, iterated once.
 
     Messages belong to an image by their stamps. They may have been received before the image, or
     up to ``LOOK_AHEAD`` after it. A message of ground truth belongs to at most one image. An image
     has the CameraInfo of its frame_id with the nearest stamp.
 
     Attributes:
-        topics: Topics of the frames.
+        topics: Topics of the frames, as ``find_topics`` returns them.
         selection: Selection of images.
         tally: Counts of the images; complete after the last frame.
-
-    Args:
-        bag: Bag to read.
-        topics: Result of ``find_topics``.
-        selection: Selection of images.
     """
 
     def __init__(self, bag: BagReader, topics: Topics, selection: Selection) -> None:
+        self.topics = topics
+        self.selection = selection
+        self.tally = Tally(truth={task: Matches() for task in topics.truth})
         self._bag = bag
         self._start = bag.start + round(selection.start * SECOND)
         self._stop = bag.end + 1
         if selection.duration is not None:
             self._stop = min(self._stop, self._start + round(selection.duration * SECOND))
-        self._partners: dict[str, _Partners] = {}
+        self._waiting: deque[_Waiting] = deque()
+        partners = (*topics.truth.values(), *topics.published.values())
+        self._partners: dict[str, dict[int, Message]] = {topic: {} for topic in partners}
         self._calibrations: dict[str, list[tuple[int, int, Any]]] = defaultdict(list)
         self._last_stamp = -math.inf
-        self.topics = topics
-        self.selection = selection
-        self.tally = Tally(truth={task: Matches() for task in topics.truth})
 
     @property
     def image_type(self) -> str:
@@ -205,54 +202,42 @@ class BagFrames:
         return min(frames, self.selection.limit or frames)
 
     def __iter__(self) -> Iterator[BagFrame]:
-        partners = (*self.topics.truth.values(), *self.topics.published.values())
-        self._partners = {topic: _Partners() for topic in partners}
-        self._seed_calibration()
-        waiting: deque[_Waiting] = deque()
+        return itertools.islice(self._frames(), self.selection.limit)
+
+    def _frames(self) -> Iterator[BagFrame]:
         names = [self.topics.image, *self._partners]
+        first_info: Iterable[Message] = ()
         if self.topics.camera_info is not None:
             names.append(self.topics.camera_info)
-        limit = self.selection.limit
-        for message in self._bag.messages(names, self._start - LOOK_AHEAD, self._stop + LOOK_AHEAD):
-            self._store(message, waiting)
-            while waiting and self._is_complete(waiting[0], message.time):
-                yield from self._frames_of(waiting.popleft())
-                if self.tally.frames == limit:
-                    return
-        while waiting and self.tally.frames != limit:
-            yield from self._frames_of(waiting.popleft())
-        for task, topic in self.topics.truth.items():
-            self.tally.truth[task].without_image += self._partners[topic].remaining(
-                self._start, self._stop
-            )
+            # It may be the only CameraInfo, and precede the start.
+            first_info = itertools.islice(self._bag.messages([self.topics.camera_info]), 1)
+        start, stop = self._start - LOOK_AHEAD, self._stop + LOOK_AHEAD
+        for message in itertools.chain(first_info, self._bag.messages(names, start, stop)):
+            self._store(message)
+            while self._waiting and self._is_complete(self._waiting[0], message.time):
+                yield from self._frames_of(self._waiting.popleft())
+        for image in self._waiting:
+            yield from self._frames_of(image)
+        self._forget(math.inf)
 
-    def _seed_calibration(self) -> None:
-        """Read the first CameraInfo, which may be the only one and precede the start."""
-        if self.topics.camera_info is not None:
-            for message in self._bag.messages([self.topics.camera_info]):
-                self._store(message, deque())
-                return
-
-    def _store(self, message: Message, waiting: 'deque[_Waiting]') -> None:
+    def _store(self, message: Message) -> None:
+        is_image = message.topic == self.topics.image
+        is_counted = is_image and self._is_in_range(message)
+        is_selected = is_counted and self.tally.images % self.selection.every == 0
+        self.tally.images += is_counted
         try:
             stamp = header_stamp(message.data)
             if message.topic == self.topics.camera_info:
                 info = deserialize(message.data, CAMERA_INFO)
                 self._calibrations[info.header.frame_id].append((stamp, message.time, info))
-                return
         except MessageError as err:
-            if message.topic == self.topics.image and self._is_in_range(message):
-                self.tally.images += 1
+            if is_counted:
                 self._skip(err)
             return
-        if message.topic == self.topics.image:
-            is_selected = False
-            if self._is_in_range(message):
-                is_selected = self.tally.images % self.selection.every == 0
-                self.tally.images += 1
-            waiting.append(_Waiting(message, stamp, is_selected))
-        else:
-            self._partners[message.topic].add(stamp, message)
+        if is_image:
+            self._waiting.append(_Waiting(message, stamp, is_selected))
+        elif message.topic in self._partners:
+            self._partners[message.topic][stamp] = message
 
     def _is_in_range(self, message: Message) -> bool:
         return self._start <= message.time < self._stop
@@ -263,21 +248,19 @@ class BagFrames:
         has_calibration = self.topics.camera_info is None or any(
             stamp == image.stamp for infos in self._calibrations.values() for stamp, *_ in infos
         )
-        return has_calibration and all(image.stamp in p for p in self._partners.values())
+        return has_calibration and all(
+            image.stamp in messages for messages in self._partners.values()
+        )
 
     def _frames_of(self, image: '_Waiting') -> Iterator[BagFrame]:
         """Yield the frame of an image if the image is selected and usable."""
         tolerance = round(self.selection.tolerance * SECOND)
         partners = {
-            topic: partner.take(image.stamp, tolerance) for topic, partner in self._partners.items()
+            topic: _take(messages, image.stamp, tolerance)
+            for topic, messages in self._partners.items()
         }
         before = image.message.time - LOOK_AHEAD
-        for task, topic in self.topics.truth.items():
-            self.tally.truth[task].without_image += self._partners[topic].forget(
-                before, self._start, self._stop
-            )
-        for topic in self.topics.published.values():
-            self._partners[topic].forget(before, 0, 0)
+        self._forget(before)
         for infos in self._calibrations.values():
             while len(infos) > 1 and infos[1][1] < before:
                 del infos[0]
@@ -291,6 +274,15 @@ class BagFrames:
             else:
                 self.tally.frames += 1
                 yield frame
+
+    def _forget(self, before: float) -> None:
+        """Drop messages received earlier than ``before``; count unmatched ground truth."""
+        for topic, messages in self._partners.items():
+            old = [stamp for stamp, message in messages.items() if message.time < before]
+            dropped = [messages.pop(stamp) for stamp in old]
+            for task, found in self.tally.truth.items():
+                if self.topics.truth[task] == topic:
+                    found.without_image += sum(map(self._is_in_range, dropped))
 
     def _skip(self, err: MessageError) -> None:
         self.tally.unreadable += 1
@@ -376,34 +368,12 @@ class _Waiting:
     is_selected: bool
 
 
-class _Partners:
-    """Messages of a topic that wait for the image with their stamp."""
-
-    def __init__(self) -> None:
-        self._by_stamp: dict[int, Message] = {}
-
-    def __contains__(self, stamp: int) -> bool:
-        return stamp in self._by_stamp
-
-    def add(self, stamp: int, message: Message) -> None:
-        self._by_stamp[stamp] = message
-
-    def take(self, stamp: int, tolerance: int) -> Message | None:
-        """Remove and return the message with the nearest stamp within ``tolerance``."""
-        nearest = min(self._by_stamp, key=lambda other: abs(other - stamp), default=None)
-        if nearest is None or abs(nearest - stamp) > tolerance:
-            return None
-        return self._by_stamp.pop(nearest)
-
-    def forget(self, before: int, start: int, stop: int) -> int:
-        """Remove messages received earlier than ``before``; return how many lie in the range."""
-        old = [stamp for stamp, message in self._by_stamp.items() if message.time < before]
-        dropped = [self._by_stamp.pop(stamp) for stamp in old]
-        return sum(start <= message.time < stop for message in dropped)
-
-    def remaining(self, start: int, stop: int) -> int:
-        """Return the number of messages in the range that belong to no image."""
-        return sum(start <= message.time < stop for message in self._by_stamp.values())
+def _take(messages: dict[int, Message], stamp: int, tolerance: int) -> Message | None:
+    """Remove and return the message with the nearest stamp within ``tolerance``."""
+    nearest = min(messages, key=lambda other: abs(other - stamp), default=None)
+    if nearest is None or abs(nearest - stamp) > tolerance:
+        return None
+    return messages.pop(nearest)
 
 
 def _check_truth(task: str, values: np.ndarray, rgb: np.ndarray) -> None:

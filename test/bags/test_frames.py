@@ -88,9 +88,7 @@ def test_stamps_match_within_the_tolerance_and_the_others_are_counted(make_bag):
 def test_truth_of_another_size_or_with_impossible_values_is_counted_and_left_out(make_bag):
     entries = []
     for stamp, truth in zip(
-        stamps(3),
-        (labels(0, size=(8, 8)), labels(0, value=200), labels(0)),
-        strict=True,
+        stamps(3), (labels(0, size=(8, 8)), labels(0, value=200), labels(0)), strict=True
     ):
         truth.header = header(stamp, 'front')
         entries += [('/image', stamp, image(stamp)), ('/ground_truth/semantic/image', stamp, truth)]
@@ -151,6 +149,14 @@ def test_a_part_of_the_bag_can_be_selected(make_bag):
         assert tally.truth['semantic'].without_image == 0 or selection.limit
         with BagReader(path) as bag:
             assert len(BagFrames(bag, find_topics(bag), selection)) == len(found)
+
+
+def test_truth_after_the_last_frame_of_a_limit_is_not_counted(make_bag):
+    first, second = stamps(2)
+    entries = [('/image', first, image(first)), ('/image', second, image(second))]
+    path = make_bag([*entries, ('/ground_truth/semantic/image', second, labels(second))])
+    _, tally = read(path, Selection(limit=1))
+    assert (tally.frames, tally.truth['semantic'].without_image) == (1, 0)
 
 
 def test_images_out_of_order_stay_in_the_order_of_their_arrival(make_bag):
