@@ -8,10 +8,10 @@ import csv
 import io
 import statistics
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -73,7 +73,6 @@ class Replayed:
         metrics: Accuracy, as ``mtl evaluate`` measures it.
         stability: Changes from frame to frame; ``None`` where no frame follows another.
         rows: One row per frame.
-        milliseconds: Median and 99th percentile of each stage's duration.
         seconds: Time from the first frame read to the last one evaluated.
         bag_error: Reason why the result bag is missing although it was requested.
     """
@@ -81,7 +80,6 @@ class Replayed:
     metrics: Metrics
     stability: StabilityScores | None
     rows: Sequence[Row]
-    milliseconds: Mapping[str, Mapping[str, float]]
     seconds: float
     bag_error: OSError | None
 
@@ -89,6 +87,18 @@ class Replayed:
     def fps(self) -> float:
         """Frames per second."""
         return len(self.rows) / self.seconds
+
+    @property
+    def milliseconds(self) -> dict[str, dict[str, float]]:
+        """Median and 99th percentile of each stage's duration, over the frames that have it."""
+        stages = defaultdict(list)
+        for row in self.rows:
+            for stage, value in row.milliseconds.items():
+                stages[stage].append(value)
+        return {
+            stage: {'median': statistics.median(values), 'p99': float(np.percentile(values, 99))}
+            for stage, values in stages.items()
+        }
 
     @property
     def identical(self) -> int:
@@ -174,14 +184,8 @@ def replay(
             raise BagError(msg)
         seconds = time.perf_counter() - began
         evaluator.evaluation.write_pictures(output)
-    return Replayed(
-        evaluator.evaluation.compute(),
-        evaluator.stability.compute(),
-        rows,
-        _summary(rows),
-        seconds,
-        result_bag.error,
-    )
+    metrics, stability = evaluator.evaluation.compute(), evaluator.stability.compute()
+    return Replayed(metrics, stability, rows, seconds, result_bag.error)
 
 
 def write_report(
@@ -242,15 +246,7 @@ def prefetched(items: Iterable[T], depth: int) -> Generator[T, None, None]:
 
 @dataclass(frozen=True)
 class _Result:
-    """A frame with the prediction to evaluate.
-
-    Attributes:
-        item: Frame.
-        prediction: Published maps if there are any, the predictor's otherwise.
-        identical: See ``Row``.
-        network_size: Height and width of the network's output.
-        write_milliseconds: Duration of writing the frame to the result bag.
-    """
+    """A frame with the prediction to evaluate."""
 
     item: BagFrame
     prediction: Prediction
@@ -304,31 +300,25 @@ class _Evaluator:
 
 
 class _ResultBag:
-    """Context manager of the bag of input and predictions, abandoned if writing fails.
-
-    Attributes:
-        error: Reason for abandoning the bag.
-    """
+    """Bag of input and predictions, abandoned with an ``error`` if writing fails."""
 
     def __init__(self, path: Path | None) -> None:
         self.error: OSError | None = None
-        self._path = path
-        self._writer: BagWriter | None = None
-        self._stack = ExitStack()
+        self._writer = None if path is None else BagWriter(path)
 
     def __enter__(self) -> '_ResultBag':
-        if self._path is not None:
-            self._writer = self._stack.enter_context(BagWriter(self._path))
+        if self._writer is not None:
+            self._writer.__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
-        try:
-            self._stack.__exit__(*error)
-        except OSError as err:
-            self.error = err
+        if self._writer is not None:
+            try:
+                self._writer.__exit__(*error)
+            except OSError as err:
+                self.error = err
 
     def add(self, item: BagFrame, prediction: Prediction) -> None:
-        """Write a frame at the time of reception of its image."""
         if self._writer is None:
             return
         try:
@@ -336,8 +326,9 @@ class _ResultBag:
             for topic, message in _outputs(item, prediction):
                 self._writer.write_message(f'{NODE}/{topic}', item.time, message)
         except OSError as err:
-            self.error, self._writer = err, None
-            self._stack.__exit__(type(err), err, err.__traceback__)
+            self.error = err
+            self._writer.__exit__(type(err))
+            self._writer = None
 
 
 def write_input(writer: BagWriter, item: BagFrame) -> None:
@@ -381,18 +372,6 @@ def _line(row: Row, latency: float | None) -> dict[str, Any]:
         **({} if row.identical is None else {'identical': row.identical}),
         **{f'{stage}_ms': round(value, 3) for stage, value in row.milliseconds.items()},
         **({} if latency is None else {'latency_ms': latency}),
-    }
-
-
-def _summary(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """Return the median and 99th percentile of each stage over the frames that have it."""
-    stages: dict[str, list[float]] = {}
-    for row in rows:
-        for stage, value in row.milliseconds.items():
-            stages.setdefault(stage, []).append(value)
-    return {
-        stage: {'median': statistics.median(values), 'p99': float(np.percentile(values, 99))}
-        for stage, values in stages.items()
     }
 
 
