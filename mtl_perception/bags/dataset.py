@@ -1,9 +1,11 @@
 """Bags of datasets: images, calibration and ground truth at a steady rate."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from mtl_perception.bags.messages import (
+    Header,
     camera_info_message,
     compressed_message,
     header,
@@ -15,8 +17,6 @@ from mtl_perception.bags.writer import BagWriter
 from mtl_perception.frame import Frame
 from mtl_perception.messages.stamps import SECOND
 
-IMAGE_TOPIC = '/camera/image_raw'
-
 FIRST_STAMP = 1_577_836_800 * SECOND
 """Nanoseconds of 2020-01-01: fixed, so that bags are reproducible; a stamp of 0 means no time."""
 
@@ -26,7 +26,7 @@ def write_dataset_bag(
     path: Path,
     *,
     rate: float = 10.0,
-    image_topic: str = IMAGE_TOPIC,
+    image_topic: str = '/camera/image_raw',
     frame_id: str = 'camera',
     codec: str | None = None,
 ) -> None:
@@ -47,35 +47,22 @@ def write_dataset_bag(
     with BagWriter(path) as bag:
         for i, frame in enumerate(frames):
             stamp = FIRST_STAMP + round(i * SECOND / rate)
-            write_frame(bag, frame, stamp, image_topic=image_topic, frame_id=frame_id, codec=codec)
+            for topic, message in _messages(frame, header(stamp, frame_id), image_topic, codec):
+                bag.write_message(topic, stamp, message)
 
 
-def write_frame(
-    bag: BagWriter,
-    frame: Frame,
-    stamp: int,
-    *,
-    image_topic: str,
-    frame_id: str,
-    codec: str | None = None,
-) -> None:
-    """Write an image with the CameraInfo and ground truth that its frame has.
-
-    ``stamp`` is also the time of reception, in nanoseconds. For the other arguments and errors see
-    ``write_dataset_bag``.
-    """
-    head = header(stamp, frame_id)
-    height, width = frame.image.shape[:2]
+def _messages(
+    frame: Frame, head: Header, image_topic: str, codec: str | None
+) -> Iterator[tuple[str, Any]]:
     if frame.camera is not None:
+        height, width = frame.image.shape[:2]
         topic = f'{image_topic.rpartition("/")[0]}/camera_info'
-        info = camera_info_message(frame.camera, width, height, head)
-        bag.write_message(topic, stamp, info)
+        yield topic, camera_info_message(frame.camera, width, height, head)
     if codec is None:
-        bag.write_message(image_topic, stamp, rgb_message(frame.image, head))
+        yield image_topic, rgb_message(frame.image, head)
     else:
-        compressed = compressed_message(frame.image, head, codec)
-        bag.write_message(f'{image_topic}/compressed', stamp, compressed)
+        yield f'{image_topic}/compressed', compressed_message(frame.image, head, codec)
     maps = {'semantic': frame.labels, 'instance': frame.instances, 'depth': frame.depth}
     for task, values in maps.items():
         if values is not None:
-            bag.write_message(TRUTH_TOPICS[task], stamp, map_message(values, head))
+            yield TRUTH_TOPICS[task], map_message(values, head)

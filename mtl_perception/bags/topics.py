@@ -100,9 +100,8 @@ def _camera_info_topic(bag: BagReader, image: str, others: set[str]) -> str | No
         for topic in bag.topics.values()
         if topic.type == CAMERA_INFO and topic.name not in others
     ]
-    folders = [image.rpartition('/')[0]]
-    folders.append(folders[0].rpartition('/')[0])  # for image/compressed
-    for folder in folders:
+    namespace = image.rpartition('/')[0]
+    for folder in (namespace, namespace.rpartition('/')[0]):  # the latter for image/compressed
         if f'{folder}/camera_info' in found:
             return f'{folder}/camera_info'
     return found[0] if len(found) == 1 else None

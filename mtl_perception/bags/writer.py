@@ -15,12 +15,9 @@ from mtl_perception.bags.messages import TYPESTORE, serialize
 
 
 class BagWriter:
-    """Context manager that writes an MCAP bag with compressed chunks.
+    """Context manager that writes an MCAP bag of compressed chunks to a folder.
 
     A complete bag appears at once and replaces an older bag; an incomplete bag is removed.
-
-    Args:
-        path: Folder of the bag.
 
     Raises:
         FileExistsError: On entering, the folder exists and is not a bag.
