@@ -98,15 +98,12 @@ def _parser(name: str) -> argparse.ArgumentParser:
     parser.set_defaults(refuse=parser.error)
     subparsers = parser.add_subparsers(dest='command', metavar='COMMAND')
     for command, summary in COMMANDS.items():
-        if command != name:
-            subparsers.add_parser(command, help=summary)
-            continue
-        module = _module(command)
-        subparser = subparsers.add_parser(
-            command, help=summary, description=module.__doc__, formatter_class=HelpFormatter
-        )
-        module.add_arguments(subparser)
-        subparser.set_defaults(main=module.main, refuse=subparser.error)
+        subparser = subparsers.add_parser(command, help=summary, formatter_class=HelpFormatter)
+        if command == name:
+            module = _module(command)
+            subparser.description = module.__doc__
+            module.add_arguments(subparser)
+            subparser.set_defaults(main=module.main, refuse=subparser.error)
     return parser
 
 
