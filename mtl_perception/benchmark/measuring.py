@@ -8,8 +8,9 @@ import platform
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,10 +22,7 @@ WARM_UP_FROM = 4
 
 @dataclass(frozen=True)
 class Times:
-    """Median, 99th percentile and spread of the times of ``calls`` calls in milliseconds.
-
-    The spread is the interquartile range. Text has the columns ``median`` and ``p99``.
-    """
+    """Median, 99th percentile and interquartile range of the times of calls, in milliseconds."""
 
     calls: int
     median: float
@@ -49,6 +47,17 @@ class Machine:
         return f'{self.cpu}, {self.cores} cores'
 
 
+@dataclass(frozen=True)
+class Result:
+    """Result of a benchmark, printed as a table."""
+
+    machine: Machine
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures for JSON; times are in milliseconds."""
+        return asdict(self)
+
+
 def describe_machine(device: torch.device | None = None) -> Machine:
     """Return this machine with the GPU ``device``, or with its first GPU for other devices."""
     gpu = device if device is not None and device.type == 'cuda' else None
@@ -64,12 +73,9 @@ def describe_machine(device: torch.device | None = None) -> Machine:
 def time_in_turns(
     functions: Mapping[str, tuple[Callable[[], object], int]], title: str
 ) -> dict[str, Times]:
-    """Call functions in turns and return their times.
+    """Call functions, each with its number of timed calls, in turns and return their times.
 
-    Args:
-        functions: Functions by name, each with its number of timed calls. From ``WARM_UP_FROM``
-            calls on, one more call precedes them as a warm-up.
-        title: Title of the progress bar.
+    From ``WARM_UP_FROM`` calls on, one more call precedes them as a warm-up.
     """
     milliseconds: dict[str, list[float]] = {name: [] for name in functions}
     for function, calls in functions.values():
@@ -92,9 +98,7 @@ def times_of(milliseconds: Sequence[float]) -> Times:
 
 
 def _cpu() -> str:
-    try:
-        text = Path('/proc/cpuinfo').read_text()
-    except OSError:
-        text = ''
+    table = Path('/proc/cpuinfo')
+    text = table.read_text() if table.exists() else ''
     model = re.search(r'^model name\s*:[ \t]*(.*\S)', text, re.MULTILINE)
     return model[1] if model else platform.processor() or platform.machine()

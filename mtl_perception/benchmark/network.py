@@ -1,15 +1,16 @@
 """Speed of the network in all runtimes, eager PyTorch and single-task networks."""
 
+import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mtl_perception.benchmark.measuring import Machine, Times, describe_machine, time_in_turns
+from mtl_perception.benchmark.measuring import Result, Times, describe_machine, time_in_turns
 from mtl_perception.inference.devices import has_openvino, resolve_device
 from mtl_perception.inference.runtimes import create_runtime
 from mtl_perception.memory import MEBIBYTE, resident_memory
@@ -35,22 +36,14 @@ MAP_BYTES = 14
 
 
 @dataclass(frozen=True)
-class Alternative:
-    """Way to compute the maps of one image.
-
-    Attributes:
-        name: Name in the table.
-        networks: Networks that it runs.
-        dtype: Type of the multiplications.
-        run: Function that computes the maps.
-        mib: Growth of the memory of GPU or process by its creation in MiB, ``None`` if unknown.
-    """
+class _Alternative:
+    """Way to compute the maps of one image by ``networks``; its creation grew memory by ``mib``."""
 
     name: str
     networks: Sequence[MultiTaskNetwork]
     dtype: torch.dtype
     run: Callable[[], object]
-    mib: float | None
+    mib: float
 
 
 @dataclass(frozen=True)
@@ -58,9 +51,8 @@ class Row(Times):
     """Times of an alternative, compared with its roofline and with the first row.
 
     Attributes:
-        name: Name of the alternative.
         type: Type of the multiplications.
-        mib: See ``Alternative``.
+        mib: Growth of the memory of GPU or process by the creation in MiB, NaN if unknown.
         gmac: Multiplications per image in 10⁹.
         roofline: Roofline in milliseconds.
         over_roofline: Ratio of the median to the roofline.
@@ -69,14 +61,14 @@ class Row(Times):
 
     name: str
     type: str
-    mib: float | None
+    mib: float
     gmac: float
     roofline: float
     over_roofline: float
     ratio: float
 
     def __str__(self) -> str:
-        memory = '–' if self.mib is None else f'{self.mib:,.0f} MiB'
+        memory = '–' if math.isnan(self.mib) else f'{self.mib:,.0f} MiB'
         return (
             f'{self.name:<32}{self.type:>10}{super().__str__()}{self.spread:>9,.1f} ms'
             f'{memory:>12}{self.roofline:>9,.1f} ms{self.over_roofline:>9.2f}{self.ratio:>8.2f}'
@@ -84,44 +76,32 @@ class Row(Times):
 
 
 @dataclass(frozen=True)
-class NetworkBenchmark:
-    """Speed of a network for inputs of ``size`` (height, width), printed as a table.
+class NetworkBenchmark(Result):
+    """Speed of a network on a device, for inputs of ``size`` (height, width).
 
     Attributes:
         gmac_per_second: Rate of matrix multiplications in 10⁹ per second, by type.
         gib_per_second: Rate at which copies read and write memory.
     """
 
-    machine: Machine
-    device: torch.device
+    device: str
     network: NetworkConfig
     size: tuple[int, int]
     gmac_per_second: Mapping[str, float]
     gib_per_second: float
     rows: Sequence[Row]
 
-    def figures(self) -> dict[str, Any]:
-        """Return the figures for JSON."""
-        return asdict(self) | {'device': str(self.device)}
-
     def __str__(self) -> str:
         network, (height, width) = self.network, self.size
-        rates = [f'{name} {rate:,.0f} GMAC/s' for name, rate in self.gmac_per_second.items()]
-        lines = (
-            self.machine if self.device.type == 'cpu' else self.machine.gpu,
-            (
-                f'{network.encoder}, stride {network.stride}, heads of {network.head_width}, '
-                f'{height}×{width}: {self.rows[0].gmac:.1f} GMAC'
-            ),
-            f'matrices: {", ".join(rates)}; copies: {self.gib_per_second:,.0f} GiB/s',
-            '',
-            (
-                f'{"":<32}{"type":>10}{"median":>12}{"p99":>12}{"spread":>12}{"memory":>12}'
-                f'{"roofline":>12}{"÷ roof":>9}{"ratio":>8}'
-            ),
-            *self.rows,
-        )
-        return '\n'.join(map(str, lines))
+        rates = (f'{name} {rate:,.0f} GMAC/s' for name, rate in self.gmac_per_second.items())
+        return (
+            f'{self.machine if self.device == "cpu" else self.machine.gpu}\n'
+            f'{network.encoder}, stride {network.stride}, heads of {network.head_width}, '
+            f'{height}×{width}: {self.rows[0].gmac:.1f} GMAC\n'
+            f'matrices: {", ".join(rates)}; copies: {self.gib_per_second:,.0f} GiB/s\n\n'
+            f'{"":<32}{"type":>10}{"median":>12}{"p99":>12}{"spread":>12}{"memory":>12}'
+            f'{"roofline":>12}{"÷ roof":>9}{"ratio":>8}\n'
+        ) + '\n'.join(map(str, self.rows))
 
 
 def benchmark_network(
@@ -145,11 +125,9 @@ def benchmark_network(
         checkpoint: ``.safetensors`` file of this package.
         device: auto, cpu, cuda or cuda:N.
         runtime: auto or the name of a runtime.
-        size: (height, width) of the network's input, multiples of 32; ``None`` for the
-            checkpoint's height and twice that height.
+        size: (height, width) of the network's input; ``None`` for the default of the checkpoint.
         repetitions: Number of timed runs.
-        compare: Also time the other runtimes of the device, eager PyTorch in float32 and bfloat16,
-            and three single-task networks with the same encoder.
+        compare: Also time the other runtimes, eager PyTorch, and a network for each task.
 
     Raises:
         FileNotFoundError, CheckpointError: See ``load_checkpoint``.
@@ -170,15 +148,11 @@ def benchmark_network(
         single = [_single_task(network, task) for task in network.config.tasks]
         alone = _with_runtime(chosen.name, single, target, image)
         alternatives.append(replace(alone, name=f'{chosen.name}, single-task networks'))
+    functions = {alternative.name: alternative.run for alternative in alternatives}
     dtypes = dict.fromkeys(alternative.dtype for alternative in alternatives)
-    times = time_in_turns(
-        {
-            **{alternative.name: (alternative.run, repetitions) for alternative in alternatives},
-            **{str(dtype): (_multiplication(dtype, target), repetitions) for dtype in dtypes},
-            'copy': (_copy(target), repetitions),
-        },
-        'network',
-    )
+    functions |= {str(dtype): _multiplication(dtype, target) for dtype in dtypes}
+    functions['copy'] = _copy(target)
+    times = time_in_turns({name: (run, repetitions) for name, run in functions.items()}, 'network')
     rates = {dtype: MATRIX[target.type] ** 3 / times[str(dtype)].median for dtype in dtypes}
     bandwidth = 2 * COPIED_MIB * MEBIBYTE / times['copy'].median
     rows = []
@@ -203,7 +177,7 @@ def benchmark_network(
         )
     return NetworkBenchmark(
         machine=describe_machine(target),
-        device=target,
+        device=str(target),
         network=network.config,
         size=(height, width),
         gmac_per_second={_name(dtype): rate / 1e6 for dtype, rate in rates.items()},
@@ -233,7 +207,7 @@ def _single_task(network: MultiTaskNetwork, task: str) -> MultiTaskNetwork:
 
 def _with_runtime(
     name: str, networks: Sequence[MultiTaskNetwork], device: torch.device, image: np.ndarray
-) -> Alternative:
+) -> _Alternative:
     torch.cuda.empty_cache()  # cached memory would hide the growth
     before = _memory(device)
     runtimes = [create_runtime(name, network, str(device), len(image)) for network in networks]
@@ -245,31 +219,28 @@ def _with_runtime(
         for runtime in runtimes:
             runtime.run()
 
-    mib = _growth(before, device)
-    return Alternative(runtimes[0].name, networks, runtimes[0].dtype, run, mib)
+    first = runtimes[0]
+    return _Alternative(first.name, networks, first.dtype, run, _memory(device) - before)
 
 
 def _eager(
     network: MultiTaskNetwork, dtype: torch.dtype, device: torch.device, image: np.ndarray
-) -> Alternative:
+) -> _Alternative:
     """Return plain PyTorch without the runtimes of this package."""
     torch.cuda.empty_cache()
     before = _memory(device)
-    copy = MultiTaskNetwork(network.config).eval()
-    copy.load_state_dict(network.state_dict())
-    copy.to(device, dtype)
+    own = copy.deepcopy(network).to(device, dtype)
 
     @torch.inference_mode()
     def run() -> list[np.ndarray]:
         images = normalize(torch.from_numpy(image).to(device)[None])
-        output: NetworkOutput = copy(images.to(dtype))
+        output: NetworkOutput = own(images.to(dtype))
         maps = [] if output.semantic is None else [*semantic.decode(output.semantic)]
         maps += [values for values in (output.instance, output.depth) if values is not None]
         return [values.float().cpu().numpy() for values in maps]
 
     run()
-    mib = _growth(before, device)
-    return Alternative(f'eager {_name(dtype)}', [network], dtype, run, mib)
+    return _Alternative(f'eager {_name(dtype)}', [network], dtype, run, _memory(device) - before)
 
 
 def _multiplication(dtype: torch.dtype, device: torch.device) -> Callable[[], object]:
@@ -300,15 +271,11 @@ def _finish(result: object, device: torch.device) -> object:
     return result
 
 
-def _memory(device: torch.device) -> float | None:
+def _memory(device: torch.device) -> float:
+    """Return the memory of GPU or process in MiB; NaN if it is unknown."""
     if device.type == 'cpu':
-        return resident_memory()
+        return resident_memory() or math.nan
     return torch.cuda.memory_reserved(device) / MEBIBYTE
-
-
-def _growth(before: float | None, device: torch.device) -> float | None:
-    after = _memory(device)
-    return None if before is None or after is None else after - before
 
 
 def _name(dtype: torch.dtype) -> str:
