@@ -4,27 +4,25 @@ import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
-from torch import Tensor
 from tqdm import tqdm
 
-from mtl_perception.benchmark.measuring import Machine, Times, describe_machine, times_of
-from mtl_perception.network.multitask import NetworkOutput, normalize
+from mtl_perception.benchmark.measuring import Result, Times, describe_machine, times_of
+from mtl_perception.network.multitask import normalize
 from mtl_perception.training.cli import training_cli
 
 LOOP, ALONE, EAGER = 'loop', 'network alone', 'network alone, eager float32'
 
 PREFETCHED = 2
 """Batches that each worker of PyTorch's loader prepares in advance."""
-
-Batch = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -36,16 +34,13 @@ class Row:
     times: Times
 
     def __str__(self) -> str:
-        times = self.times
-        return (
-            f'{self.what:<32}{times.calls:>6}{self.samples_per_s:>12,.2f}{times}'
-            f'{times.spread:>9,.1f} ms'
-        )
+        row = f'{self.what:<32}{self.times.calls:>6}{self.samples_per_s:>12,.2f}{self.times}'
+        return f'{row}{self.times.spread:>9,.1f} ms'
 
 
 @dataclass(frozen=True)
-class TrainingBenchmark:
-    """Speed of training on samples of ``crop`` (height, width), printed as a table.
+class TrainingBenchmark(Result):
+    """Speed of training on samples of ``crop`` (height, width).
 
     Attributes:
         cache: Whether frames come from the cache.
@@ -54,7 +49,6 @@ class TrainingBenchmark:
         ratio_highest: Highest ratio of a round.
     """
 
-    machine: Machine
     encoder: str
     tasks: Sequence[str]
     crop: Sequence[int]
@@ -62,35 +56,26 @@ class TrainingBenchmark:
     workers: int
     cache: bool
     precision: str
-    device: torch.device
+    device: str
     rows: Sequence[Row]
     ratio: float
     ratio_lowest: float
     ratio_highest: float
 
-    def figures(self) -> dict[str, Any]:
-        """Return the figures for JSON."""
-        return asdict(self) | {'device': str(self.device)}
-
     def __str__(self) -> str:
         machine, (height, width) = self.machine, self.crop
-        name = machine.cpu if self.device.type == 'cpu' else machine.gpu
-        lines = (
-            f'{name}, {machine.cores} cores; torch {machine.torch}',
-            (
-                f'{self.encoder}, {", ".join(self.tasks)}; {self.batch_size} crops of '
-                f'{height}×{width}, {self.precision}; {self.workers} workers, '
-                f'{"frames from the cache" if self.cache else "no cache"}'
-            ),
-            '',
-            f'{"":<32}{"steps":>6}{"samples/s":>12}{"median":>12}{"p99":>12}{"spread":>12}',
-            *self.rows,
-            (
-                f'the loop reaches {self.ratio:.0%} of the network alone (in single rounds '
-                f'{self.ratio_lowest:.0%} to {self.ratio_highest:.0%})'
-            ),
+        rows = '\n'.join(map(str, self.rows))
+        return (
+            f'{machine.cpu if self.device == "cpu" else machine.gpu}, {machine.cores} cores; '
+            f'torch {machine.torch}\n'
+            f'{self.encoder}, {", ".join(self.tasks)}; {self.batch_size} crops of '
+            f'{height}×{width}, {self.precision}; {self.workers} workers, '
+            f'{"frames from the cache" if self.cache else "no cache"}\n\n'
+            f'{"":<32}{"steps":>6}{"samples/s":>12}{"median":>12}{"p99":>12}{"spread":>12}\n'
+            f'{rows}\n'
+            f'the loop reaches {self.ratio:.0%} of the network alone (in single rounds '
+            f'{self.ratio_lowest:.0%} to {self.ratio_highest:.0%})'
         )
-        return '\n'.join(map(str, lines))
 
 
 def benchmark_training(
@@ -124,7 +109,7 @@ def benchmark_training(
             'enable_progress_bar': 'false',
             'enable_model_summary': 'false',
         }
-        own = [word for k, v in trainer_options.items() for word in (f'--trainer.{k}', v)]
+        own = [f'--trainer.{name}={value}' for name, value in trainer_options.items()]
         cli = training_cli(['--config', str(config), *overrides, *own], runs=False)
         others = (ALONE, EAGER) if compare else (ALONE,)
         turns = Turns(rounds, steps, 1 + PREFETCHED * cli.datamodule.workers, others)
@@ -132,18 +117,14 @@ def benchmark_training(
         cli.trainer.fit(cli.model, cli.datamodule)
     data, network = cli.datamodule, cli.model.network.config
     device = cli.trainer.strategy.root_device
-    per_round = {
-        name: [data.batch_size * steps * 1e3 / sum(turn) for turn in turns.milliseconds[name]]
-        for name in turns.milliseconds
+    rates = {
+        name: [data.batch_size * steps * 1e3 / sum(turn) for turn in each]
+        for name, each in turns.milliseconds.items()
     }
-    ratios = [a / b for a, b in zip(per_round[LOOP], per_round[ALONE], strict=True)]
+    ratios = [loop / alone for loop, alone in zip(rates[LOOP], rates[ALONE], strict=True)]
     rows = [
-        Row(
-            what=name,
-            samples_per_s=statistics.median(rates),
-            times=times_of(list(itertools.chain(*turns.milliseconds[name]))),
-        )
-        for name, rates in per_round.items()
+        Row(name, statistics.median(rates[name]), times_of(list(itertools.chain(*each))))
+        for name, each in turns.milliseconds.items()
     ]
     return TrainingBenchmark(
         machine=describe_machine(device),
@@ -154,7 +135,7 @@ def benchmark_training(
         workers=data.workers,
         cache=data.cache is not None,
         precision=cli.trainer.precision,
-        device=device,
+        device=str(device),
         rows=rows,
         ratio=statistics.median(ratios),
         ratio_lowest=min(ratios),
@@ -163,23 +144,18 @@ def benchmark_training(
 
 
 class Turns(Callback):
-    """Callback that times steps of the loop in turns with steps of the network alone.
+    """Callback that times steps of the loop in turns with steps of the ``others``.
 
-    Args:
-        rounds: Number of turns of each.
-        steps: Optimizer steps per turn.
-        skips: Untimed steps of the loop at the start of each turn.
-        others: Other ways to time, ``ALONE`` or ``EAGER``.
+    Each of the ``rounds`` turns begins with ``skips`` untimed steps of the loop.
 
     Attributes:
-        milliseconds: Time of each timed step in a list per turn, by the name of the way.
+        milliseconds: Time of each timed step in a list per turn, by ``LOOP`` or one of ``others``.
     """
 
     def __init__(self, rounds: int, steps: int, skips: int, others: Sequence[str]) -> None:
         self._rounds, self._steps, self._skips = rounds, steps, skips
         self.milliseconds: dict[str, list[list[float]]] = {name: [] for name in (LOOP, *others)}
         self._turn: list[float] = []
-        self._skipped = 0
         self._last = 0.0
         self._bar = tqdm(total=rounds, desc='train', unit='round', disable=None)
 
@@ -196,49 +172,42 @@ class Turns(Callback):
         trainer: L.Trainer,
         pl_module: L.LightningModule,
         outputs: Any,  # noqa: ARG002
-        batch: Batch,
+        batch: Any,
         batch_idx: int,  # noqa: ARG002
     ) -> None:
         now = _now(pl_module)
-        if self._skipped < self._skips:
-            self._skipped += 1
-        else:
-            self._turn.append((now - self._last) * 1e3)
-        if len(self._turn) == self._steps:
-            self.milliseconds[LOOP].append(self._turn)
+        self._turn.append((now - self._last) * 1e3)
+        if len(self._turn) == self._skips + self._steps:
+            self.milliseconds[LOOP].append(self._turn[self._skips :])
             for name in list(self.milliseconds)[1:]:
                 self.milliseconds[name].append(self._others(name, trainer, pl_module, batch))
-            self._turn, self._skipped = [], 0
+            self._turn = []
             self._bar.update()
             trainer.should_stop = len(self.milliseconds[LOOP]) == self._rounds
             now = _now(pl_module)
         self._last = now
 
-    def _others(self, name: str, trainer: L.Trainer, module: Any, batch: Batch) -> list[float]:
+    def _others(self, name: str, trainer: L.Trainer, module: Any, batch: Any) -> list[float]:
         (optimizer,) = trainer.optimizers
-        # The loop has a scaler with 16-mixed; a disabled scaler changes nothing.
-        own = getattr(trainer.precision_plugin, 'scaler', None) if name == ALONE else None
-        scaler = own or torch.amp.GradScaler(enabled=False)
+        precision: Any = trainer.precision_plugin
+        run, context, scaler = module.network.forward, nullcontext, None  # __call__ may be compiled
+        if name == ALONE:
+            # The loop has a scaler with 16-mixed.
+            run, context = module.network, precision.train_step_context
+            scaler = getattr(precision, 'scaler', None)
+        scaler = scaler or torch.amp.GradScaler(enabled=False)
         milliseconds = []
         for _ in range(1 + self._steps):  # the first warms up
             start = _now(module)
             optimizer.zero_grad()
-            scaler.scale(_total(name, trainer, module, batch)).backward()
+            with context():
+                total = module.weighting(module.losses(run(normalize(batch['image'])), batch))
+            scaler.scale(total).backward()
             scaler.step(optimizer)
             scaler.update()
             milliseconds.append((_now(module) - start) * 1e3)
         optimizer.zero_grad()
         return milliseconds[1:]
-
-
-def _total(name: str, trainer: L.Trainer, module: Any, batch: Batch) -> Tensor:
-    def total(run: Callable[[Tensor], NetworkOutput]) -> Tensor:
-        return module.weighting(module.losses(run(normalize(batch['image'])), batch))
-
-    if name == EAGER:
-        return total(module.network.forward)  # __call__ may be compiled
-    with trainer.precision_plugin.train_step_context():
-        return total(module.network)
 
 
 def _now(module: L.LightningModule) -> float:
