@@ -7,9 +7,9 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -17,11 +17,19 @@ from sklearn.cluster import OPTICS, cluster_optics_xi
 from sklearn.metrics import adjusted_rand_score
 from tqdm import tqdm
 
-from mtl_perception.benchmark.measuring import Machine, Times, describe_machine, time_in_turns
+from mtl_perception.benchmark.measuring import (
+    Machine,
+    Result,
+    Times,
+    describe_machine,
+    time_in_turns,
+)
 from mtl_perception.evaluation.official import OfficialInstance
-from mtl_perception.frame import Frame, resize_nearest
+from mtl_perception.frame import resize_nearest
 from mtl_perception.inference.predictor import Predictor
 from mtl_perception.labels import INSTANCE_ID_BASE, IS_THING, THING_IDS
+from mtl_perception.synthetic import synthetic_frame
+from mtl_perception.synthetic.dataset import split_seed
 from mtl_perception.tasks.instance import (
     MAX_CELLS,
     Cells,
@@ -39,6 +47,9 @@ CENTERS, SPREAD = 10, 2.0
 MAX_EPS, MIN_SAMPLES, CUT = 10.0, 10, 1.5
 """OPTICS' largest distance in pixels, its least votes, and the cut in pixels."""
 
+MIN_VOTES = 10.0
+"""Least votes of a peak within the Gaussian's 2πσ² pixels, or in one pixel without blur."""
+
 SEEDS = 10
 """Sets of random votes on which exact and weighted OPTICS are compared."""
 
@@ -52,15 +63,11 @@ COARSER = (1000, MAX_CELLS, 500, 250)
 """Largest numbers of cells at which the loss by merging is measured."""
 
 
-@dataclass(frozen=True)
-class Maps:
-    """Maps to group.
+_plot = functools.partial(optics, min_samples=MIN_SAMPLES, max_eps=MAX_EPS)
 
-    Attributes:
-        labels: ``(h, w)`` uint8 label IDs.
-        confidence: ``(h, w)`` uint8 confidence, 255 is certain.
-        offsets: ``(2, h, w)`` float32 offsets in pixels.
-    """
+
+class Maps(NamedTuple):
+    """Maps to group: ``(h, w)`` uint8 labels and confidence, ``(2, h, w)`` float32 offsets."""
 
     labels: np.ndarray
     confidence: np.ndarray
@@ -88,16 +95,14 @@ class Peaks:
     Attributes:
         kernel: Width in pixels of the square in which a peak must be the highest.
         blur: Standard deviation in pixels of the Gaussian over the histogram, 0 for none.
-        threshold: Least votes within the Gaussian's 2πσ² pixels, or in one pixel without blur.
     """
 
     kernel: int
     blur: float
-    threshold: float = 10.0
 
     def __call__(self, maps: Maps) -> Instances:
         """Give every pixel to the nearest peak of its class."""
-        labels, confidence, offsets = maps.labels, maps.confidence, maps.offsets
+        labels, confidence, offsets = maps
         height, width = labels.shape
         ids = labels.astype(np.uint16)
         scores: dict[int, float] = {}
@@ -126,7 +131,7 @@ class Peaks:
             blurred = cv2.GaussianBlur(heat, (0, 0), self.blur, borderType=cv2.BORDER_CONSTANT)
             heat = votes_under * blurred
         highest = cv2.dilate(heat, np.ones((self.kernel, self.kernel), np.uint8))
-        y, x = np.nonzero((heat == highest) & (heat >= self.threshold))
+        y, x = np.nonzero((heat == highest) & (heat >= MIN_VOTES))
         return np.stack([x, y])[:, :INSTANCE_ID_BASE]
 
 
@@ -151,8 +156,7 @@ class OpticsComparison:
     """OPTICS of this package, exact and on weighted merged votes, compared with scikit-learn.
 
     Attributes:
-        exact_ratio: Ratio of scikit-learn's median to the median of exact OPTICS.
-        weighted_ratio: Ratio of scikit-learn's median to the median of weighted OPTICS.
+        exact_ratio, weighted_ratio: Ratio of scikit-learn's median to the median of this package.
         identical: Whether exact OPTICS equals scikit-learn's result to the last digit.
         weighted_ari: Adjusted Rand index of weighted to exact OPTICS, mean over the seeds.
         weighted_ari_lowest: Lowest index of a seed.
@@ -221,18 +225,14 @@ class CoarserCells:
 
 
 @dataclass(frozen=True)
-class InstancesBenchmark:
-    """Speed and quality of the grouping, printed as tables."""
+class InstancesBenchmark(Result):
+    """Speed and quality of the grouping."""
 
     machine: MachineAndLibraries
     optics: OpticsComparison
     worst: Sequence[SlowMap]
     groupings: Sequence[GroupingScores]
     coarser_cells: Sequence[CoarserCells]
-
-    def figures(self) -> dict[str, Any]:
-        """Return the figures for JSON; times are in milliseconds."""
-        return asdict(self)
 
     def __str__(self) -> str:
         machine, found = self.machine, self.optics
@@ -242,26 +242,23 @@ class InstancesBenchmark:
             'exact': found.exact,
             'weighted, merging included': found.weighted,
         }
+        agreement = (
+            f'exact: {found.exact_ratio:,.0f} times as fast, '
+            f'{"identical" if found.identical else "NOT IDENTICAL"}; '
+            f'weighted: {found.weighted_ratio:,.0f} times as fast, '
+            f'adjusted Rand index to exact {found.weighted_ari:.3f} '
+            f'(mean over {found.seeds} seeds, lowest {found.weighted_ari_lowest:.3f})\n'
+        )
         lines = (
-            f'{machine}, one used; numba {machine.numba}',
-            '',
+            f'{machine}, one used; numba {machine.numba}\n',
             f'{heading:<48}{"calls":>6}{"median":>12}{"p99":>12}',
             *(f'{name:<48}{times.calls:>6}{times}' for name, times in peers.items()),
-            (
-                f'exact: {found.exact_ratio:,.0f} times as fast, '
-                f'{"identical" if found.identical else "NOT IDENTICAL"}; '
-                f'weighted: {found.weighted_ratio:,.0f} times as fast, '
-                f'adjusted Rand index to exact {found.weighted_ari:.3f} '
-                f'(mean over {found.seeds} seeds, lowest {found.weighted_ari_lowest:.3f})'
-            ),
-            '',
+            agreement,
             f'{slowest:<80}{"cells":>6}{"px":>6}{"median":>12}{"p99":>12}',
             *self.worst,
-            '',
-            f'{"groupings of the same votes":<48}{"AP50":>8}{"AP":>8}{"median":>12}{"p99":>12}',
+            f'\n{"groupings of the same votes":<48}{"AP50":>8}{"AP":>8}{"median":>12}{"p99":>12}',
             *self.groupings,
-            '',
-            f'{"cells that grow":<32}{"scenes":>8}{"px":>6}{"ARI":>8}{"lowest":>8}',
+            f'\n{"cells that grow":<32}{"scenes":>8}{"px":>6}{"ARI":>8}{"lowest":>8}',
             *self.coarser_cells,
         )
         return '\n'.join(map(str, lines))
@@ -276,7 +273,7 @@ def benchmark_instances(
     reference_repetitions: int,
     draws: int,
 ) -> InstancesBenchmark:
-    """Measure OPTICS and the grouping.
+    """Measure OPTICS on random votes, and the grouping on random maps and on ``scenes``.
 
     Args:
         scenes: Scenes on which groupings are compared.
@@ -289,9 +286,7 @@ def benchmark_instances(
     compile_optics()
     return InstancesBenchmark(
         machine=MachineAndLibraries(
-            **vars(describe_machine()),
-            numba=version('numba'),
-            scikit_learn=version('scikit-learn'),
+            **vars(describe_machine()), numba=version('numba'), scikit_learn=version('scikit-learn')
         ),
         optics=measure_optics(seed, votes, repetitions, reference_repetitions),
         worst=search_worst(seed, repetitions, draws),
@@ -314,29 +309,24 @@ def measure_optics(
     )
     times = time_in_turns(
         {
-            'exact': (lambda: clusters_at(_exact(points), CUT), repetitions),
+            'exact': (lambda: clusters_at(_plot(points), CUT), repetitions),
             'weighted': (lambda: weighted_clusters(points), repetitions),
             'scikit_learn': (lambda: reference.fit(points), reference_repetitions),
         },
         'OPTICS',
     )
-    expected = Reachability(
-        reference.ordering_,
-        reference.reachability_,
-        reference.core_distances_,
-        reference.predecessor_,
-    )
+    found = _plot(points)._asdict().items()
     agreement = []
     for other in range(seed, seed + SEEDS):
         other_points = random_votes(other, votes)
-        exact = clusters_at(_exact(other_points), CUT)
+        exact = clusters_at(_plot(other_points), CUT)
         agreement.append(float(adjusted_rand_score(exact, weighted_clusters(other_points))))
     return OpticsComparison(
         votes=votes,
         **times,
         exact_ratio=times['scikit_learn'].median / times['exact'].median,
         weighted_ratio=times['scikit_learn'].median / times['weighted'].median,
-        identical=all(map(np.array_equal, _exact(points), expected)),
+        identical=all(np.array_equal(own, getattr(reference, f'{name}_')) for name, own in found),
         weighted_ari=statistics.mean(agreement),
         weighted_ari_lowest=min(agreement),
         seeds=SEEDS,
@@ -362,15 +352,11 @@ def weighted_clusters(points: np.ndarray) -> np.ndarray:
     number[occupied] = np.arange(occupied.size)
     cell, weights = number[key], counts[occupied]
     means = np.stack([np.bincount(cell, v) for v in points.T], 1) / weights[:, None]
-    plot = optics(means, weights=weights, min_samples=MIN_SAMPLES, max_eps=MAX_EPS)
-    return clusters_at(plot, CUT)[cell]
+    return clusters_at(_plot(means, weights=weights), CUT)[cell]
 
 
 def search_worst(seed: int, repetitions: int, draws: int) -> list[SlowMap]:
-    """Time ``group_instances`` on maps made to be slow and on the slowest random maps.
-
-    Returns the maps, the slowest first.
-    """
+    """Time maps made to be slow and the slowest random maps; return the slowest first."""
     cases = dict(_suspects(np.random.default_rng(seed)))
     for maps in cases.values():
         ours(maps)
@@ -389,15 +375,14 @@ def search_worst(seed: int, repetitions: int, draws: int) -> list[SlowMap]:
     )
     rows = []
     for name, maps in cases.items():
-        cells = merge_votes(maps.labels, maps.offsets)
-        found = len(ours(maps).scores)
+        grouping = group_instances(*maps)
         rows.append(
             SlowMap(
                 **vars(times[name]),
                 map=name,
-                cells=cells.labels.size,
-                cell_px=cells.size,
-                instances=found,
+                cells=grouping.cells.labels.size,
+                cell_px=grouping.cells.size,
+                instances=len(grouping.scores),
             )
         )
     return sorted(rows, key=lambda row: -row.median)
@@ -449,17 +434,14 @@ def _maps(labels: np.ndarray, offsets: np.ndarray) -> Maps:
     return Maps(labels.astype(np.uint8), certain, offsets.astype(np.float32))
 
 
-def predict_scenes(predictor: Predictor, frames: Iterator[Frame], total: int) -> list[Scene]:
-    """Return the scenes of ``total`` frames with instance ground truth."""
+def predict_scenes(predictor: Predictor, seed: int, count: int) -> list[Scene]:
+    """Return scenes of synthetic streets on which no network was trained."""
     scenes = []
-    for frame in tqdm(frames, desc='network', total=total, unit='frame', disable=None):
-        if frame.instances is None:
-            msg = f'{frame.name}: has no instance ground truth'
-            raise ValueError(msg)
-        prediction = predictor.predict(frame.image, depth=False)
-        if prediction.offsets is not None:
-            maps = Maps(prediction.labels, prediction.confidence, prediction.offsets)
-            scenes.append(Scene(maps, frame.instances))
+    for index in tqdm(range(count), desc='network', unit='frame', disable=None):
+        frame = synthetic_frame(split_seed(seed, 'test'), index)
+        maps = predictor.infer(frame.image)
+        if maps.offsets is not None and frame.instances is not None:
+            scenes.append(Scene(Maps(maps.labels, maps.confidence, maps.offsets), frame.instances))
     return scenes
 
 
@@ -469,19 +451,18 @@ def compare_groupings(scenes: Sequence[Scene], repetitions: int) -> list[Groupin
     "OPTICS on every vote" is scikit-learn's result. The exact OPTICS of this package computes it;
     its result is identical, its time is not measured here.
     """
+    one_cut = GroupingParameters(relative_cut=0.0)
     timed: dict[str, Group] = {'this package': ours, **PEAKS}
     untimed: dict[str, Group] = {
-        'this package, one cut for all': functools.partial(
-            ours, parameters=GroupingParameters(relative_cut=0.0)
-        ),
+        'this package, one cut for all': lambda maps: group_instances(*maps, one_cut),
         'OPTICS on every vote': functools.partial(_every_vote, extract=clusters_at),
         "OPTICS on every vote, scikit-learn's xi": functools.partial(_every_vote, extract=_xi),
     }
+    # Each call of an alternative groups the next scene.
+    maps, calls = [scene.maps for scene in scenes], repetitions * len(scenes)
+    endless = {name: map(group, itertools.cycle(maps)) for name, group in timed.items()}
     times = time_in_turns(
-        {
-            name: (_scene_by_scene(group, scenes), repetitions * len(scenes))
-            for name, group in timed.items()
-        },
+        {name: (groupings.__next__, calls) for name, groupings in endless.items()},
         'time groupings',
     )
     rows = []
@@ -497,12 +478,6 @@ def compare_groupings(scenes: Sequence[Scene], repetitions: int) -> list[Groupin
     return rows
 
 
-def _scene_by_scene(group: Group, scenes: Sequence[Scene]) -> Callable[[], Instances]:
-    """Return a function whose calls group the scenes one after the other, again and again."""
-    endless = itertools.cycle(scenes)
-    return lambda: group(next(endless).maps)
-
-
 def measure_coarser_cells(scenes: Sequence[Scene]) -> list[CoarserCells]:
     """Compare the grouping on few cells with the grouping on 1-pixel cells.
 
@@ -511,17 +486,14 @@ def measure_coarser_cells(scenes: Sequence[Scene]) -> list[CoarserCells]:
     rows = []
     for limit in COARSER:
         agreement, sizes = [], []
-        for scene in scenes:
-            maps = scene.maps
-            cells = merge_votes(maps.labels, maps.offsets, limit)
+        for labels, confidence, offsets in (scene.maps for scene in scenes):
+            cells = merge_votes(labels, offsets, limit)
             if cells.size == 1:
                 continue
             sizes.append(cells.size)
-            fine = merge_votes(maps.labels, maps.offsets, maps.labels.size)
-            both = (
-                group_cells(maps.labels, maps.confidence, merged).ids for merged in (fine, cells)
-            )
-            things = IS_THING[maps.labels]
+            fine = merge_votes(labels, offsets, labels.size)
+            both = (group_cells(labels, confidence, merged).ids for merged in (fine, cells))
+            things = IS_THING[labels]
             agreement.append(float(adjusted_rand_score(*(ids[things] for ids in both))))
         rows.append(
             CoarserCells(
@@ -535,26 +507,18 @@ def measure_coarser_cells(scenes: Sequence[Scene]) -> list[CoarserCells]:
     return rows
 
 
-def ours(
-    maps: Maps,
-    parameters: GroupingParameters = GroupingParameters(),  # noqa: B008 (frozen)
-) -> Instances:
+def ours(maps: Maps) -> Instances:
     """Group ``maps`` as ``Predictor`` does."""
-    return group_instances(maps.labels, maps.confidence, maps.offsets, parameters)
-
-
-def _exact(points: np.ndarray) -> Reachability:
-    return optics(points, min_samples=MIN_SAMPLES, max_eps=MAX_EPS)
+    return group_instances(*maps)
 
 
 def _every_vote(maps: Maps, extract: Callable[[Reachability, np.ndarray], np.ndarray]) -> Instances:
     """Group maps without merging their votes."""
-    labels, offsets = maps.labels, maps.offsets
-    width = labels.shape[1]
+    labels, confidence, offsets = maps
     pixels = np.flatnonzero(IS_THING[labels] & np.isfinite(offsets).all(0))
     pixels = pixels[np.argsort(labels.ravel()[pixels], kind='stable')]
     moves = offsets.reshape(2, -1)[:, pixels].T.astype(np.float64)
-    y, x = np.divmod(pixels, width)
+    y, x = np.divmod(pixels, labels.shape[1])
     cells = Cells(
         labels=labels.ravel()[pixels].astype(np.int64),
         points=np.stack([x, y], 1) + moves,
@@ -564,7 +528,7 @@ def _every_vote(maps: Maps, extract: Callable[[Reachability, np.ndarray], np.nda
         pixels=pixels,
         of_pixel=np.arange(pixels.size),
     )
-    return group_cells(labels, maps.confidence, cells, extract=extract)
+    return group_cells(labels, confidence, cells, extract=extract)
 
 
 def _xi(plot: Reachability, _cuts: np.ndarray) -> np.ndarray:

@@ -61,8 +61,7 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--compare',
         action='store_true',
-        help='also time the other runtimes of the device, eager PyTorch in float32 and bfloat16, '
-        'and three single-task networks with the same encoder',
+        help='also time the other runtimes, eager PyTorch, and a network for each task',
     )
 
 
@@ -107,18 +106,12 @@ def _run_instances(args: argparse.Namespace) -> Benchmark:
     """
     from mtl_perception.benchmark.instances import benchmark_instances, predict_scenes
     from mtl_perception.inference.predictor import Predictor
-    from mtl_perception.synthetic import synthetic_frame
-    from mtl_perception.synthetic.dataset import split_seed
 
-    predictor = Predictor(
+    with Predictor(
         args.checkpoint, device=args.device, runtime=args.runtime, needs=('instance',)
-    )
-    print(predictor.description)
-    limit = args.limit or 50
-    unseen = split_seed(args.seed, 'test')
-    frames = (synthetic_frame(unseen, index) for index in range(limit))
-    scenes = predict_scenes(predictor, frames, limit)
-    predictor.close()
+    ) as predictor:
+        print(predictor.description)
+        scenes = predict_scenes(predictor, args.seed, args.limit or 50)
     return benchmark_instances(
         scenes,
         seed=args.seed,
@@ -201,10 +194,8 @@ def _run_replay(args: argparse.Namespace) -> Benchmark:
     from mtl_perception.synthetic import synthetic_drive
 
     frames = list(synthetic_drive(args.seed, args.limit or 60))
-    predictor = Predictor(args.checkpoint, device=args.device, runtime=args.runtime)
-    result = benchmark_replay(predictor, frames, repetitions=args.repetitions)
-    predictor.close()
-    return result
+    with Predictor(args.checkpoint, device=args.device, runtime=args.runtime) as predictor:
+        return benchmark_replay(predictor, frames, repetitions=args.repetitions)
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:

@@ -44,7 +44,7 @@ def test_every_grouping_finds_what_the_votes_say_exactly(scene):
 
 
 def test_wrong_votes_cost_every_grouping_its_score(scene):
-    wrong = replace(scene.maps, offsets=np.zeros_like(scene.maps.offsets))
+    wrong = scene.maps._replace(offsets=np.zeros_like(scene.maps.offsets))
     rows = {row.grouping: row for row in compare_groupings([replace(scene, maps=wrong)], 1)}
     assert all(row.ap < 1 for row in rows.values())
 
@@ -53,7 +53,7 @@ def test_each_scene_is_grouped_in_every_repetition(scene, monkeypatch):
     grouped = []
     record = {'recorded': lambda maps: grouped.append(maps) or Peaks(3, 0.0)(maps)}
     monkeypatch.setattr(benchmark, 'PEAKS', record)
-    other = replace(scene, maps=replace(scene.maps))
+    other = replace(scene, maps=Maps(*scene.maps))
     rows = {row.grouping: row for row in compare_groupings([scene, other], repetitions=1)}
     assert rows['recorded'].times.calls == 2
     assert [maps is other.maps for maps in grouped] == [False, True] * 2  # timed, then scored
@@ -67,7 +67,7 @@ def test_exact_votes_need_no_coarser_cells(scene):
 def test_fewer_cells_are_larger_cells(scene):
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 8, scene.maps.offsets.shape)
-    noisy = replace(scene, maps=replace(scene.maps, offsets=scene.maps.offsets + noise))
+    noisy = replace(scene, maps=scene.maps._replace(offsets=scene.maps.offsets + noise))
     rows = sorted(measure_coarser_cells([noisy]), key=lambda row: -row.max_cells)
     assert [row.grown_scenes for row in rows[-2:]] == [1, 1]
     widths = [row.median_cell_px or 1 for row in rows]
