@@ -3,12 +3,12 @@
 import functools
 import itertools
 import math
-import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from statistics import mean, median
 from typing import NamedTuple
 
 import cv2
@@ -61,7 +61,6 @@ RETIMED = 5
 
 COARSER = (1000, MAX_CELLS, 500, 250)
 """Largest numbers of cells at which the loss by merging is measured."""
-
 
 _plot = functools.partial(optics, min_samples=MIN_SAMPLES, max_eps=MAX_EPS)
 
@@ -158,8 +157,8 @@ class OpticsComparison:
     Attributes:
         exact_ratio, weighted_ratio: Ratio of scikit-learn's median to the median of this package.
         identical: Whether exact OPTICS equals scikit-learn's result to the last digit.
-        weighted_ari: Adjusted Rand index of weighted to exact OPTICS, mean over the seeds.
-        weighted_ari_lowest: Lowest index of a seed.
+        weighted_ari, weighted_ari_lowest: Mean and lowest adjusted Rand index of weighted to exact
+            OPTICS over the seeds.
     """
 
     votes: int
@@ -197,7 +196,8 @@ class GroupingScores:
     times: Times | None
 
     def __str__(self) -> str:
-        return f'{self.grouping:<48}{_percent(self.ap50)}{_percent(self.ap)}{self.times or ""}'
+        ap50, ap = ('–' if x is None else f'{x * 100:.1f} %' for x in (self.ap50, self.ap))
+        return f'{self.grouping:<48}{ap50:>8}{ap:>8}{self.times or ""}'
 
 
 @dataclass(frozen=True)
@@ -205,10 +205,9 @@ class CoarserCells:
     """Loss by merging votes into at most ``max_cells`` cells.
 
     Attributes:
-        grown_scenes: Number of scenes whose cells grow beyond one pixel.
-        median_cell_px: Median width of the cells of these scenes in pixels.
-        ari: Adjusted Rand index to the grouping on 1-pixel cells, mean over these scenes.
-        ari_lowest: Lowest index of a scene.
+        grown_scenes: Number of scenes whose cells grow beyond one pixel; the others do not count.
+        median_cell_px: Median width of the cells in pixels.
+        ari, ari_lowest: Mean and lowest adjusted Rand index to the grouping on 1-pixel cells.
     """
 
     max_cells: int
@@ -275,13 +274,8 @@ def benchmark_instances(
 ) -> InstancesBenchmark:
     """Measure OPTICS on random votes, and the grouping on random maps and on ``scenes``.
 
-    Args:
-        scenes: Scenes on which groupings are compared.
-        seed: Seed of all random numbers.
-        votes: Number of votes on which OPTICS is timed.
-        repetitions: Number of timed runs, scikit-learn excepted.
-        reference_repetitions: Number of timed runs of scikit-learn, which take seconds each.
-        draws: Number of random maps in the search for slow maps.
+    ``draws`` is the number of random maps in the search for slow ones. scikit-learn, whose runs
+    take seconds each, is timed ``reference_repetitions`` times, the others ``repetitions`` times.
     """
     compile_optics()
     return InstancesBenchmark(
@@ -315,7 +309,7 @@ def measure_optics(
         },
         'OPTICS',
     )
-    found = _plot(points)._asdict().items()
+    plot = _plot(points)._asdict().items()
     agreement = []
     for other in range(seed, seed + SEEDS):
         other_points = random_votes(other, votes)
@@ -326,8 +320,8 @@ def measure_optics(
         **times,
         exact_ratio=times['scikit_learn'].median / times['exact'].median,
         weighted_ratio=times['scikit_learn'].median / times['weighted'].median,
-        identical=all(np.array_equal(own, getattr(reference, f'{name}_')) for name, own in found),
-        weighted_ari=statistics.mean(agreement),
+        identical=all(np.array_equal(own, getattr(reference, f'{name}_')) for name, own in plot),
+        weighted_ari=mean(agreement),
         weighted_ari_lowest=min(agreement),
         seeds=SEEDS,
     )
@@ -479,10 +473,7 @@ def compare_groupings(scenes: Sequence[Scene], repetitions: int) -> list[Groupin
 
 
 def measure_coarser_cells(scenes: Sequence[Scene]) -> list[CoarserCells]:
-    """Compare the grouping on few cells with the grouping on 1-pixel cells.
-
-    Only scenes whose cells grow count. The adjusted Rand index is over pixels of things.
-    """
+    """Compare the grouping of thing pixels on few cells with the grouping on 1-pixel cells."""
     rows = []
     for limit in COARSER:
         agreement, sizes = [], []
@@ -495,15 +486,8 @@ def measure_coarser_cells(scenes: Sequence[Scene]) -> list[CoarserCells]:
             both = (group_cells(labels, confidence, merged).ids for merged in (fine, cells))
             things = IS_THING[labels]
             agreement.append(float(adjusted_rand_score(*(ids[things] for ids in both))))
-        rows.append(
-            CoarserCells(
-                max_cells=limit,
-                grown_scenes=len(sizes),
-                median_cell_px=statistics.median(sizes) if sizes else None,
-                ari=statistics.mean(agreement) if agreement else None,
-                ari_lowest=min(agreement, default=None),
-            )
-        )
+        found = (median(sizes), mean(agreement), min(agreement)) if sizes else (None, None, None)
+        rows.append(CoarserCells(limit, len(sizes), *found))
     return rows
 
 
@@ -544,7 +528,3 @@ def _xi(plot: Reachability, _cuts: np.ndarray) -> np.ndarray:
             ordering=plot.ordering,
             min_samples=MIN_SAMPLES,
         )[0]
-
-
-def _percent(share: float | None) -> str:
-    return f'{"–" if share is None else format(share * 100, ".1f") + " %":>8}'

@@ -119,15 +119,10 @@ def benchmark_network(
     network at the rate at which PyTorch multiplies large matrices of the same type, and the
     transfer of weights, image and maps at the rate at which memory is copied. Both rates are
     measured in turns with the alternatives. A runtime whose kernels are better than PyTorch's can
-    be faster than the roofline.
-
-    Args:
-        checkpoint: ``.safetensors`` file of this package.
-        device: auto, cpu, cuda or cuda:N.
-        runtime: auto or the name of a runtime.
-        size: (height, width) of the network's input; ``None`` for the default of the checkpoint.
-        repetitions: Number of timed runs.
-        compare: Also time the other runtimes, eager PyTorch, and a network for each task.
+    be faster than the roofline. ``compare`` adds the other runtimes of the device, eager PyTorch in
+    float32 and bfloat16, and single-task networks with the same encoder. ``size`` is (height,
+    width) of the network's input; ``None`` for the checkpoint's height and twice that height.
+    Device and runtime are named as in ``Predictor``.
 
     Raises:
         FileNotFoundError, CheckpointError: See ``load_checkpoint``.

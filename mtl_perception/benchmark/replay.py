@@ -21,11 +21,7 @@ from mtl_perception.inference.predictor import Predictor
 
 @dataclass(frozen=True)
 class Row(Times):
-    """Times per frame of the predictor alone or of a replay.
-
-    Attributes:
-        share_of_rate: Rate relative to the predictor alone, median over the rounds.
-    """
+    """Times per frame, and median of the rates relative to the predictor alone in each round."""
 
     what: str
     share_of_rate: float
@@ -40,7 +36,7 @@ class ReplayBenchmark(Result):
 
     network: str
     frames: int
-    size: tuple[int, int]
+    size: Sequence[int]
     rows: Sequence[Row]
 
     def __str__(self) -> str:
@@ -60,14 +56,14 @@ def benchmark_replay(
     """Time the predictor and two replays of a bag of ``frames`` with ground truth, in turns."""
     cv2.setNumThreads(1)  # as mtl replay does
     with tempfile.TemporaryDirectory(prefix='mtl_benchmark_') as folder:
-        source, output = Path(folder, 'source'), Path(folder)
+        source, result = Path(folder, 'source'), Path(folder, 'result')
         write_dataset_bag(frames, source)
         predictor.predict(frames[0].image, frames[0].focal_length)
         seconds = [
             {
                 'predictor alone': _alone(predictor, frames),
-                'replay': _replay(predictor, source, output, None),
-                'replay, result bag written': _replay(predictor, source, output, output / 'result'),
+                'replay': _replay(predictor, source, None),
+                'replay, result bag written': _replay(predictor, source, result),
             }
             for _ in range(repetitions)
         ]
@@ -76,10 +72,8 @@ def benchmark_replay(
         times = times_of([each[what] / len(frames) * 1e3 for each in seconds])
         share = statistics.median(each['predictor alone'] / each[what] for each in seconds)
         rows.append(Row(**vars(times), what=what, share_of_rate=share))
-    height, width = frames[0].image.shape[:2]
-    return ReplayBenchmark(
-        describe_machine(), predictor.description, len(frames), (height, width), rows
-    )
+    size = frames[0].image.shape[:2]
+    return ReplayBenchmark(describe_machine(), predictor.description, len(frames), size, rows)
 
 
 def _alone(predictor: Predictor, frames: Sequence[Frame]) -> float:
@@ -89,10 +83,10 @@ def _alone(predictor: Predictor, frames: Sequence[Frame]) -> float:
     return time.perf_counter() - start
 
 
-def _replay(predictor: Predictor, source: Path, output: Path, bag: Path | None) -> float:
+def _replay(predictor: Predictor, source: Path, bag: Path | None) -> float:
     with BagReader(source) as reader:
         frames = BagFrames(reader, find_topics(reader), Selection())
-        replayed = replay(frames, predictor, output, bag=bag)
+        replayed = replay(frames, predictor, source.parent, bag=bag)
     if replayed.bag_error is not None:
         raise replayed.bag_error
     return replayed.seconds

@@ -44,9 +44,8 @@ class TrainingBenchmark(Result):
 
     Attributes:
         cache: Whether frames come from the cache.
-        ratio: Ratio of the loop's rate to the rate of the network alone, median of the rounds.
-        ratio_lowest: Lowest ratio of a round.
-        ratio_highest: Highest ratio of a round.
+        ratio, ratio_lowest, ratio_highest: Rate of the loop relative to the network alone: median,
+            lowest and highest of the rounds.
     """
 
     encoder: str
@@ -84,16 +83,10 @@ def benchmark_training(
     """Time the loop of ``mtl train`` in turns with the network alone.
 
     The loop loads, augments and trains through Lightning. The network alone repeats forward,
-    losses, backward and optimizer step on one batch that is already on the device. Batches that
-    workers prepared while the loop paused do not count. With ``data.cache``, all frames are cached
-    before the first turn.
-
-    Args:
-        config: Configuration of ``mtl train``.
-        overrides: Options of ``mtl train fit``.
-        rounds: Number of turns of each.
-        steps: Optimizer steps per turn.
-        compare: Also time the network alone in eager float32.
+    losses, backward and optimizer step on one batch that is already on the device; ``compare``
+    repeats them in eager float32 too. Each has ``rounds`` turns of ``steps`` optimizer steps.
+    Batches that workers prepared while the loop paused do not count. With ``data.cache``, all
+    frames are cached before the first turn. ``overrides`` are options of ``mtl train fit``.
 
     Raises:
         ValueError, FileNotFoundError: A value or a file of the configuration cannot be used.
@@ -159,7 +152,7 @@ class Turns(Callback):
         self._last = 0.0
         self._bar = tqdm(total=rounds, desc='train', unit='round', disable=None)
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+    def on_train_start(self, trainer: L.Trainer, *_: Any) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if data.cache is not None:
             steps = self._rounds * (self._skips + self._steps)
@@ -168,12 +161,7 @@ class Turns(Callback):
         self._last = time.perf_counter()
 
     def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,  # noqa: ARG002
-        batch: Any,
-        batch_idx: int,  # noqa: ARG002
+        self, trainer: L.Trainer, pl_module: L.LightningModule, _outputs: Any, batch: Any, *_: Any
     ) -> None:
         now = _now(pl_module)
         self._turn.append((now - self._last) * 1e3)
