@@ -12,7 +12,6 @@ Examples:
 
 import argparse
 import inspect
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -233,11 +232,7 @@ def _run_training(args: argparse.Namespace) -> Benchmark:
     )
 
 
-Subject = tuple[
-    str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], Benchmark]
-]
-
-SUBJECTS: dict[str, Subject] = {
+SUBJECTS = {
     'network': ('measure the speed of the network', _add_network, _run_network),
     'instances': ('measure speed and AP of the grouping of votes', _add_instances, _run_instances),
     'node': ('measure the speed of the node over DDS', _add_node, _run_node),
