@@ -1,6 +1,6 @@
 """Semantic labels, instances and metric depth from one forward pass, as ROS 2 topics.
 
-Example:
+Examples:
     >>> import mtl_perception
     >>> predictor = mtl_perception.Predictor('street')
     >>> predictor.tasks

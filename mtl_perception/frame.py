@@ -27,7 +27,7 @@ class Camera:
         height: Height above the road in metres.
         pitch: Pitch in radians, positive when the camera looks down.
 
-    Example:
+    Examples:
         >>> Camera.assumed(480, 640, focal_length=525.0)
         Camera(fx=525.0, fy=525.0, cx=319.5, cy=239.5, baseline=0.2093, height=1.22, pitch=0.0)
     """
@@ -65,7 +65,7 @@ class Frame:
         depth: ``(H, W)`` float32 metres along the optical axis, +Inf infinitely far, NaN unknown.
         camera: Camera of the image.
 
-    Example:
+    Examples:
         >>> frame = Frame('street', np.zeros((512, 1024, 3), np.uint8))
         >>> frame.has_truth, frame.camera, frame.focal_length
         (False, None, 1131.26)

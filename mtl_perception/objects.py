@@ -52,7 +52,7 @@ def find_objects(
         depth: ``(h, w)`` metres, +Inf beyond the maximum, NaN unknown.
         scores: Score of each instance ID.
 
-    Example:
+    Examples:
         >>> instances = np.array([[7, 26000, 26000], [7, 26000, 26000]], np.uint16)
         >>> (car,) = find_objects(instances, np.full((2, 3), 12.5, np.float32), {26000: 0.75})
         >>> car.name, car.score, car.box, car.area, car.depth

@@ -45,7 +45,7 @@ class Prediction(NetworkMaps):
         disparity: float32 disparity of the reference rig, pixels of the network's output map.
         milliseconds: Duration of each stage.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from mtl_perception import Prediction
         >>> labels = np.full((2, 4), 26, np.uint8)

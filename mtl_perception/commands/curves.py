@@ -2,7 +2,7 @@
 
 Reads the TensorBoard logs of mtl train, during the training or afterwards, and writes curves.png.
 
-Example:
+Examples:
   mtl curves out/semantic_only out/all_three --output out
 """
 

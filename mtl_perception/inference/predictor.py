@@ -55,7 +55,7 @@ class Predictor:
         CheckpointError: The checkpoint cannot be used, or lacks a task.
         ValueError: The device or runtime is unknown or absent.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from mtl_perception import Predictor
         >>> image = np.zeros((480, 640, 3), np.uint8)  # RGB
@@ -134,7 +134,7 @@ class Predictor:
             instances: Whether to group votes into instances.
             depth: Whether to decode depth.
 
-        Example:
+        Examples:
             >>> import numpy as np
             >>> from mtl_perception import Predictor
             >>> with Predictor() as predictor:

@@ -40,7 +40,7 @@ class Maps(Protocol):
 def color_labels(labels: np.ndarray) -> np.ndarray:
     """Return ``(H, W, 3)`` RGB in Cityscapes' colours for ``(H, W)`` uint8 label IDs.
 
-    Example:
+    Examples:
         >>> color_labels(np.array([[7, 26]], np.uint8)).tolist()  # road, car
         [[[128, 64, 128], [0, 0, 142]]]
     """
@@ -61,7 +61,7 @@ def color_depth(depth: np.ndarray) -> np.ndarray:
 
     Near is yellow, far (also +Inf) dark blue, and unknown (NaN) black.
 
-    Example:
+    Examples:
         >>> color_depth(np.array([[2.0, np.inf, np.nan]], np.float32)).tolist()
         [[[240, 249, 33], [13, 8, 135], [0, 0, 0]]]
     """
