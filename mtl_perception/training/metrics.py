@@ -52,13 +52,9 @@ class ValidationMetrics:
 
     def add_other_processes(self, device: torch.device) -> None:
         """Replace the totals by their sums over all processes, exchanged on ``device``."""
-        if not (distributed.is_available() and distributed.is_initialized()):
-            return
         metrics = self._offsets.totals, self._depth.totals, self._depth.disparity_totals
         for totals in (self._confusion, *metrics):
-            pooled = torch.from_numpy(totals).to(device)
-            distributed.all_reduce(pooled)
-            totals[:] = pooled.cpu()
+            totals[:] = sum_over_processes(torch.from_numpy(totals).to(device)).cpu()
 
     def compute(self) -> dict[str, float]:
         """Return the figures by logged name; one without ground truth is absent.
@@ -79,3 +75,10 @@ class ValidationMetrics:
 def to_array(values: Tensor) -> np.ndarray:
     """Return ``values`` as an array; floating-point numbers of any width become float32."""
     return (values.float() if values.is_floating_point() else values).cpu().numpy()
+
+
+def sum_over_processes(values: Tensor) -> Tensor:
+    """Return the sums of ``values`` over all processes, written to ``values``."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.all_reduce(values)
+    return values

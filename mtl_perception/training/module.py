@@ -25,7 +25,7 @@ from mtl_perception.network.multitask import (
 from mtl_perception.tasks import depth, instance, semantic
 from mtl_perception.tasks.loss import LossSum
 from mtl_perception.tasks.weighting import FixedWeighting, UncertaintyWeighting
-from mtl_perception.training.metrics import ValidationMetrics
+from mtl_perception.training.metrics import ValidationMetrics, sum_over_processes
 
 
 class TrainingError(ValueError):
@@ -341,19 +341,12 @@ def _weighting(
 
 def _means_over_processes(sums: Mapping[str, LossSum]) -> dict[str, Tensor]:
     """Return the mean of each loss over the valid pixels of all processes; omit empty ones."""
-    processes = 1
     totals = torch.stack([loss.total.detach() for loss in sums.values()])
     counts = torch.stack([loss.count.float() for loss in sums.values()])
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        processes = torch.distributed.get_world_size()
-        both = torch.stack([totals, counts])
-        torch.distributed.all_reduce(both)
-        totals, counts = both
+    pooled = sum_over_processes(torch.stack([totals, counts, torch.ones_like(counts)], dim=1))
     means = {}
-    known = (counts > 0).tolist()
-    for i, (task, loss) in enumerate(sums.items()):
-        if known[i]:
-            total, count = totals[i], counts[i]
+    for (task, loss), (total, count, processes) in zip(sums.items(), pooled, strict=True):
+        if count > 0:
             # DDP averages gradients over processes, so the share of this process is multiplied by
             # their number. The share carries the gradient, the mean over all the value.
             share = loss.total * processes / count
