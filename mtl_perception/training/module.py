@@ -160,16 +160,11 @@ class MultiTaskModule(L.LightningModule):
 
     def on_before_optimizer_step(self, _optimizer: torch.optim.Optimizer) -> None:
         """Drop gradients of tasks without ground truth; momentum and decay would move them."""
-        tasks = self.network.config.tasks
-        idle = [self.network.heads[task] for task in tasks if task not in self._learned]
-        if not self._learned:
-            idle = [self.network]
-        parameters = [p for module in idle for p in module.parameters()]
-        if isinstance(self.weighting, UncertaintyWeighting):
-            variances = self.weighting.log_variance
-            parameters += [variances[task] for task in tasks if task not in self._learned]
-        for parameter in parameters:
-            parameter.grad = None
+        idle = set(self.network.config.tasks) - self._learned
+        for name, parameter in self.named_parameters():
+            # The path of a task's parameter has the task in it: network.heads.depth.0.weight.
+            if not self._learned or idle.intersection(name.split('.')):
+                parameter.grad = None
         self._learned.clear()
 
     def on_train_epoch_end(self) -> None:
