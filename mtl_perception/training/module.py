@@ -52,10 +52,8 @@ class MultiTaskModule(L.LightningModule):
         network: Architecture of the network.
         pretrained: ImageNet weights for the encoder: a .pth or .safetensors file with torchvision's
             names, or ``imagenet`` for the weights that come with efficientnet_lite0.
-        initial: Checkpoint of this package with the initial weights; only the stride of its network
-            may differ.
-        weighting: ``uncertainty`` learns the weights of the tasks, ``fixed`` uses
-            ``fixed_weights``.
+        initial: Checkpoint with the initial weights; only the stride of its network may differ.
+        weighting: ``uncertainty`` learns the tasks' weights, ``fixed`` uses ``fixed_weights``.
         fixed_weights: Weight of each task's loss, for ``fixed``.
         label_weights: Weight of each label in the cross-entropy, by name; 1 for other labels. A
             short training does not learn rare labels without a larger weight.
@@ -134,8 +132,7 @@ class MultiTaskModule(L.LightningModule):
     def training_step(self, batch: Mapping[str, Any], _index: int) -> Tensor:
         """Return the weighted total of the losses; log all losses, weights and uncertainties.
 
-        Args:
-            batch: Arrays of ``to_sample``, stacked.
+        ``batch`` has the arrays of ``to_sample``, stacked.
 
         Raises:
             TrainingError: A loss is not finite.
@@ -143,11 +140,9 @@ class MultiTaskModule(L.LightningModule):
         output = self(batch['image'])
         sums = self._sums(output, batch)
         losses = _means_over_processes(sums)
-        if losses:
-            finite = torch.stack(list(losses.values())).isfinite().tolist()
-            for task, is_finite in zip(losses, finite, strict=True):
-                if not is_finite:
-                    raise TrainingError(self._not_finite(task, output, batch))
+        for task, loss in losses.items():
+            if not loss.isfinite():
+                raise TrainingError(self._not_finite(task, output, batch))
         self._learned.update(losses)
         total = self.weighting(losses) if losses else torch.zeros((), device=self.device)
         values = {f'train/{task}': loss.detach() for task, loss in losses.items()}
@@ -168,7 +163,6 @@ class MultiTaskModule(L.LightningModule):
         self._learned.clear()
 
     def on_train_epoch_end(self) -> None:
-        """Log the current weights of the tasks."""
         sigmas = self.weighting.sigmas()
         texts = [
             f'{task} {weight:.4g}' + (f' (σ {sigmas[task]:.4g})' if task in sigmas else '')
@@ -177,10 +171,7 @@ class MultiTaskModule(L.LightningModule):
         rank_zero_info(f'epoch {self.current_epoch}: weights {", ".join(texts)}')
 
     def losses(self, output: NetworkOutput, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Return each task's mean loss over the valid pixels of a batch of all processes.
-
-        A task without a valid pixel is left out. For ``batch`` see ``training_step``.
-        """
+        """Return the mean loss of each task with a valid pixel in a batch of all processes."""
         return _means_over_processes(self._sums(output, batch))
 
     def _sums(self, output: NetworkOutput, batch: Mapping[str, Any]) -> dict[str, LossSum]:
@@ -208,11 +199,9 @@ class MultiTaskModule(L.LightningModule):
         )
 
     def validation_step(self, batch: Mapping[str, Any], _index: int) -> None:
-        """Add a batch to the metrics."""
         self.metrics.update(self(batch['image']), batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the metrics of all processes and reset them."""
         self.metrics.add_other_processes(self.device)
         # Lightning would round Python floats to float32.
         figures = {
@@ -245,17 +234,15 @@ class MultiTaskModule(L.LightningModule):
         Raises:
             CheckpointError: The checkpoint has another network, weighting or optimizer.
         """
-        mine, found = self._trained(), checkpoint.get(TRAINED, {})
+        found = checkpoint.get(TRAINED, {})
         wrong = [
-            f'{key} {found.get(key)} instead of {mine[key]}'
-            for key in mine
-            if mine[key] != found.get(key)
+            f'{key} {found.get(key)} instead of {value}'
+            for key, value in self._trained().items()
+            if found.get(key) != value
         ]
         if wrong:
-            msg = (
-                f'{self.trainer.ckpt_path}: cannot be resumed, because it was trained with '
-                f'{"; ".join(wrong)}'
-            )
+            path = self.trainer.ckpt_path
+            msg = f'{path}: cannot be resumed, because it was trained with {"; ".join(wrong)}'
             raise CheckpointError(msg)
         self.origin = checkpoint.get(ORIGIN, self.origin)
         # Optimizer and schedule would restore their values from the checkpoint.
@@ -280,19 +267,15 @@ class MultiTaskModule(L.LightningModule):
         return {'data': info.data, 'terms': info.terms, 'recipe': info.recipe}
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
-        groups: list[dict[str, Any]] = [
-            {
-                'params': list(self.network.parameters()),
-                'lr': self.learning_rate,
-                'weight_decay': self.weight_decay,
-            },
-            {
-                'params': list(self.weighting.parameters()),
-                'lr': self.uncertainty_learning_rate,
-                'weight_decay': 0.0,
-            },
+        settings = (
+            (self.network, self.learning_rate, self.weight_decay),
+            (self.weighting, self.uncertainty_learning_rate, 0.0),
+        )
+        return [
+            {'params': parameters, 'lr': rate, 'weight_decay': decay}
+            for module, rate, decay in settings
+            if (parameters := list(module.parameters()))
         ]
-        return [group for group in groups if group['params']]
 
     def _trained(self) -> dict[str, Any]:
         """Return the settings that a checkpoint to resume from must share."""
@@ -305,13 +288,13 @@ class MultiTaskModule(L.LightningModule):
         groups = self._parameter_groups()
         optimizer: torch.optim.Optimizer
         if self.optimizer_name == 'sgd':
-            optimizer = torch.optim.SGD(groups, self.learning_rate, momentum=0.9, nesterov=True)
+            optimizer = torch.optim.SGD(groups, momentum=0.9, nesterov=True)
         else:
-            optimizer = torch.optim.AdamW(groups, self.learning_rate)
-        if not math.isfinite(self.trainer.estimated_stepping_batches):
+            optimizer = torch.optim.AdamW(groups)
+        steps = self.trainer.estimated_stepping_batches
+        if not math.isfinite(steps):
             msg = 'the learning rate needs an end: set trainer.max_steps or trainer.max_epochs'
             raise ValueError(msg)
-        steps = int(self.trainer.estimated_stepping_batches)
 
         def factor(i: int) -> float:
             return min(1, (i + 1) / max(1, self.warmup_steps)) * (1 - min(i / steps, 1)) ** 0.9
@@ -328,10 +311,10 @@ def _weighting(
             msg = 'model.fixed_weights requires model.weighting fixed'
             raise ValueError(msg)
         return UncertaintyWeighting(network.tasks)
-    if set(fixed_weights or ()) != set(network.tasks):
+    if fixed_weights is None or set(fixed_weights) != set(network.tasks):
         msg = f'model.weighting fixed needs model.fixed_weights for {", ".join(network.tasks)}'
         raise ValueError(msg)
-    return FixedWeighting(fixed_weights or {})
+    return FixedWeighting(fixed_weights)
 
 
 def _means_over_processes(sums: Mapping[str, LossSum]) -> dict[str, Tensor]:
