@@ -71,12 +71,7 @@ def run(arguments: list[str]) -> None:
 def training_cli(arguments: list[str], *, runs: bool = True) -> 'TrainingCLI':
     """Build trainer, model and data, run the subcommand, and return the CLI.
 
-    Args:
-        arguments: Subcommand and options; options alone with ``runs=False``.
-        runs: Whether to run the subcommand.
-
-    Raises:
-        ValueError, FileNotFoundError, OSError: See ``run``.
+    With ``runs=False``, the arguments are options without a subcommand. For errors see ``run``.
     """
     reuse_freed_memory()  # on a CPU, new pages for every activation make a step 7 % slower
     # Lightning starts the processes of other GPUs with ``sys.argv``, so it must stay as it is.
@@ -103,13 +98,6 @@ def training_cli(arguments: list[str], *, runs: bool = True) -> 'TrainingCLI':
     )
 
 
-def _started_processes() -> int:
-    """Return the number of processes that torchrun, Lightning or SLURM started."""
-    if 'WORLD_SIZE' in os.environ:
-        return int(os.environ['WORLD_SIZE'])
-    return int(os.environ['SLURM_NTASKS']) if SLURMEnvironment.detect() else 1
-
-
 class TrainingCLI(LightningCLI):
     """Keep all files of a run in ``trainer.default_root_dir``, and end with a checkpoint."""
 
@@ -134,8 +122,18 @@ class TrainingCLI(LightningCLI):
             CheckpointError: The file to resume from is damaged.
         """
         super().parse_arguments(parser, args)
-        if subcommand := self.config.get('subcommand'):
-            _check_resumable(Path(self.config[subcommand].get('ckpt_path') or ''))
+        subcommand = self.config.get('subcommand')
+        path = Path((subcommand and self.config[subcommand].get('ckpt_path')) or '')
+        if not path.is_file():
+            return  # Lightning also accepts words, "last" for example
+        try:  # Lightning reads the file later and would raise a long traceback
+            torch.load(path, map_location='cpu', mmap=True, weights_only=True)
+        except (EOFError, LookupError, RuntimeError, pickle.UnpicklingError) as err:
+            msg = (
+                f'{path}: not a checkpoint to resume from, or damaged; leave out --ckpt_path to '
+                'start from the beginning'
+            )
+            raise CheckpointError(msg) from err
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Return a trainer that writes checkpoints whole or not at all."""
@@ -150,7 +148,9 @@ class TrainingCLI(LightningCLI):
             TrainingError: The folder holds another training, more processes were started than take
                 part, or the network does not support the precision.
         """
-        started, processes = _started_processes(), self.trainer.world_size
+        # torchrun and Lightning set WORLD_SIZE.
+        tasks = os.environ['SLURM_NTASKS'] if SLURMEnvironment.detect() else 1
+        started, processes = int(os.environ.get('WORLD_SIZE', tasks)), self.trainer.world_size
         if started not in (1, processes):
             msg = (
                 f'{started} processes were started, but trainer.devices and trainer.num_nodes '
@@ -183,11 +183,8 @@ class TrainingCLI(LightningCLI):
         self._save(path)
         figures = self._measure()
         if skipped := self.datamodule.skipped:
-            print(
-                f'skipped: {len(skipped)} damaged frames, drawn {skipped.total()} times; each is '
-                'named above',
-                flush=True,
-            )
+            drawn = f'{len(skipped)} damaged frames, drawn {skipped.total()} times'
+            print(f'skipped: {drawn}; each is named above', flush=True)
         if figures and self.trainer.is_global_zero:
             record_metrics(path, 'val', figures)
         message = f'{path}: written'
@@ -235,49 +232,33 @@ class TrainingCLI(LightningCLI):
         metrics = self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
         if not any(metrics):
             return {}
+        frames = len(self.datamodule.val_dataloader().dataset)
         batches = self.trainer.num_val_batches[0] * self.trainer.world_size
         figures = {name.removeprefix('val/'): value for name, value in metrics[0].items()}
-        return {'frames': min(self.datamodule.validation_size, batches), **figures}
+        return {'frames': min(frames, batches), **figures}
 
     def _resolved(self) -> dict[str, Any]:
         """Return the configuration without the paths of this machine."""
         values = yaml.safe_load(self.parser.dump(self.config, skip_none=True))[self.subcommand]
+        recipe = {key: values[key] for key in ('seed_everything', 'trainer', 'model', 'data')}
         for section, key in LOCAL:
-            values.get(section, {}).pop(key, None)
+            recipe[section].pop(key, None)
         for section, key in (('model', 'pretrained'), ('data', 'root')):
-            if key in values.get(section, {}):
-                values[section][key] = _names(values[section][key])
-        return {
-            key: values[key]
-            for key in ('seed_everything', 'trainer', 'model', 'data')
-            if key in values
-        }
+            if key in recipe[section]:
+                recipe[section][key] = _names(recipe[section][key])
+        return recipe
 
 
 def _names(paths: str | dict[str, Any]) -> str | dict[str, Any]:
     """Return the last part of a path, or enough parts to distinguish the keys of a mapping."""
-    if isinstance(paths, dict):
-        parts = {path: Path(path).parts for path in paths}
-        for count in range(1, max(map(len, parts.values())) + 1):
-            names = {'/'.join(parts[path][-count:]): value for path, value in paths.items()}
-            if len(names) == len(paths):
-                break
-        return names
-    return Path(paths).name
-
-
-def _check_resumable(path: Path) -> None:
-    """Raise a one-line error before Lightning reads the file and raises a long traceback."""
-    if not path.is_file():
-        return  # Lightning also accepts words, "last" for example
-    try:
-        torch.load(path, map_location='cpu', mmap=True, weights_only=True)
-    except (EOFError, LookupError, RuntimeError, pickle.UnpicklingError) as err:
-        msg = (
-            f'{path}: not a checkpoint to resume from, or damaged; leave out --ckpt_path to start '
-            'from the beginning'
-        )
-        raise CheckpointError(msg) from err
+    if not isinstance(paths, dict):
+        return Path(paths).name
+    names: dict[str, Any] = {}
+    count = 0
+    while len(names) < len(paths):
+        count += 1
+        names = {'/'.join(Path(path).parts[-count:]): value for path, value in paths.items()}
+    return names
 
 
 def _revision() -> str:
@@ -285,14 +266,10 @@ def _revision() -> str:
     source = Path(__file__).parents[2]
     if not (source / '.git').exists():
         return ''  # a repository around an installed package is not the source
+    command = ['git', 'describe', '--always', '--dirty']
     try:
-        result = subprocess.run(
-            ['git', 'describe', '--always', '--dirty'],  # noqa: S607
-            cwd=source,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        return subprocess.check_output(  # noqa: S603
+            command, cwd=source, text=True, stderr=subprocess.DEVNULL
+        ).strip()
     except (OSError, subprocess.CalledProcessError):
         return ''
-    return result.stdout.strip()
