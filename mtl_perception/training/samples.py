@@ -105,7 +105,7 @@ def _or_exception(make: Callable[..., dict[str, Any]], key: Any) -> dict[str, An
         return err
 
 
-def to_sample(frame: Frame, groups: str | None = None) -> dict[str, np.ndarray | str | float]:
+def to_sample(frame: Frame, groups: str | None = None) -> dict[str, Any]:
     """Return the image of a frame, and the targets of all tasks at half its size.
 
     ``image`` ``(H, W, 3)`` uint8; ``semantic`` ``(H/2, W/2)`` uint8; ``instance`` ``(2, H/2, W/2)``
@@ -118,23 +118,19 @@ def to_sample(frame: Frame, groups: str | None = None) -> dict[str, np.ndarray |
     """
     height, width = (size // OUTPUT_STRIDE for size in frame.image.shape[:2])
     small = resize_frame(frame, height, width)
-    labels, focal_length = small.labels, small.focal_length
     unknown = np.full((height, width), np.nan, np.float32)
-    return {
+    sample: dict[str, Any] = {
         'image': frame.image,
-        'semantic': (
-            np.full((height, width), semantic.IGNORE, np.uint8)
-            if labels is None
-            else semantic.target(labels, groups)
-        ),
-        'instance': (
-            np.stack([unknown, unknown])
-            if small.instances is None
-            else instance.target(small.instances)
-        ),
-        'depth': (
-            unknown if small.depth is None else depth.target(small.depth, labels, focal_length)
-        ),
-        'focal_length': focal_length,
+        'semantic': np.full((height, width), semantic.IGNORE, np.uint8),
+        'instance': np.stack([unknown, unknown]),
+        'depth': unknown,
+        'focal_length': small.focal_length,
         'name': frame.name,
     }
+    if small.labels is not None:
+        sample['semantic'] = semantic.target(small.labels, groups)
+    if small.instances is not None:
+        sample['instance'] = instance.target(small.instances)
+    if small.depth is not None:
+        sample['depth'] = depth.target(small.depth, small.labels, small.focal_length)
+    return sample
