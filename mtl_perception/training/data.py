@@ -2,7 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -30,10 +31,11 @@ from mtl_perception.training.samples import Reader, TrainingFrames, ValidationFr
 from mtl_perception.training.sampling import SampleOrder
 
 
+@dataclass(eq=False)  # modules are compared and hashed by identity
 class StreetData(L.LightningDataModule):
     """Frames in the Cityscapes layout; any frame may lack ground truth of any task.
 
-    Args:
+    Attributes:
         root: Folder of the dataset, or several folders with their shares of the training samples,
             in proportion: ``{out/synthetic: 1, /data/street: 2}``. Instead of one share, a dataset
             may have a share for each of its cities: ``{camvid: 1, kitti: 0.2}``; other cities are
@@ -53,48 +55,38 @@ class StreetData(L.LightningDataModule):
         terms: Consequences of the data's terms for the weights, stored in the checkpoint.
     """
 
-    def __init__(
-        self,
-        root: dict[str, float | dict[str, float]] | Path,
-        input_height: int = 256,
-        crop: tuple[int, int] = (256, 512),
-        augmentation: Augmentation = Augmentation(),  # noqa: B008 (frozen)
-        batch_size: int = 8,
-        groups: dict[str, str] | None = None,
-        workers: int = 4,
-        cache: Path | None = None,
-        on_error: Literal['fail', 'skip'] = 'fail',
-        val_frames: int | None = None,
-        seed: int = 0,
-        description: str = '',
-        terms: str = '',
-    ) -> None:
+    root: dict[str, float | dict[str, float]] | Path
+    input_height: int = 256
+    crop: tuple[int, int] = (256, 512)
+    augmentation: Augmentation = Augmentation()  # noqa: RUF009 (frozen)
+    batch_size: int = 8
+    groups: dict[str, str] | None = None
+    workers: int = 4
+    cache: Path | None = None
+    on_error: Literal['fail', 'skip'] = 'fail'
+    val_frames: int | None = None
+    seed: int = 0
+    description: str = ''
+    terms: str = ''
+    trainer: L.Trainer = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
         super().__init__()
-        for name, size in (('input_height', input_height), *(('crop', side) for side in crop)):
+        sizes = ('input_height', self.input_height), *(('crop', side) for side in self.crop)
+        for name, size in sizes:
             if size < SIZE_MULTIPLE or size % SIZE_MULTIPLE:
                 msg = f'data.{name} must be a multiple of {SIZE_MULTIPLE}, got {size}'
                 raise ValueError(msg)
-        for name, count in (('batch_size', batch_size), ('val_frames', val_frames)):
+        for name, count in (('batch_size', self.batch_size), ('val_frames', self.val_frames)):
             if count is not None and count < 1:
                 msg = f'data.{name} must be positive, got {count}'
                 raise ValueError(msg)
-        for name in (groups or {}).values():
+        for name in (self.groups or {}).values():
             if name not in GROUPS:
                 msg = f'data.groups: unknown groups {name!r}; choose one of {", ".join(GROUPS)}'
                 raise ValueError(msg)
-        self.roots = _weighted_roots(root)
-        self.input_height = input_height
-        self.crop = crop
-        self.augmentation = augmentation
-        self.batch_size = batch_size
-        self.groups = groups or {}
-        self.workers = workers
-        self.cache = cache
-        self.skips = on_error == 'skip'
-        self.val_frames = val_frames
-        self.seed = seed
-        self.description = description or ' + '.join(path.name for path in self.roots)
-        self.terms = terms
+        self.roots = _weighted_roots(self.root)
+        self.description = self.description or ' + '.join(path.name for path in self.roots)
         self.skipped: Counter[str] = Counter()
         """Draws of damaged frames in this process, by error message."""
         self._resumed_at = 0, 0
@@ -103,10 +95,8 @@ class StreetData(L.LightningDataModule):
         """Find the frames, and log their number and ground truth.
 
         Raises:
-            FileNotFoundError: A dataset has no training frames, or no dataset has validation
-                frames.
-            ValueError: The frames are too few for a batch or for validation, or a task of the
-                network has no ground truth.
+            FileNotFoundError: A dataset has no training frames, or none has validation frames.
+            ValueError: The frames are too few, a task lacks ground truth, or a city is unknown.
             OSError: The cache cannot be written.
         """
         if self.cache is not None:
@@ -117,7 +107,7 @@ class StreetData(L.LightningDataModule):
         if not frames:
             msg = f'{self._names()}: no validation frames; one of them needs a split val'
             raise FileNotFoundError(msg)
-        if len(frames) < (processes := self._processes()[0]):
+        if len(frames) < (processes := self.trainer.world_size):
             msg = (
                 f'{self._names()}: {len(frames)} validation frames are too few for {processes} '
                 'processes; each process needs one'
@@ -129,7 +119,7 @@ class StreetData(L.LightningDataModule):
                 'validation omits it; is the dataset complete?'
             )
         self._val = ValidationFrames(
-            frames, self._reader(self.input_height), self.input_height, skips=self.skips
+            frames, self._reader(self.input_height), self.on_error == 'skip', self.input_height
         )
 
     def _setup_training(self) -> None:
@@ -137,8 +127,7 @@ class StreetData(L.LightningDataModule):
         self._sizes: list[int] = []
         self._weights: list[float] = []
         for root, share in self.roots.items():
-            found = find_frames(root, 'train')
-            for part, weight in _parts(found, share):
+            for part, weight in _parts(find_frames(root, 'train'), share):
                 _report(root, 'train', part)
                 # Frames with equal ground truth form a group, so that every batch has its share of
                 # rare ground truth.
@@ -154,9 +143,15 @@ class StreetData(L.LightningDataModule):
                 f'{self._step_size()}; lower data.batch_size'
             )
             raise ValueError(msg)
-        self._check_tasks(frames)
-        cities = {frame.city for frame in frames}
-        if unknown := [city for city in self.groups if city not in cities]:
+        if missing := self._tasks_without_truth(frames):
+            msg = (
+                f'{self._names()}: no training frame has ground truth for {", ".join(missing)}; '
+                'is the dataset complete? Semantic and instance need gtFine, depth needs '
+                'disparity and camera; model.network.tasks selects the tasks'
+            )
+            raise ValueError(msg)
+        groups, cities = self.groups or {}, {frame.city for frame in frames}
+        if unknown := [city for city in groups if city not in cities]:
             msg = (
                 f'data.groups: {self._names()} has no training frames of {unknown[0]!r}; the '
                 f'cities are {", ".join(sorted(cities))}'
@@ -166,27 +161,18 @@ class StreetData(L.LightningDataModule):
         self._train = TrainingFrames(
             frames,
             self._reader(math.ceil(self.input_height * largest)),
-            self.augmentation,
+            self.on_error == 'skip',
             self.input_height,
+            self.augmentation,
             self.crop,
             self.seed,
-            groups=self.groups,
-            skips=self.skips,
+            groups,
         )
 
-    def _check_tasks(self, frames: Sequence[FramePaths]) -> None:
-        if missing := self._tasks_without_truth(frames):
-            msg = (
-                f'{self._names()}: no training frame has ground truth for {", ".join(missing)}; '
-                'is the dataset complete? Semantic and instance need gtFine, depth needs '
-                'disparity and camera; model.network.tasks selects the tasks'
-            )
-            raise ValueError(msg)
-
     def _tasks_without_truth(self, frames: Sequence[FramePaths]) -> list[str]:
-        network = getattr(self.trainer and self.trainer.lightning_module, 'network', None)
+        module: Any = self.trainer.lightning_module
         counts = count_ground_truth(frames)
-        return [task for task in (network.config.tasks if network else ()) if not counts[task]]
+        return [task for task in module.network.config.tasks if not counts[task]]
 
     def _validation_frames(self, root: Path) -> list[FramePaths]:
         try:
@@ -205,32 +191,19 @@ class StreetData(L.LightningDataModule):
     def _names(self) -> str:
         return ', '.join(str(path) for path in self.roots)
 
-    def _processes(self) -> tuple[int, int]:
-        """Return the number of training processes and the rank of this process."""
-        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-
     def _step_size(self) -> int:
         """Return the samples of one optimizer step of all processes together."""
-        accumulated = self.trainer.accumulate_grad_batches if self.trainer else 1
-        return self.batch_size * accumulated * self._processes()[0]
+        return self.batch_size * self.trainer.accumulate_grad_batches * self.trainer.world_size
 
     def _position(self) -> int:
         """Return the number of samples that the run has taken."""
         samples, step = self._resumed_at
         # Lightning may ask for the first batches before it has restored its own counter.
-        return samples + max(0, self._step() - step) * self._step_size()
-
-    def _step(self) -> int:
-        return self.trainer.global_step if self.trainer else 0
-
-    @property
-    def validation_size(self) -> int:
-        """Number of validation frames."""
-        return len(self._val)
+        return samples + max(0, self.trainer.global_step - step) * self._step_size()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position in the order of samples."""
-        return {'samples': self._position(), 'step': self._step()}
+        return {'samples': self._position(), 'step': self.trainer.global_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue at the position in ``state_dict``."""
@@ -238,13 +211,12 @@ class StreetData(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Return a loader of augmented batches, in an order that a resumed run continues."""
-        processes, rank = self._processes()
         order = SampleOrder(
             self._sizes,
             self._weights,
             step_size=self._step_size(),
-            processes=processes,
-            rank=rank,
+            processes=self.trainer.world_size,
+            rank=self.trainer.global_rank,
             seed=self.seed,
             position=self._position,
         )
@@ -252,14 +224,12 @@ class StreetData(L.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         """Return a loader of whole frames, one per batch because sizes may differ."""
-        processes, rank = self._processes()
         share = UnrepeatedDistributedSampler(
-            self._val, num_replicas=processes, rank=rank, shuffle=False
+            self._val, self.trainer.world_size, self.trainer.global_rank, shuffle=False
         )
         return self._loader(self._val, share, 1)
 
     def _loader(self, frames: Dataset, order: torch.utils.data.Sampler, batch: int) -> DataLoader:
-        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == 'cuda'
         return DataLoader(
             frames,
             batch,
@@ -268,7 +238,7 @@ class StreetData(L.LightningDataModule):
             persistent_workers=self.workers > 0,
             worker_init_fn=_single_threaded,
             collate_fn=_collate,
-            pin_memory=on_gpu,
+            pin_memory=self.trainer.strategy.root_device.type == 'cuda',
         )
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002
@@ -301,15 +271,11 @@ def _weighted_roots(root: Mapping[str, Share] | Path) -> dict[Path, Share]:
     return roots
 
 
-def _parts(
-    frames: Sequence[FramePaths], share: Share
-) -> Iterator[tuple[Sequence[FramePaths], float]]:
-    """Yield the parts of a dataset with their shares: all frames, or one city after another."""
+def _parts(frames: list[FramePaths], share: Share) -> list[tuple[list[FramePaths], float]]:
+    """Return the parts of a dataset with their shares: all frames, or the frames of each city."""
     if not isinstance(share, Mapping):
-        yield frames, share
-        return
-    for city, weight in share.items():
-        yield frames_of_cities(frames, [city]), weight
+        return [(frames, share)]
+    return [(frames_of_cities(frames, [city]), weight) for city, weight in share.items()]
 
 
 def _report(root: Path, split: str, frames: Sequence[FramePaths]) -> None:

@@ -26,12 +26,12 @@ class TrainingFrames(Dataset):
 
     frames: Sequence[FramePaths]
     read: Reader
-    augmentation: Augmentation
+    skips: bool
     input_height: int
+    augmentation: Augmentation
     crop: tuple[int, int]
     seed: int
     groups: Mapping[str, str]
-    skips: bool
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -69,8 +69,8 @@ class ValidationFrames(Dataset):
 
     frames: Sequence[FramePaths]
     read: Reader
-    input_height: int
     skips: bool
+    input_height: int
 
     def __len__(self) -> int:
         return len(self.frames)

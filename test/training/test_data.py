@@ -26,7 +26,7 @@ def root(streets, tmp_path) -> Path:
 def data_of(root, *, trainer=None, augmentation=STILL, **options) -> StreetData:
     settings = {'input_height': 32, 'crop': (32, 64), 'batch_size': 4, 'workers': 0, **options}
     data = StreetData(root, augmentation=augmentation, **settings)
-    data.trainer = trainer
+    data.trainer = trainer or trainer_of()
     data.setup('fit')
     return data
 
