@@ -1,7 +1,7 @@
 """Order of the training samples, which a resumed run continues with any number of workers."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch.utils.data import DistributedSampler
@@ -22,16 +22,10 @@ class SampleOrder(DistributedSampler):
     drawn again. An epoch has as many samples as there are frames, rounded down to whole optimizer
     steps. The processes take turns, so their batches together equal the batch of a single process.
 
-    The base class is ``DistributedSampler`` because Lightning replaces other samplers.
-
-    Args:
-        sizes: Number of frames in each group.
-        weights: Shares of the samples that the groups get, in proportion.
-        step_size: Samples in one optimizer step of all processes together.
-        processes: Number of processes.
-        rank: Rank of this process.
-        seed: Seed of the order.
-        position: Function that returns the samples taken so far; called when an epoch begins.
+    ``sizes`` are the frames of each group, ``weights`` their relative shares, ``step_size`` the
+    samples in one optimizer step of all processes together. ``position`` returns the samples taken
+    so far and is called when an epoch begins. The base class is ``DistributedSampler`` because
+    Lightning replaces other samplers.
     """
 
     def __init__(
@@ -45,18 +39,12 @@ class SampleOrder(DistributedSampler):
         seed: int,
         position: Callable[[], int],
     ) -> None:
-        total = sum(sizes)
-        # Only the length of the dataset matters.
-        super().__init__(
-            range(total),  # type: ignore[arg-type]
-            num_replicas=processes,
-            rank=rank,
-            seed=seed,
-        )
+        frames: Any = range(sum(sizes))  # only the length of the dataset matters
+        super().__init__(frames, processes, rank, seed=seed)
         self._sizes = sizes
         self._step_size = step_size
         self._position = position
-        self.epoch_size = total // step_size * step_size
+        self.epoch_size = len(frames) // step_size * step_size
         self._quotas = _quotas(np.asarray(weights, float), self.epoch_size)
 
     def __len__(self) -> int:
