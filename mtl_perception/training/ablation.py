@@ -104,8 +104,8 @@ def _options(key: str, seed: int, folder: Path) -> list[str]:
         'data.val_frames': 'null',
         'trainer.limit_val_batches': '1.0',
         'model.network.tasks': json.dumps(row.tasks),
-        'model.weighting': 'uncertainty' if row.weights is None else 'fixed',
-        'model.fixed_weights': json.dumps(row.weights),
+        'model.weighting': 'fixed' if row.weights else 'uncertainty',
+        'model.fixed_weights': json.dumps(row.by_task(row.weights) or None),
     }
     if (folder / RESUME_FILE).is_file():
         options['ckpt_path'] = str(folder / RESUME_FILE)

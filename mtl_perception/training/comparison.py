@@ -1,8 +1,9 @@
 """Rows of the ablation, and table, figures and curves of its finished runs."""
 
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,9 +33,9 @@ FIGURES = {
 }
 """Compared figures, by name in a checkpoint's metadata; px are pixels of the output map."""
 
-PAPER_FIGURES = ('iou', 'offset_px', 'disparity_px')
-
-TENSORFLOW_FIGURES = ('iou', 'offset_rms_px', 'disparity_rms_px')
+PAPER = {'semantic': 'iou', 'instance': 'offset_px', 'depth': 'disparity_px'}
+TENSORFLOW = {'semantic': 'iou', 'instance': 'offset_rms_px', 'depth': 'disparity_rms_px'}
+"""Published figure of each task."""
 
 
 @dataclass(frozen=True)
@@ -44,84 +45,44 @@ class Row:
     Attributes:
         loss: Name in the table.
         tasks: Heads of the network.
-        weights: Weights of the tasks' losses; ``None``: learned.
-        paper: Figures of Kendall, Gal, Cipolla, CVPR 2018, table 1.
-        tensorflow: Figures of the TensorFlow implementation, ranandalon/mtl.
+        weights: Weight of each task's loss; empty: learned.
+        paper: Figure of each task in Kendall, Gal, Cipolla, CVPR 2018, table 1.
+        tensorflow: Figure of each task of the TensorFlow implementation, ranandalon/mtl.
     """
 
     loss: str
-    tasks: tuple[str, ...] = TASKS
-    weights: Mapping[str, float] | None = None
-    paper: Mapping[str, float] = field(default_factory=dict)
-    tensorflow: Mapping[str, float] = field(default_factory=dict)
+    tasks: tuple[str, ...]
+    weights: tuple[float, ...]
+    paper: tuple[float, ...]
+    tensorflow: tuple[float, ...] = ()
+
+    def by_task(self, values: Sequence[float]) -> dict[str, float]:
+        """Return ``values`` by task; an empty mapping if they are empty."""
+        return dict(zip(self.tasks, values, strict=bool(values)))
 
 
 ROWS = {
-    'semantic': Row(
-        'semantic only',
-        ('semantic',),
-        {'semantic': 1.0},
-        paper={'iou': 0.594},
-        tensorflow={'iou': 0.4345},
-    ),
-    'instance': Row(
-        'instance only',
-        ('instance',),
-        {'instance': 1.0},
-        paper={'offset_px': 4.61},
-        tensorflow={'offset_rms_px': 3.4128},
-    ),
-    'depth': Row(
-        'depth only',
-        ('depth',),
-        {'depth': 1.0},
-        paper={'disparity_px': 0.640},
-        tensorflow={'disparity_rms_px': 0.7005},
-    ),
-    'unweighted': Row(
-        'unweighted sum',
-        weights={'semantic': 1 / 3, 'instance': 1 / 3, 'depth': 1 / 3},
-        paper={'iou': 0.501, 'offset_px': 3.79, 'disparity_px': 0.592},
-    ),
-    'optimal': Row(
-        'approx. optimal',
-        weights={'semantic': 0.89, 'instance': 0.01, 'depth': 0.1},
-        paper={'iou': 0.628, 'offset_px': 3.61, 'disparity_px': 0.549},
-    ),
+    'semantic': Row('semantic only', ('semantic',), (1.0,), (0.594,), (0.4345,)),
+    'instance': Row('instance only', ('instance',), (1.0,), (4.61,), (3.4128,)),
+    'depth': Row('depth only', ('depth',), (1.0,), (0.640,), (0.7005,)),
+    'unweighted': Row('unweighted sum', TASKS, (1 / 3, 1 / 3, 1 / 3), (0.501, 3.79, 0.592)),
+    'optimal': Row('approx. optimal', TASKS, (0.89, 0.01, 0.1), (0.628, 3.61, 0.549)),
     'semantic+instance': Row(
-        'semantic + instance',
-        ('semantic', 'instance'),
-        paper={'iou': 0.610, 'offset_px': 3.42},
-        tensorflow={'iou': 0.4298, 'offset_rms_px': 3.3185},
+        'semantic + instance', ('semantic', 'instance'), (), (0.610, 3.42), (0.4298, 3.3185)
     ),
     'semantic+depth': Row(
-        'semantic + depth',
-        ('semantic', 'depth'),
-        paper={'iou': 0.627, 'disparity_px': 0.533},
-        tensorflow={'iou': 0.4327, 'disparity_rms_px': 0.7118},
+        'semantic + depth', ('semantic', 'depth'), (), (0.627, 0.533), (0.4327, 0.7118)
     ),
     'instance+depth': Row(
-        'instance + depth',
-        ('instance', 'depth'),
-        paper={'offset_px': 3.54, 'disparity_px': 0.539},
-        tensorflow={'offset_rms_px': 3.2853, 'disparity_rms_px': 0.7166},
+        'instance + depth', ('instance', 'depth'), (), (3.54, 0.539), (3.2853, 0.7166)
     ),
-    'all': Row(
-        'all three',
-        paper={'iou': 0.634, 'offset_px': 3.50, 'disparity_px': 0.522},
-        tensorflow={'iou': 0.4287, 'offset_rms_px': 3.3183, 'disparity_rms_px': 0.7102},
-    ),
+    'all': Row('all three', TASKS, (), (0.634, 3.50, 0.522), (0.4287, 3.3183, 0.7102)),
 }
 
 
 @dataclass(frozen=True)
 class RowResult:
-    """Finished runs of one row.
-
-    Attributes:
-        key: Key of the row in ``ROWS``.
-        runs: Metadata of each run's final checkpoint, by seed in rising order.
-    """
+    """Metadata of the final checkpoints of the row ``key``, by seed in rising order."""
 
     key: str
     runs: Mapping[int, CheckpointInfo]
@@ -134,12 +95,12 @@ class RowResult:
         return {
             'row': self.key,
             'loss': row.loss,
-            'weights': 'learned' if row.weights is None else row.weights,
+            'weights': row.by_task(row.weights) or 'learned',
             'seeds': seeds,
             'mean': {name: statistics.mean(v) for name, v in values.items() if v},
             'deviation': {name: statistics.stdev(v) for name, v in values.items() if v[1:]},
-            'paper': row.paper,
-            'tensorflow': row.tensorflow,
+            'paper': {PAPER[task]: v for task, v in row.by_task(row.paper).items()},
+            'tensorflow': {TENSORFLOW[task]: v for task, v in row.by_task(row.tensorflow).items()},
         }
 
 
@@ -159,13 +120,12 @@ def write_comparison(output: Path) -> str:
         )
     write_file(output / TABLE_FILE, (text + '\n').encode())
     write_json(output / FIGURES_FILE, {'rows': [result.figures() for result in results]})
-    curves = {
-        ROWS[result.key].loss: [
-            _curves(run_folder(output, result.key, seed)) for seed in result.runs
-        ]
-        for result in results
-        if result.runs
-    }
+    curves: dict[str, list[Curves]] = {}
+    for result in results:
+        for seed in result.runs:
+            with suppress(FileNotFoundError):  # trainer.logger may be off
+                found = read_curves(run_folder(output, result.key, seed))
+                curves.setdefault(ROWS[result.key].loss, []).append(found)
     if any(PANELS.keys() & run.keys() for runs in curves.values() for run in runs):
         write_curves(output / CURVES_FILE, curves)
     return text
@@ -196,38 +156,30 @@ def finished_run(folder: Path) -> CheckpointInfo | None:
 
 def table(results: Sequence[RowResult]) -> str:
     """Return ``results`` as a Markdown table."""
-    paper = ', '.join(FIGURES[name].heading for name in PAPER_FIGURES)
-    tensorflow = ', '.join(FIGURES[name].heading for name in TENSORFLOW_FIGURES)
-    own = [figure.heading for figure in FIGURES.values()]
-    others = [f'paper: {paper}', f'ranandalon/mtl: {tensorflow}']
-    heading = ['loss', 'sem / inst / depth weights', 'seeds', *own, *others]
+
+    def headings(names: Iterable[str]) -> str:
+        return ', '.join(FIGURES[name].heading for name in names)
+
+    heading = [
+        *('loss', 'sem / inst / depth weights', 'seeds'),
+        *(figure.heading for figure in FIGURES.values()),
+        f'paper: {headings(PAPER.values())}',
+        f'ranandalon/mtl: {headings(TENSORFLOW.values())}',
+    ]
     lines = [heading, ['---'] * len(heading)]
     for result in results:
         row, figures = ROWS[result.key], result.figures()
+        weights = row.by_task(row.weights)
+        shares = ' / '.join(f'{weights.get(task, 0):.2g}' for task in TASKS)
         lines.append(
             [
-                row.loss,
-                _weights(row.weights),
-                str(len(result.runs)),
+                *(row.loss, shares if weights else 'learned', str(len(result.runs))),
                 *(_cell(name, figures['mean'], figures['deviation']) for name in FIGURES),
-                ', '.join(_cell(name, row.paper) for name in PAPER_FIGURES),
-                ', '.join(_cell(name, row.tensorflow) for name in TENSORFLOW_FIGURES),
+                ', '.join(_cell(name, figures['paper']) for name in PAPER.values()),
+                ', '.join(_cell(name, figures['tensorflow']) for name in TENSORFLOW.values()),
             ]
         )
     return '\n'.join(f'| {" | ".join(cells)} |' for cells in lines)
-
-
-def _curves(folder: Path) -> Curves:
-    try:
-        return read_curves(folder)
-    except FileNotFoundError:
-        return {}  # trainer.logger may be off
-
-
-def _weights(weights: Mapping[str, float] | None) -> str:
-    if weights is None:
-        return 'learned'
-    return ' / '.join(f'{weights.get(task, 0):.2g}' for task in TASKS)
 
 
 def _cell(
