@@ -22,11 +22,7 @@ from mtl_perception.commands import options
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``mtl ablate``."""
     parser.add_argument(
-        '--config',
-        type=Path,
-        required=True,
-        metavar='FILE',
-        help='configuration of mtl train for all runs',
+        '--config', type=Path, required=True, metavar='FILE', help='configuration of mtl train'
     )
     parser.add_argument(
         '--rows',
@@ -36,12 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'instance+depth, all (default: all nine)',
     )
     parser.add_argument(
-        '--seeds',
-        nargs='+',
-        type=int,
-        default=[0],
-        metavar='N',
-        help='seeds of initial weights and samples; each repeats the rows (default: 0)',
+        '--seeds', nargs='+', type=int, default=[0], metavar='N', help='seeds of a row (default: 0)'
     )
     options.add_output(parser, 'out/ablate')
     options.add_overrides(parser)

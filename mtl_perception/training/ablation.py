@@ -16,6 +16,8 @@ from mtl_perception.training.comparison import ROWS, finished_run, run_folder, w
 
 SETTINGS_FILE, CONFIG_FILE = 'settings.json', 'config.yaml'
 
+PROGRAM = (sys.executable, '-m', 'mtl_perception', 'train', 'fit')
+
 
 class AblationError(ValueError):
     """An ablation cannot be run or continued; the message states the reason."""
@@ -31,19 +33,13 @@ def ablate(
 ) -> str:
     """Train the unfinished runs of ``rows`` × ``seeds`` and return the table of all finished runs.
 
-    Every run is ``mtl train fit`` in its own process. Only the tasks and their weights differ:
-    budgets are equal, and runs with one seed share the samples, their order and the initial weights
-    of their common parts. An interrupted run resumes from its last checkpoint. A run in progress in
-    another process is skipped and checked again at the end, so several processes can share the
-    work, one on each GPU. Each finished run updates ``ablation.md``, ``ablation.json`` and
-    ``curves.png``. All figures belong to the final checkpoints and all validation frames.
-
-    Args:
-        config: Configuration of ``mtl train``.
-        output: Folder for the runs and their comparison.
-        rows: Keys of ``ROWS``.
-        seeds: Seeds of initial weights, order and augmentation.
-        overrides: Options of ``mtl train fit`` for all runs.
+    Every run is ``mtl train fit`` with ``config`` and ``overrides`` in its own process. Only the
+    tasks and their weights differ: budgets are equal, and runs with one seed share the samples,
+    their order and the initial weights of their common parts. An interrupted run resumes from its
+    last checkpoint. A run in progress in another process is skipped and checked again at the end,
+    so several processes can share the work, one on each GPU. Each finished run updates
+    ``ablation.md``, ``ablation.json`` and ``curves.png`` in ``output``. All figures belong to the
+    final checkpoints and all validation frames.
 
     Raises:
         AblationError: ``output`` was begun with other settings, or runs failed.
@@ -52,35 +48,36 @@ def ablate(
     make_folder(output)
     with _lock(output):
         _keep_settings(output, config, overrides)
-    command = _command(output / CONFIG_FILE, overrides)
+    command = [*PROGRAM, '--config', str(output / CONFIG_FILE), *overrides]
     wanted = [(row, seed) for seed in seeds for row in rows]
     failed = []
+
+    def compare() -> str:
+        with _lock(output):
+            return write_comparison(output)
 
     def finish(i: int, *, waits: bool) -> bool:
         """Train an unfinished run; return whether it is in progress in another process."""
         row, seed = wanted[i]
-        name, folder = (
-            f'{i + 1} of {len(wanted)}: {row}, seed {seed}',
-            run_folder(output, row, seed),
-        )
+        name = f'{i + 1} of {len(wanted)}: {row}, seed {seed}'
+        folder = run_folder(output, row, seed)
         make_folder(folder)
         with _lock(folder, waits=waits) as lock:
             if lock is None:
                 print(f'{name}: in progress in another process', flush=True)
-                return True
-            if not finished_run(folder):
+            elif not finished_run(folder):
                 print(name, flush=True)
                 status = _train([*command, *_options(row, seed, folder)], lock)
                 if status or not finished_run(folder):
                     failed.append(f'{row}, seed {seed} (status {status})')
                 else:
-                    _write_comparison(output)
-        return False
+                    compare()
+        return lock is None
 
     elsewhere = [i for i in range(len(wanted)) if finish(i, waits=False)]
     for i in elsewhere:
         finish(i, waits=True)
-    table = _write_comparison(output)
+    table = compare()
     if failed:
         msg = (
             f'{output}: {len(failed)} of {len(wanted)} runs failed: {", ".join(failed)}; see their '
@@ -88,11 +85,6 @@ def ablate(
         )
         raise AblationError(msg)
     return table
-
-
-def _command(config: Path, overrides: Sequence[str]) -> list[str]:
-    program = [sys.executable, '-m', 'mtl_perception', 'train', 'fit']
-    return [*program, '--config', str(config), *overrides]
 
 
 def _options(key: str, seed: int, folder: Path) -> list[str]:
@@ -117,10 +109,9 @@ def _train(command: Sequence[str], lock: int) -> int:
     with subprocess.Popen(command, pass_fds=(lock,)) as process:  # noqa: S603
         try:
             return process.wait()
-        except BaseException:
-            process.terminate()
+        finally:
+            process.terminate()  # no effect on a process that has ended
             process.wait()
-            raise
 
 
 @contextmanager
@@ -156,8 +147,3 @@ def _keep_settings(output: Path, config: Path, overrides: Sequence[str]) -> None
         )
         raise AblationError(msg)
     write_file(output / CONFIG_FILE, yaml.safe_dump(values, sort_keys=False).encode())
-
-
-def _write_comparison(output: Path) -> str:
-    with _lock(output):
-        return write_comparison(output)

@@ -138,7 +138,7 @@ def test_what_a_training_left_behind_works_on_is_left_to_it(config, tmp_path, mo
         f'    pathlib.Path({str(ended)!r}).exists() and sys.exit()\n'
         '    time.sleep(0.02)'
     )
-    monkeypatch.setattr(ablation, '_command', lambda *_: [sys.executable, '-c', script])
+    monkeypatch.setattr(ablation, 'PROGRAM', (sys.executable, '-c', script))
     with pytest.raises(AblationError, match='status 3'):
         ablate(config, tmp_path, rows=['depth'])
     with (tmp_path / 'depth' / 'seed_0' / '.lock').open() as lock:
