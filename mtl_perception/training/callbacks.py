@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     and copies from there; a process that is killed during the copy leaves half a file.
     """
 
-    def save_checkpoint(
-        self,
-        checkpoint: dict[str, Any],
-        path: str | Path,
-        storage_options: Any | None = None,  # noqa: ARG002 (Lightning's signature)
-    ) -> None:
+    def save_checkpoint(self, checkpoint: Any, path: str | Path, *_: Any, **__: Any) -> None:
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         write_file(Path(path), buffer.getvalue())
@@ -96,21 +91,11 @@ class ValidationPictures(Callback):
         self._rows: list[Row] = []
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,  # noqa: ARG002
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,  # noqa: ARG002
+        self, trainer: Trainer, pl_module: LightningModule, _: Any, batch: Any, index: int, *__: Any
     ) -> None:
         total = int(trainer.num_val_batches[0])
         pictured = {i * total // PICTURED for i in range(PICTURED)}
-        if (
-            batch_idx in pictured
-            and trainer.state.fn == TrainerFn.FITTING
-            and any(_loggers(trainer))
-        ):
+        if trainer.state.fn == TrainerFn.FITTING and index in pictured and _loggers(trainer):
             with torch.no_grad(), trainer.precision_plugin.val_step_context():
                 self._rows.append(_row(batch, pl_module(batch['image'])))
 
@@ -131,9 +116,8 @@ class KillSiblingsOnFailure(Callback):
         # A process blocked on the GPU ignores SIGTERM.
         if trainer.strategy.launcher is not None:
             trainer.strategy.launcher.kill(signal.SIGKILL)
-        if not distributed.is_available() or not distributed.is_initialized():
-            return
-        if distributed.get_backend() == distributed.Backend.NCCL:
+        is_distributed = distributed.is_available() and distributed.is_initialized()
+        if is_distributed and distributed.get_backend() == distributed.Backend.NCCL:
             # A regular exit makes NCCL wait for the other processes, which wait for this one.
             for logger in trainer.loggers:
                 logger.finalize('failed')
@@ -143,11 +127,10 @@ class KillSiblingsOnFailure(Callback):
             os._exit(1)
 
 
-def _loggers(trainer: Trainer) -> Iterator[TensorBoardLogger]:
-    """Yield the TensorBoard loggers that this process writes to."""
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
-            yield logger
+def _loggers(trainer: Trainer) -> list[TensorBoardLogger]:
+    """Return the TensorBoard loggers that this process writes to."""
+    loggers = trainer.loggers if trainer.is_global_zero else []
+    return [logger for logger in loggers if isinstance(logger, TensorBoardLogger)]
 
 
 def _row(batch: Mapping[str, Any], output: NetworkOutput) -> Row:

@@ -1,6 +1,7 @@
 """Curves of one or more trainings: read from TensorBoard's logs, drawn with matplotlib."""
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -39,9 +40,9 @@ def read_curves(folder: Path) -> Curves:
     curves: Curves = {}
     for log in logs:
         found = _read_log(log)
-        begin = min((min(values) for values in found.values()), default=0)
+        begin = min((min(values) for values in found.values()), default=math.inf)
         for name in curves.keys() | found.keys():
-            before = {i: v for i, v in curves.get(name, {}).items() if not found or i < begin}
+            before = {i: v for i, v in curves.get(name, {}).items() if i < begin}
             curves[name] = before | found.get(name, {})
     return {name: values for name, values in curves.items() if values}
 
@@ -57,11 +58,8 @@ def write_curves(path: Path, runs: Mapping[str, Sequence[Curves]]) -> None:
         ValueError: No run has a validation figure, or the format is unknown.
         OSError: The file cannot be written.
     """
-    shown = [
-        name
-        for name in PANELS
-        if any(curves.get(name) for repetitions in runs.values() for curves in repetitions)
-    ]
+    logged = {name for repetitions in runs.values() for curves in repetitions for name in curves}
+    shown = [name for name in PANELS if name in logged]
     if not shown:
         msg = f'{", ".join(runs)}: no validation figure in the logs yet'
         raise ValueError(msg)
@@ -83,9 +81,7 @@ def write_curves(path: Path, runs: Mapping[str, Sequence[Curves]]) -> None:
 
 
 def _read_log(path: Path) -> Curves:
-    # All scalars (0 means no limit); other data is not needed.
-    sizes = {'scalars': 0, 'images': 1, 'tensors': 1, 'histograms': 1, 'compressedHistograms': 1}
-    log = EventAccumulator(str(path), sizes)
+    log = EventAccumulator(str(path), {'scalars': 0})  # 0: all
     log.Reload()
     names = [name for name in log.Tags()['scalars'] if name.startswith(('train/', 'val/'))]
     return {name: {event.step: event.value for event in log.Scalars(name)} for name in names}
