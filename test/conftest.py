@@ -103,6 +103,25 @@ def partial_checkpoint(
     return write
 
 
+@pytest.fixture
+def frame() -> Any:
+    """Return a frame of blocks whose colour, label, instance and depth belong together."""
+    import numpy as np
+
+    from mtl_perception.frame import Camera, Frame
+
+    rng = np.random.default_rng(0)
+    blocks = rng.integers(0, 4, (8, 16)).repeat(8, 0).repeat(8, 1)
+    return Frame(
+        name='blocks',
+        image=np.array([[10] * 3, [80] * 3, [160] * 3, [240] * 3], np.uint8)[blocks],
+        labels=np.array([7, 23, 26, 24], np.uint8)[blocks],
+        instances=np.array([7, 23, 26000, 24005], np.uint16)[blocks],
+        depth=np.array([4.0, np.inf, 12.0, 30.0], np.float32)[blocks],
+        camera=Camera(140.0, 140.0, 63.5, 31.5),
+    )
+
+
 @pytest.fixture(scope='session')
 def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a dataset of synthetic streets with 8 training and 2 validation frames."""

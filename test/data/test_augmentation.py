@@ -12,24 +12,7 @@ from mtl_perception.data.augmentation import (
     flip_frame,
     resize_frame,
 )
-from mtl_perception.frame import CITYSCAPES_BASELINE, Camera, Frame
-from mtl_perception.tasks import instance, semantic
-from mtl_perception.training.samples import to_sample
-
-
-@pytest.fixture
-def frame() -> Frame:
-    """Return a frame of blocks whose colour, label, instance and depth belong together."""
-    rng = np.random.default_rng(0)
-    blocks = rng.integers(0, 4, (8, 16)).repeat(8, 0).repeat(8, 1)
-    return Frame(
-        name='blocks',
-        image=np.array([[10] * 3, [80] * 3, [160] * 3, [240] * 3], np.uint8)[blocks],
-        labels=np.array([7, 23, 26, 24], np.uint8)[blocks],
-        instances=np.array([7, 23, 26000, 24005], np.uint16)[blocks],
-        depth=np.array([4.0, np.inf, 12.0, 30.0], np.float32)[blocks],
-        camera=Camera(140.0, 140.0, 63.5, 31.5),
-    )
+from mtl_perception.tasks import instance
 
 
 def test_flipping_negates_dx_and_mirrors_everything(frame):
@@ -56,37 +39,6 @@ def test_resizing_keeps_labels_whole_and_metric_depth(frame):
     u = 17.0
     ray = (u - frame.camera.cx) / frame.camera.fx
     assert ((u + 0.5) / 2 - 0.5 - small.camera.cx) / small.camera.fx == pytest.approx(ray)
-
-
-def test_zooming_multiplies_the_disparity_to_learn(frame):
-    large = resize_frame(frame, 128, 256)
-    ratio = to_sample(large)['depth'].max() / to_sample(frame)['depth'].max()
-    assert ratio == pytest.approx(2.0)
-
-
-def test_targets_are_those_of_the_resized_maps(frame):
-    sample = to_sample(frame)
-    small = resize_frame(frame, 32, 64)
-    np.testing.assert_array_equal(sample['semantic'], semantic.target(small.labels))
-    np.testing.assert_array_equal(sample['instance'], instance.target(small.instances))
-    finite = np.isfinite(small.depth)
-    np.testing.assert_allclose(
-        sample['depth'][finite], CITYSCAPES_BASELINE * 70.0 / small.depth[finite], rtol=1e-6
-    )
-    assert (sample['depth'][small.labels == 23] == 0).all()
-    assert sample['focal_length'] == 70.0
-
-
-def test_missing_ground_truth_gives_targets_without_a_valid_pixel(frame):
-    bare = replace(frame, labels=None, instances=None, depth=None)
-    sample = to_sample(bare)
-    assert (sample['semantic'] == semantic.IGNORE).all()
-    assert np.isnan(sample['instance']).all()
-    assert np.isnan(sample['depth']).all()
-
-
-def test_sky_alone_is_no_ground_truth_of_depth(frame):
-    assert np.isnan(to_sample(replace(frame, depth=None))['depth']).all()
 
 
 def test_a_crop_beyond_the_frame_is_void_there(frame):

@@ -9,6 +9,7 @@ from mtl_perception.pictures.maps import (
     color_depth,
     color_instances,
     color_labels,
+    color_offsets,
     depth_legend,
     draw_overlay,
 )
@@ -54,6 +55,17 @@ def test_depth_goes_from_bright_near_to_dark_far_and_black_unknown():
     assert np.array_equal(colors[4], colors[5])
     assert colors[5].any()
     assert not colors[6].any()
+
+
+def test_offsets_are_coloured_by_direction_and_length():
+    offsets = np.zeros((2, 1, 160), np.float32)
+    offsets[:, 0, :5] = [[3, -3, 0, 99, np.nan], [0, 0, 0, 0, 1]]
+    right, left, nothing, far, unknown = color_offsets(offsets)[0, :5].astype(int)
+    assert right[0] > right[1]
+    assert left[0] < left[1]
+    assert nothing.tolist() == [255, 255, 255]
+    assert far.min() < right.min()
+    assert unknown.tolist() == [0, 0, 0]
 
 
 def test_the_legend_runs_from_near_to_far():

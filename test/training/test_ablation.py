@@ -11,12 +11,11 @@ import pytest
 import yaml
 
 from mtl_perception.commands import main
-from mtl_perception.network.checkpoint import CheckpointInfo, read_info, save_checkpoint
-from mtl_perception.network.multitask import MultiTaskNetwork, NetworkConfig
+from mtl_perception.network.checkpoint import read_info
 from mtl_perception.resources import share_file
 from mtl_perception.training import ablation
 from mtl_perception.training.ablation import AblationError, ablate
-from mtl_perception.training.comparison import ROWS, read_results, table
+from mtl_perception.training.comparison import ROWS
 
 
 @pytest.fixture
@@ -26,17 +25,8 @@ def config(tmp_path):
     return path
 
 
-def finish(folder, steps=3, **figures):
-    """Write the final checkpoint of a run."""
-    network = MultiTaskNetwork(NetworkConfig(stride=16, head_width=1))
-    info = CheckpointInfo(
-        network.config, data='streets', recipe={'steps': steps}, metrics={'val': figures}
-    )
-    save_checkpoint(folder / 'model.safetensors', network, info)
-
-
 @pytest.fixture
-def trained(monkeypatch):
+def trained(monkeypatch, finish):
     """Replace training by writing its checkpoint; return the options of every run."""
     runs = []
 
@@ -78,7 +68,7 @@ def test_every_row_gets_its_tasks_and_weights_and_all_else_is_equal(config, tmp_
     assert found['all'] == (every, 'uncertainty', None)
 
 
-def test_finished_runs_are_kept_and_an_interrupted_one_goes_on(config, tmp_path, trained):
+def test_finished_runs_are_kept_and_an_interrupted_one_goes_on(config, tmp_path, trained, finish):
     rows = ('semantic', 'depth', 'all')
     finish(tmp_path / 'semantic' / 'seed_0', iou=0.25)
     (tmp_path / 'depth' / 'seed_0').mkdir(parents=True)
@@ -109,7 +99,9 @@ def test_a_configuration_that_is_no_yaml_is_named(tmp_path):
         ablate(config, tmp_path / 'out')
 
 
-def test_a_run_that_another_process_works_on_is_left_to_it(config, tmp_path, trained, capsys):
+def test_a_run_that_another_process_works_on_is_left_to_it(
+    config, tmp_path, trained, finish, capsys
+):
     folder = tmp_path / 'semantic' / 'seed_0'
     folder.mkdir(parents=True)
     with (folder / '.lock').open('w') as lock:
@@ -148,7 +140,9 @@ def test_what_a_training_left_behind_works_on_is_left_to_it(config, tmp_path, mo
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 
-def test_a_run_that_fails_does_not_keep_the_others_from_running(config, tmp_path, monkeypatch):
+def test_a_run_that_fails_does_not_keep_the_others_from_running(
+    config, tmp_path, finish, monkeypatch
+):
     ran = []
 
     def train(command, _lock):
@@ -164,30 +158,6 @@ def test_a_run_that_fails_does_not_keep_the_others_from_running(config, tmp_path
         ablate(config, tmp_path, rows=('semantic', 'instance', 'depth'))
     assert ran == ['semantic', 'instance', 'depth']
     assert (tmp_path / 'ablation.md').is_file()
-
-
-def test_the_comparison_has_mean_and_deviation_over_seeds_beside_the_others_figures(tmp_path):
-    for seed, iou in ((0, 0.4), (1, 0.5), (10, 0.6)):
-        finish(tmp_path / 'all' / f'seed_{seed}', iou=iou, disparity_px=0.8)
-    finish(tmp_path / 'depth' / 'seed_0', disparity_px=1.25)
-    results = read_results(tmp_path)
-    rows = {result.key: result.figures() for result in results}
-    assert list(rows['all']['seeds']) == [0, 1, 10]
-    assert rows['all']['mean']['iou'] == pytest.approx(0.5)
-    assert rows['all']['deviation']['iou'] == pytest.approx(0.1)
-    assert rows['all']['paper']['iou'] == 0.634
-    assert rows['all']['weights'] == 'learned'
-    assert rows['depth']['mean'] == {'disparity_px': 1.25}
-    assert rows['depth']['deviation'] == {}
-    assert rows['semantic']['seeds'] == {}
-    lines = table(results).splitlines()
-    assert len(lines) == 2 + 9
-    cells = [cell.strip() for cell in lines[-1].strip('|').split('|')]
-    assert cells == [
-        'all three', 'learned', '3', '50.0 ± 10.0', '–', '–', '0.800 ± 0.000', '–',
-        '63.4, 3.50, 0.522', '42.9, 3.32, 0.710',
-    ]  # fmt: skip
-    assert '| depth only | 0 / 0 / 1 | 1 | – | – | – | 1.250 | – |' in lines[4]
 
 
 @pytest.mark.slow

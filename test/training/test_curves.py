@@ -6,7 +6,6 @@ import pytest
 from torch.utils.tensorboard import SummaryWriter
 
 from mtl_perception.commands import main
-from mtl_perception.pictures.maps import color_offsets
 from mtl_perception.training.curves import read_curves, write_curves
 
 IOU = {'val/iou': {1: 0.1, 2: 0.3}}
@@ -69,14 +68,3 @@ def test_the_command_draws_several_runs(tmp_path, capsys):
     assert (tmp_path / 'curves.png').is_file()
     assert main(['curves', str(tmp_path / 'c'), '--output', str(tmp_path)]) == 1
     assert str(tmp_path / 'c') in capsys.readouterr().err
-
-
-def test_offsets_are_coloured_by_direction_and_length():
-    offsets = np.zeros((2, 1, 160), np.float32)
-    offsets[:, 0, :5] = [[3, -3, 0, 99, np.nan], [0, 0, 0, 0, 1]]
-    right, left, nothing, far, unknown = color_offsets(offsets)[0, :5].astype(int)
-    assert right[0] > right[1]
-    assert left[0] < left[1]
-    assert nothing.tolist() == [255, 255, 255]
-    assert far.min() < right.min()
-    assert unknown.tolist() == [0, 0, 0]
