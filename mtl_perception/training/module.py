@@ -140,8 +140,10 @@ class MultiTaskModule(L.LightningModule):
         output = self(batch['image'])
         sums = self._sums(output, batch)
         losses = _means_over_processes(sums)
-        for task, loss in losses.items():
-            if not loss.isfinite():
+        # A GPU is waited for once, not once per task.
+        finite = torch.stack(list(losses.values())).isfinite().tolist() if losses else ()
+        for task, is_finite in zip(losses, finite, strict=True):
+            if not is_finite:
                 raise TrainingError(self._not_finite(task, output, batch))
         self._learned.update(losses)
         total = self.weighting(losses) if losses else torch.zeros((), device=self.device)
@@ -322,9 +324,11 @@ def _means_over_processes(sums: Mapping[str, LossSum]) -> dict[str, Tensor]:
     totals = torch.stack([loss.total.detach() for loss in sums.values()])
     counts = torch.stack([loss.count.float() for loss in sums.values()])
     pooled = sum_over_processes(torch.stack([totals, counts, torch.ones_like(counts)], dim=1))
+    known = (pooled[:, 1] > 0).tolist()  # waits for the GPU once
     means = {}
-    for (task, loss), (total, count, processes) in zip(sums.items(), pooled, strict=True):
-        if count > 0:
+    for i, (task, loss) in enumerate(sums.items()):
+        if known[i]:
+            total, count, processes = pooled[i]
             # DDP averages gradients over processes, so the share of this process is multiplied by
             # their number. The share carries the gradient, the mean over all the value.
             share = loss.total * processes / count
