@@ -311,13 +311,13 @@ def _measure_node(
         before, start = _resources(node.pid), time.time_ns()
         node.spin_for(seconds)
         after, end = _resources(node.pid), time.time_ns()
-        snapshot = recorder.status.snapshot
+        stages = recorder.status.milliseconds
         sent = stop_camera()
     node.wait_until_idle()
     return NodeRun(
         **vars(_run(recorder, rate, start, end)),
         delivery=Delivery.from_counts(recorder.counts, sent=sent, published=recorder.results),
-        stages={**snapshot.milliseconds, 'age': snapshot.age or 0.0},
+        stages=stages,
         start=before,
         end=after,
     )

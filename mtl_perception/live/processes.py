@@ -70,9 +70,9 @@ class RecordedNode:
         """
 
         def is_ready() -> bool:
-            situation = self.recorder.status.situation
+            status = self.recorder.status
             topics = len(self.recorder.topics)
-            return situation.phase == 'active' and situation.subscribers >= topics
+            return status.phase == 'active' and status.subscribers >= topics
 
         self.spin_until(is_ready, START_TIMEOUT, 'the node was not active')
 
@@ -86,7 +86,7 @@ class RecordedNode:
         is_idle = partial(recorder.is_idle, recorder.statuses)
         self.spin_until(is_idle, END_TIMEOUT, 'the node did not finish its images')
         if recorder.counts.bad or recorder.counts.failed:
-            msg = f'the node could not use an image: {recorder.status.snapshot.problem}'
+            msg = f'the node could not use an image: {recorder.status.problem}'
             raise ValueError(msg)
 
     def spin_until(self, condition: Callable[[], object], timeout: float, problem: str) -> None:

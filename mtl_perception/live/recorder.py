@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -56,7 +56,7 @@ class Recorder(Node):
         self.topics = dict(topics)
         self.node_name = node_name
         self.frames: dict[int, RecordedFrame] = defaultdict(RecordedFrame)
-        self.status = NodeStatus(DiagnosticStatus.STALE, 'no status on /diagnostics')
+        self.status = NodeStatus()
         self.statuses = 0
         self.results = 0
         self._start = Counts()
@@ -71,11 +71,11 @@ class Recorder(Node):
     @property
     def counts(self) -> Counts:
         """Numbers of images that the node reported since ``start_counting``."""
-        return self.status.snapshot.counts - self._start
+        return self.status.counts - self._start
 
     def start_counting(self) -> None:
         """Reset ``counts`` and ``results`` to zero."""
-        self._start = self.status.snapshot.counts
+        self._start = self.status.counts
         self.results = 0
 
     def complete(self) -> list[int]:

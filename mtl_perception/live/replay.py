@@ -209,7 +209,7 @@ class _Player:
 
         def is_connected() -> bool:
             has_listeners = all(publisher.get_subscription_count() for publisher in publishers)
-            return has_listeners and recorder.status.situation.subscribers >= len(recorder.topics)
+            return has_listeners and recorder.status.subscribers >= len(recorder.topics)
 
         if not recorder.spin_until(is_connected, DISCOVERY_TIMEOUT):
             msg = f'{self._node}: topics not connected after {DISCOVERY_TIMEOUT:.0f} s'
@@ -329,7 +329,7 @@ def _wait_until_active(recorder: Recorder) -> None:
     """
 
     def phase() -> str:
-        return recorder.status.situation.phase
+        return recorder.status.phase
 
     if not recorder.spin_until(lambda: recorder.statuses, DISCOVERY_TIMEOUT):
         msg = (

@@ -7,7 +7,7 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
@@ -32,8 +32,7 @@ Reason = Literal['overtaken', 'unwanted', 'bad', 'failed']
 """Why an image was dropped: replaced by a newer one, no subscriber, unusable message, error."""
 
 
-@dataclass(frozen=True)
-class Counts:
+class Counts(NamedTuple):
     """Numbers of images since activation.
 
     Attributes:
@@ -53,13 +52,12 @@ class Counts:
     failed: int = 0
 
     def __sub__(self, earlier: 'Counts') -> 'Counts':
-        return Counts(**{name: n - getattr(earlier, name) for name, n in vars(self).items()})
+        return Counts(*(now - then for now, then in zip(self, earlier, strict=True)))
 
     @property
     def pending(self) -> int:
         """Images neither published nor dropped yet."""
-        done = self.published + self.overtaken + self.unwanted + self.bad + self.failed
-        return self.received - done
+        return self.received - sum(self[1:])
 
 
 @dataclass(frozen=True)
@@ -68,12 +66,10 @@ class Snapshot:
 
     Attributes:
         counts: Numbers of images since activation.
+        recent: Numbers of images in the last ``WINDOW`` seconds.
         rate_in: Images received per second.
         rate_out: Results published per second.
         missing: Images missing according to the stamps.
-        keeping_up: Whether no image was overtaken.
-        bad_share: Ratio of images that could not be used.
-        failed_share: Ratio of images dropped by an error.
         silence: Seconds since the last image, or since activation.
         problem: Text of the latest error.
         milliseconds: Mean time of each stage; ``frame`` is their sum.
@@ -82,12 +78,10 @@ class Snapshot:
     """
 
     counts: Counts = field(default_factory=Counts)
+    recent: Counts = field(default_factory=Counts)
     rate_in: float = 0.0
     rate_out: float = 0.0
     missing: int = 0
-    keeping_up: bool = True
-    bad_share: float = 0.0
-    failed_share: float = 0.0
     silence: float = 0.0
     problem: str = ''
     milliseconds: Mapping[str, float] = field(default_factory=dict)
@@ -119,103 +113,83 @@ class Situation:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-COUNT_KEYS = {
-    'received': 'received',
-    'published': 'published',
-    'overtaken': 'overtaken',
-    'without subscriber': 'unwanted',
-    'bad messages': 'bad',
-    'failed': 'failed',
-}
-"""Attributes of ``Counts`` by their keys on ``/diagnostics``."""
+COUNT_KEYS = 'received', 'published', 'overtaken', 'without subscriber', 'bad messages', 'failed'
+"""Keys of the attributes of ``Counts`` on ``/diagnostics``, in order."""
 
-MISSING_KEY = f'missing stamps in {WINDOW:.0f} s'
 STAGE_SUFFIX = ' (ms)'
 
 
 @dataclass(frozen=True)
 class NodeStatus:
-    """Status of the node, as on ``/diagnostics``.
+    """Status of a node, read from ``/diagnostics``.
 
     Attributes:
-        level: Level of ``DiagnosticStatus``.
         message: Description of the output, or the reason why nothing is published.
-        situation: State of the node and of the ROS graph.
-        snapshot: Statistics.
+        phase: Phase of the node's life cycle.
+        subscribers: Number of subscribers of all outputs together.
+        counts: Numbers of images since activation.
+        milliseconds: Mean time of each stage and of the ``frame``, and median ``age`` of results.
+        problem: Text of the latest error.
     """
 
-    level: bytes
-    message: str
-    situation: Situation = field(default_factory=lambda: Situation('unconfigured'))
-    snapshot: Snapshot = field(default_factory=Snapshot)
+    message: str = 'no status on /diagnostics'
+    phase: Phase = 'unconfigured'
+    subscribers: int = 0
+    counts: Counts = field(default_factory=Counts)
+    milliseconds: Mapping[str, float] = field(default_factory=dict)
+    problem: str = ''
 
     @classmethod
     def from_message(cls, status: DiagnosticStatus) -> 'NodeStatus':
-        """Return the status in a message.
-
-        The attributes of ``situation`` and ``snapshot`` that are not on ``/diagnostics``, and
-        ``facts``, have their default values.
-        """
+        """Return the status in a message of ``diagnostic_status``."""
         values = {entry.key: entry.value for entry in status.values}
-        milliseconds = {
-            key.removesuffix(STAGE_SUFFIX): float(value)
-            for key, value in values.items()
-            if key.endswith(STAGE_SUFFIX) and value
-        }
-        situation = Situation(
+        return cls(
+            status.message,
             phase=values['state'],
-            topic=values['input topic'],
-            publishers=int(values['publishers']),
             subscribers=int(values['subscribers']),
-        )
-        snapshot = Snapshot(
-            Counts(**{name: int(values[key]) for key, name in COUNT_KEYS.items()}),
-            rate_in=float(values['rate in (Hz)']),
-            rate_out=float(values['rate out (Hz)']),
-            missing=int(values[MISSING_KEY]),
-            age=milliseconds.pop('age', None),
-            milliseconds=milliseconds,
+            counts=Counts(*(int(values[key]) for key in COUNT_KEYS)),
+            milliseconds={
+                key.removesuffix(STAGE_SUFFIX): float(value)
+                for key, value in values.items()
+                if key.endswith(STAGE_SUFFIX) and value
+            },
             problem=values['last problem'],
-        )
-        return cls(status.level, status.message, situation, snapshot)
-
-    def to_message(self, node_name: str, hardware_id: str) -> DiagnosticStatus:
-        """Return the message to publish.
-
-        Args:
-            node_name: Fully qualified name of the node.
-            hardware_id: Name of the computer.
-        """
-        situation, snapshot = self.situation, self.snapshot
-        memory = resident_memory()
-        stages = snapshot.milliseconds.items()
-        values = {
-            'state': situation.phase,
-            **situation.facts,
-            'input topic': situation.topic,
-            'publishers': str(situation.publishers),
-            'subscribers': str(situation.subscribers),
-            'rate in (Hz)': f'{snapshot.rate_in:.1f}',
-            'rate out (Hz)': f'{snapshot.rate_out:.1f}',
-            **{key: str(getattr(snapshot.counts, name)) for key, name in COUNT_KEYS.items()},
-            MISSING_KEY: str(snapshot.missing),
-            **{f'{stage}{STAGE_SUFFIX}': f'{ms:.1f}' for stage, ms in stages},
-            f'age{STAGE_SUFFIX}': '' if snapshot.age is None else f'{snapshot.age:.0f}',
-            'memory (MiB)': '' if memory is None else f'{memory:.0f}',
-            'last problem': snapshot.problem,
-        }
-        return DiagnosticStatus(
-            level=self.level,
-            name=status_name(node_name),
-            message=self.message,
-            hardware_id=hardware_id,
-            values=[KeyValue(key=key, value=value) for key, value in values.items()],
         )
 
 
 def status_name(node_name: str) -> str:
     """Return the name of the status of a node, given its fully qualified name."""
     return f'{node_name.lstrip("/")}: pipeline'
+
+
+def diagnostic_status(
+    node_name: str, hardware_id: str, situation: Situation, snapshot: Snapshot
+) -> DiagnosticStatus:
+    """Return the status to publish; ``hardware_id`` is the name of the computer."""
+    level, message = diagnose(situation, snapshot)
+    memory = resident_memory()
+    values = {
+        'state': situation.phase,
+        **situation.facts,
+        'input topic': situation.topic,
+        'publishers': str(situation.publishers),
+        'subscribers': str(situation.subscribers),
+        'rate in (Hz)': f'{snapshot.rate_in:.1f}',
+        'rate out (Hz)': f'{snapshot.rate_out:.1f}',
+        **dict(zip(COUNT_KEYS, map(str, snapshot.counts), strict=True)),
+        f'missing stamps in {WINDOW:.0f} s': str(snapshot.missing),
+        **{f'{stage}{STAGE_SUFFIX}': f'{ms:.1f}' for stage, ms in snapshot.milliseconds.items()},
+        f'age{STAGE_SUFFIX}': '' if snapshot.age is None else f'{snapshot.age:.0f}',
+        'memory (MiB)': '' if memory is None else f'{memory:.0f}',
+        'last problem': snapshot.problem,
+    }
+    return DiagnosticStatus(
+        level=level,
+        name=status_name(node_name),
+        message=message,
+        hardware_id=hardware_id,
+        values=[KeyValue(key=key, value=value) for key, value in values.items()],
+    )
 
 
 class Statistics:
@@ -240,23 +214,13 @@ class Statistics:
             self._stamps.append((self._last_image, stamp))
 
     def drop(self, reason: Reason, problem: str = '') -> None:
-        """Count an image that is not published.
-
-        Args:
-            reason: Cause.
-            problem: Error text, if there was an error.
-        """
+        """Count an image that is not published, with the text of the error if there was one."""
         with self._lock:
             self._count(reason)
             self._problem = problem or self._problem
 
     def published(self, milliseconds: Mapping[str, float], age: float) -> None:
-        """Count a published result.
-
-        Args:
-            milliseconds: Time of each stage.
-            age: Seconds from the stamp of the image to its publication.
-        """
+        """Count a result with the time of each stage, and its age in seconds at publication."""
         with self._lock:
             self._results.append((self._count('published'), milliseconds, age))
 
@@ -265,17 +229,13 @@ class Statistics:
         with self._lock:
             now = self._clock()
             self._forget(now - WINDOW)
-            recent = {name: len(times) for name, times in self._times.items()}
-            received = recent.get('received', 0)
             ages = [age for *_, age in self._results]
             return Snapshot(
                 Counts(**self._totals),
+                Counts(**{name: len(times) for name, times in self._times.items()}),
                 rate_in=_rate(self._times['received'], now),
                 rate_out=_rate(self._times['published'], now),
                 missing=_missing([stamp for _, stamp in self._stamps]),
-                keeping_up=not recent.get('overtaken'),
-                bad_share=recent.get('bad', 0) / max(1, received),
-                failed_share=recent.get('failed', 0) / max(1, received),
                 silence=now - self._last_image,
                 problem=self._problem,
                 milliseconds=_means([milliseconds for _, milliseconds, _ in self._results]),
@@ -338,10 +298,11 @@ def _diagnose_input(situation: Situation, snapshot: Snapshot) -> tuple[bytes, st
 
 
 def _diagnose_errors(snapshot: Snapshot) -> tuple[bytes, str] | None:
-    worst = max(snapshot.bad_share, snapshot.failed_share)
+    recent = snapshot.recent
+    worst = max(recent.bad, recent.failed) / max(1, recent.received)
     if not worst:
         return None
-    what = 'cannot be used' if snapshot.bad_share == worst else 'fail in the network or after it'
+    what = 'cannot be used' if recent.bad >= recent.failed else 'fail in the network or after it'
     # Images of the window that still wait keep the ratio below 1 even if all are bad.
     if worst > 0.9 or not snapshot.rate_out:
         return DiagnosticStatus.ERROR, f'images {what}: {snapshot.problem}'
@@ -352,7 +313,7 @@ def _diagnose_output(situation: Situation, snapshot: Snapshot) -> tuple[bytes, s
     rates = f'{snapshot.rate_in:.1f} images/s in, {snapshot.rate_out:.1f} results/s out'
     sent = snapshot.missing + snapshot.rate_in * WINDOW
     # A busy node does not fetch every image either, but then some would have been overtaken.
-    if snapshot.keeping_up and snapshot.missing > LOSS * sent:
+    if not snapshot.recent.overtaken and snapshot.missing > LOSS * sent:
         text = f'{rates}; {snapshot.missing} images were lost on the way to this node'
         if situation.large_images_hint:
             text += f': {situation.large_images_hint}'

@@ -14,7 +14,7 @@ from rclpy.qos import QoSCompatibility, qos_check_compatible
 from rclpy.subscription import Subscription
 from rclpy.utilities import get_rmw_implementation_identifier
 
-from mtl_perception.ros.diagnostics import NodeStatus, Phase, Situation, Snapshot, diagnose
+from mtl_perception.ros.diagnostics import Phase, Situation, Snapshot, diagnostic_status
 from mtl_perception.ros.pipeline import throttled
 from mtl_perception.ros.transport import loss_hint
 
@@ -101,9 +101,8 @@ class Heartbeat:
             situation = self._situation(state)
         array = DiagnosticArray()
         array.header.stamp = node.get_clock().now().to_msg()
-        level, text = diagnose(situation, state.snapshot)
-        status = NodeStatus(level, text, situation, state.snapshot).to_message(
-            node.get_fully_qualified_name(), socket.gethostname()
+        status = diagnostic_status(
+            node.get_fully_qualified_name(), socket.gethostname(), situation, state.snapshot
         )
         array.status.append(status)
         self._publisher.publish(array)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip('diagnostic_msgs', reason='diagnostic_msgs is not installed')
@@ -11,6 +13,7 @@ from mtl_perception.ros.diagnostics import (
     Snapshot,
     Statistics,
     diagnose,
+    diagnostic_status,
 )
 
 RUNNING = Snapshot(Counts(received=100, published=100), rate_in=10.0, rate_out=10.0)
@@ -46,7 +49,7 @@ def test_rates_totals_and_means_are_counted() -> None:
     assert snapshot.rate_out == pytest.approx(5.0)
     assert snapshot.milliseconds == {'network': 10.0, 'frame': 10.0}
     assert snapshot.age == 50.0
-    assert not snapshot.keeping_up
+    assert snapshot.recent == snapshot.counts
 
 
 def test_stages_that_few_frames_have_still_add_up_to_the_mean_frame() -> None:
@@ -68,7 +71,7 @@ def test_the_past_is_forgotten_but_stays_in_the_totals() -> None:
     statistics.drop('bad', 'broken')
     clock.now += 60
     snapshot = statistics.snapshot()
-    assert (snapshot.rate_in, snapshot.bad_share) == (0.0, 0.0)
+    assert (snapshot.rate_in, snapshot.recent) == (0.0, Counts())
     assert (snapshot.counts, snapshot.problem) == (Counts(received=10, bad=1), 'broken')
     assert snapshot.silence == pytest.approx(60.0)
 
@@ -142,18 +145,18 @@ def test_the_reason_why_nothing_comes_out_is_told(
     ('snapshot', 'level', 'reason'),
     [
         ({}, DiagnosticStatus.OK, '10.0 images/s in, 10.0 results/s out'),
-        ({'bad_share': 1.0, 'problem': 'x'}, DiagnosticStatus.ERROR, 'cannot be used: x'),
-        ({'bad_share': 0.2, 'problem': 'x'}, DiagnosticStatus.WARN, '20% of images cannot be used'),
-        ({'failed_share': 1.0, 'problem': 'x'}, DiagnosticStatus.ERROR, 'fail in the network'),
+        ({'recent': Counts(5, bad=5)}, DiagnosticStatus.ERROR, 'cannot be used: x'),
+        ({'recent': Counts(5, bad=1)}, DiagnosticStatus.WARN, '20% of images cannot be used: x'),
+        ({'recent': Counts(5, failed=5)}, DiagnosticStatus.ERROR, 'fail in the network or after'),
         ({'missing': 50}, DiagnosticStatus.WARN, '50 images were lost on the way'),
         ({'missing': 5}, DiagnosticStatus.OK, 'results/s out'),
-        ({'missing': 50, 'keeping_up': False}, DiagnosticStatus.OK, 'results/s out'),
+        ({'missing': 50, 'recent': Counts(5, 4, 1)}, DiagnosticStatus.OK, 'results/s out'),
     ],
 )
 def test_what_is_wrong_with_a_running_node_is_told(
     snapshot: dict, level: bytes, reason: str
 ) -> None:
-    found, message = diagnose(ACTIVE, Snapshot(**vars(RUNNING) | snapshot))
+    found, message = diagnose(ACTIVE, replace(RUNNING, problem='x', **snapshot))
     assert reason in message
     assert found == level
 
@@ -167,9 +170,8 @@ def test_nobody_subscribing_is_no_error_but_said() -> None:
 
 def test_status_holds_the_figures() -> None:
     situation = Situation('active', topic='/image', facts={'device': 'cpu'})
-    snapshot = Snapshot(**vars(RUNNING) | {'milliseconds': {'network': 12.34}, 'age': 50.0})
-    status = NodeStatus(DiagnosticStatus.OK, 'well', situation, snapshot)
-    message = status.to_message('/mtl_perception', 'robot')
+    snapshot = replace(RUNNING, milliseconds={'network': 12.34}, age=50.0)
+    message = diagnostic_status('/mtl_perception', 'robot', situation, snapshot)
     values = {value.key: value.value for value in message.values}
     assert (message.name, message.hardware_id) == ('mtl_perception: pipeline', 'robot')
     assert values['network (ms)'] == '12.3'
@@ -178,20 +180,16 @@ def test_status_holds_the_figures() -> None:
     assert int(values['memory (MiB)']) > 10
 
 
-@pytest.mark.parametrize('age', [None, 51.0])
-def test_a_status_that_is_read_is_the_one_that_was_published(age: float | None) -> None:
-    snapshot = Snapshot(
-        Counts(received=21, published=1, overtaken=2, unwanted=3, bad=4, failed=5),
-        rate_in=9.5,
-        rate_out=0.5,
-        missing=7,
-        problem='broken',
-        milliseconds={'network': 12.3, 'publish': 0.5, 'frame': 12.8},
-        age=age,
+@pytest.mark.parametrize('age', [{}, {'age': 51.0}])
+def test_a_status_that_is_read_is_the_one_that_was_published(age: dict[str, float]) -> None:
+    counts = Counts(received=21, published=1, overtaken=2, unwanted=3, bad=4, failed=5)
+    milliseconds = {'network': 12.3, 'publish': 0.5, 'frame': 12.8}
+    snapshot = Snapshot(counts, problem='broken', milliseconds=milliseconds, **age)
+    situation = Situation('inactive', failure='no camera', subscribers=4)
+    message = diagnostic_status('/node', 'robot', situation, snapshot)
+    assert NodeStatus.from_message(message) == NodeStatus(
+        'not activated: no camera', 'inactive', 4, counts, milliseconds | age, 'broken'
     )
-    situation = Situation('inactive', topic='/image', publishers=2, subscribers=4)
-    status = NodeStatus(DiagnosticStatus.WARN, 'waiting', situation, snapshot)
-    assert NodeStatus.from_message(status.to_message('/node', 'robot')) == status
 
 
 def test_counts_since_an_earlier_status_tell_how_many_images_are_pending() -> None:

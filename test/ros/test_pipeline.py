@@ -126,7 +126,7 @@ class World(SimpleNamespace):
 
     def counts(self) -> dict[str, int]:
         """Return the number of images by result; the numbers add up to the received images."""
-        found = dict(vars(self.pipeline.statistics.snapshot().counts))
+        found = self.pipeline.statistics.snapshot().counts._asdict()
         received = found.pop('received')
         assert sum(found.values()) == received
         return {result: count for result, count in found.items() if count}
