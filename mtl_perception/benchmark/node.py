@@ -1,11 +1,14 @@
 """Speed of the node: a camera, the node and a recorder over DDS, as on a robot."""
 
+import contextlib
 import itertools
+import math
+import multiprocessing
 import os
 import signal
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -22,20 +25,20 @@ from mtl_perception.benchmark.measuring import Machine, Times, describe_machine,
 from mtl_perception.frame import Frame
 from mtl_perception.inference.predictor import Predictor
 from mtl_perception.live.delivery import Delivery
-from mtl_perception.live.processes import (
+from mtl_perception.live.processes import camera_topic, recorded_node
+from mtl_perception.live.recorder import (
+    DISCOVERY_TIMEOUT,
+    END_TIMEOUT,
+    LOSSLESS_QOS,
     START_TIMEOUT,
-    RecordedNode,
-    camera_process,
-    camera_topic,
-    isolate,
-    piped_process,
-    recorded_node,
+    NodeError,
+    Recorder,
     recording,
 )
-from mtl_perception.live.recorder import LOSSLESS_QOS, Recorder
 from mtl_perception.live.replay import published_topics
 from mtl_perception.memory import resident_memory, reuse_freed_memory
 from mtl_perception.messages.stamps import SECOND
+from mtl_perception.ros.camera import CameraNode
 from mtl_perception.ros.node import NODE_NAME
 from mtl_perception.sources import SYNTHETIC, open_source
 from mtl_perception.tasks import TASKS
@@ -43,7 +46,6 @@ from mtl_perception.tasks import TASKS
 NAMESPACE = '/mtl_benchmark'
 NODE = f'{NAMESPACE}/{NODE_NAME}'
 CAMERA_TOPIC = camera_topic(NAMESPACE)
-FRAME_ID = 'camera'
 RELAYED = f'{NAMESPACE}/relayed'
 
 PICTURES = 10
@@ -63,16 +65,9 @@ OUTCOMES = ('sent', 'published', 'overtaken', 'lost')
 
 @dataclass(frozen=True)
 class Resources:
-    """Resources of a process.
+    """Resident memory in MiB, threads, open files and CPU seconds since the start of a process."""
 
-    Attributes:
-        memory: Resident memory in MiB; ``None`` if unknown.
-        threads: Number of threads.
-        descriptors: Number of open file descriptors.
-        cpu: CPU time since the start, in seconds.
-    """
-
-    memory: float | None
+    memory: float
     threads: int
     descriptors: int
     cpu: float
@@ -115,31 +110,16 @@ class NodeRun(Run):
     start: Resources
     end: Resources
 
-    @property
-    def besides_network(self) -> float:
-        """Milliseconds per frame without waiting and network."""
-        return sum(ms for stage, ms in self.stages.items() if stage not in NOT_OWN)
-
-    @property
-    def besides_network_and_grouping(self) -> float:
-        """Milliseconds per frame without waiting, network and grouping."""
-        return self.besides_network - self.stages['instance']
-
-    @property
-    def cpu(self) -> float:
-        """CPU time per result in milliseconds."""
-        return (self.end.cpu - self.start.cpu) * 1e3 / self.latency.calls
-
     def figures(self) -> dict[str, Any]:
-        """Return the figures for JSON."""
-        figures = asdict(self)
-        delivery = figures.pop('delivery')
+        """Return the figures for JSON; ``cpu`` is the CPU time per result in milliseconds."""
+        delivery = self.delivery.figures()
+        besides_network = sum(ms for stage, ms in self.stages.items() if stage not in NOT_OWN)
         return {
-            **figures,
+            **{name: value for name, value in asdict(self).items() if name != 'delivery'},
             **{outcome: delivery[outcome] for outcome in OUTCOMES},
-            'besides_network': self.besides_network,
-            'besides_network_and_grouping': self.besides_network_and_grouping,
-            'cpu': self.cpu,
+            'besides_network': besides_network,
+            'besides_network_and_grouping': besides_network - self.stages['instance'],
+            'cpu': (self.end.cpu - self.start.cpu) * 1e3 / self.latency.calls,
         }
 
 
@@ -166,7 +146,7 @@ RUNS = {
 
 @dataclass(frozen=True)
 class NodeBenchmark:
-    """Result of ``benchmark_node``.
+    """Result of ``benchmark_node``; its text is a table.
 
     Attributes:
         machine: Hardware and software of the measurement.
@@ -191,29 +171,23 @@ class NodeBenchmark:
         """Measured runs by name."""
         return {name: run for name in RUNS if (run := getattr(self, name)) is not None}
 
-    @property
-    def share_of_alone(self) -> float | None:
-        """Rate with an image always waiting, relative to the rate alone."""
-        if self.never_waits is None or self.alone is None:
-            return None
-        return self.never_waits.fps / self.alone.fps
-
     def figures(self) -> dict[str, Any]:
         """Return the figures for JSON; times are in milliseconds, memory is in MiB."""
-        share = self.share_of_alone
-        return {
+        figures: dict[str, Any] = {
             'machine': asdict(self.machine),
             'network': self.network,
             'size': list(self.size),
             **{name: run.figures() for name, run in self.runs.items()},
-            **({} if share is None else {'share_of_alone': share}),
         }
+        if self.never_waits is not None and self.alone is not None:
+            figures['share_of_alone'] = self.never_waits.fps / self.alone.fps
+        return figures
 
     def __str__(self) -> str:
         return '\n'.join(self._lines())
 
     def _lines(self) -> Iterator[str]:
-        node, (height, width) = self.node, self.size
+        node, figures, (height, width) = self.node, self.figures(), self.size
         yield f'{self.machine}, {self.machine.gpu}' if self.machine.gpu else str(self.machine)
         yield f'{width}×{height} at {node.rate:g} Hz for {node.seconds:.0f} s'
         yield ''
@@ -221,21 +195,20 @@ class NodeBenchmark:
         for name, run in self.runs.items():
             spread = f'{run.latency.spread:>9,.1f} ms'
             yield f'{RUNS[name]:<36}{run.fps:>9.1f}{run.latency}{spread}'
-        if self.share_of_alone is not None:
-            yield f'with an image always waiting: {self.share_of_alone:.0%} of the rate alone'
+        if 'share_of_alone' in figures:
+            yield f'with an image always waiting: {figures["share_of_alone"]:.0%} of the rate alone'
         yield str(node.delivery)
         yield ''
         yield 'ms per frame, mean of the last 10 s'
         yield from (f'  {stage:<34}{ms:>9.1f}' for stage, ms in node.stages.items())
         yield (
-            f'without network and waiting: {node.besides_network:.1f} ms, also without grouping '
-            f'{node.besides_network_and_grouping:.1f} ms; CPU time {node.cpu:.0f} ms per frame'
-        )
+            'without network and waiting: {besides_network:.1f} ms, also without grouping '
+            '{besides_network_and_grouping:.1f} ms; CPU time {cpu:.0f} ms per frame'
+        ).format(**figures['node'])
         yield ''
         start, end = node.start, node.end
-        if start.memory is not None and end.memory is not None:
-            growth = end.memory - start.memory
-            yield f'memory      {start.memory:.1f} → {end.memory:.1f} MiB ({growth:+.1f})'
+        growth = end.memory - start.memory
+        yield f'memory      {start.memory:.1f} → {end.memory:.1f} MiB ({growth:+.1f})'
         yield f'threads     {start.threads} → {end.threads}'
         yield f'descriptors {start.descriptors} → {end.descriptors}'
 
@@ -271,26 +244,26 @@ def benchmark_node(
     predictor = Predictor(checkpoint, device=device, runtime=runtime, needs=TASKS)
     street = itertools.islice(open_source(SYNTHETIC, size=size, seed=seed), PICTURES)
     images = list(tqdm(street, 'rendering', PICTURES, unit='frame', leave=False))
-    isolate()
     never_waits = alone = relay = None
     with (
         tempfile.TemporaryDirectory() as folder,
         recorded_node(
             NAMESPACE,
             dict.fromkeys(published_topics(NODE).values(), Image),
-            checkpoint=checkpoint,
+            Path(folder) / 'node.log',
+            keep_data=False,
+            checkpoint=checkpoint.resolve(),
             device=device,
             runtime=runtime,
-            log=Path(folder) / 'node.log',
-            keep_data=False,
-        ) as node,
+        ) as (recorder, pid),
     ):
-        node.wait_until_active()
-        run = _measure_node(node, images, rate, seconds)
+        recorder.wait_until_active()
+        recorder.expect(recorder.is_connected, DISCOVERY_TIMEOUT, 'the outputs are not connected')
+        run = _measure_node(recorder, pid, images, rate, seconds)
         if compare:
             times = _time_predictor(predictor, images, seconds / 2)
             fast = FASTER * 1e3 / times_of(times).median
-            never_waits = _measure_node(node, images, fast, seconds)
+            never_waits = _measure_node(recorder, pid, images, fast, seconds)
             times += _time_predictor(predictor, images, seconds / 2)
             alone = Alone(1e3 * len(times) / sum(times), times_of(times))
     description = predictor.description
@@ -301,22 +274,25 @@ def benchmark_node(
 
 
 def _measure_node(
-    node: RecordedNode, images: Sequence[Frame], rate: float, seconds: float
+    recorder: Recorder, pid: int, images: Sequence[Frame], rate: float, seconds: float
 ) -> NodeRun:
-    recorder = node.recorder
     recorder.start_counting()
-    with camera_process(images, rate, topic=CAMERA_TOPIC, frame_id=FRAME_ID) as stop_camera:
-        node.spin_until(lambda: recorder.results, START_TIMEOUT, 'the node published nothing')
-        node.spin_for(WARM_UP)
-        before, start = _resources(node.pid), time.time_ns()
-        node.spin_for(seconds)
-        after, end = _resources(node.pid), time.time_ns()
+    with _background(_camera, images, rate) as pipe:
+        recorder.expect(lambda: recorder.results, START_TIMEOUT, 'the node published nothing')
+        recorder.spin_for(WARM_UP)
+        before, start = _resources(pid), time.time_ns()
+        recorder.spin_for(seconds)
+        after, end = _resources(pid), time.time_ns()
         stages = recorder.status.milliseconds
-        sent = stop_camera()
-    node.wait_until_idle()
+    if not recorder.wait_until_idle():
+        msg = f'the node did not finish its images: {recorder.status.message}'
+        raise NodeError(msg)
+    if recorder.counts.bad or recorder.counts.failed:
+        msg = f'the node could not use an image: {recorder.status.problem}'
+        raise NodeError(msg)
     return NodeRun(
         **vars(_run(recorder, rate, start, end)),
-        delivery=Delivery.from_counts(recorder.counts, sent=sent, published=recorder.results),
+        delivery=Delivery(pipe.recv(), recorder.results, recorder.counts),
         stages=stages,
         start=before,
         end=after,
@@ -351,19 +327,60 @@ def _measure_relay(images: Sequence[Frame], rate: float, seconds: float) -> Run:
     """Measure a process that only publishes every image again."""
     with (
         recording({RELAYED: Image}, NODE, keep_data=False) as recorder,
-        piped_process(_relay) as pipe,
-        camera_process(images, rate, topic=CAMERA_TOPIC, frame_id=FRAME_ID) as stop_camera,
+        _background(_relay),
+        _background(_camera, images, rate),
     ):
-        if not recorder.spin_until(lambda: recorder.results, START_TIMEOUT):
-            msg = f'the relay published nothing within {START_TIMEOUT:.0f} s'
-            raise ValueError(msg)
+        recorder.expect(lambda: recorder.results, START_TIMEOUT, 'the relay published nothing')
         recorder.spin_for(WARM_UP)
         start = time.time_ns()
         recorder.spin_for(seconds)
-        end = time.time_ns()
-        stop_camera()
-        pipe.send('stop')
-        return _run(recorder, rate, start, end)
+        return _run(recorder, rate, start, time.time_ns())
+
+
+@contextlib.contextmanager
+def _background(target: Callable[..., None], *arguments: Any) -> Iterator[Connection]:
+    """Run ``target`` in a new process, with one end of a pipe as its last argument.
+
+    At the end of the context the pipe tells it to end. Yields the other end of the pipe.
+
+    Raises:
+        ValueError: The process does not end.
+    """
+    context = multiprocessing.get_context('spawn')
+    ours, theirs = context.Pipe()
+    process = context.Process(target=target, args=(*arguments, theirs), daemon=True)
+    process.start()
+    try:
+        yield ours
+        ours.send('stop')
+        process.join(END_TIMEOUT)
+        if process.exitcode != 0:
+            msg = f'the process of {target.__name__} did not end within {END_TIMEOUT:.0f} s'
+            raise ValueError(msg)
+    finally:
+        process.kill()
+
+
+def _camera(images: Iterable[Frame], rate: float, pipe: Connection) -> None:
+    """Publish in a loop until the pipe has a message; answer with the number of images."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent process handles Ctrl+C.
+
+    def on_published(*_: object) -> None:
+        if pipe.poll():
+            camera.stop()
+
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    camera = CameraNode(
+        images,
+        rate=rate,
+        topic=CAMERA_TOPIC,
+        loop=True,
+        wait_for_subscriber=True,
+        on_published=on_published,
+    )
+    camera.run()
+    pipe.send(camera.published)
+    rclpy.try_shutdown()
 
 
 def _relay(pipe: Connection) -> None:
@@ -385,7 +402,7 @@ def _resources(pid: int) -> Resources:
     # The name of the command comes first, in brackets, and may contain any character.
     user, system = process.joinpath('stat').read_text().rpartition(')')[2].split()[11:13]
     return Resources(
-        memory=resident_memory(pid),
+        memory=resident_memory(pid) or math.nan,
         threads=len(list(process.joinpath('task').iterdir())),
         descriptors=len(list(process.joinpath('fd').iterdir())),
         cpu=(int(user) + int(system)) / os.sysconf('SC_CLK_TCK'),

@@ -2,8 +2,9 @@
 
 The node runs in a process of its own. Without --source the images are a synthetic drive with ground
 truth. With --source they are pictures or a video, with ground truth if they are in the Cityscapes
-folder layout. Writes overview.png, metrics.json, per_frame.csv, frames.png, bag/ (MCAP: input and
-outputs) and node.log.
+folder layout. The node drops images that arrive too fast; with a lower --rate, more are evaluated.
+Writes overview.png, metrics.json, per_frame.csv, frames.png, drive/ (MCAP: the images sent), bag/
+(MCAP: input and outputs) and node.log.
 
 Examples:
   mtl demo
@@ -16,11 +17,11 @@ import argparse
 from mtl_perception.commands.options import (
     ASSUMED_FOCAL_LENGTH,
     add_checkpoint,
+    add_count,
     add_focal_length,
     add_output,
     add_seed,
     positive_float,
-    positive_int,
 )
 
 
@@ -32,13 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='picture, folder of pictures or video (default: a synthetic drive)',
     )
     add_focal_length(parser)
-    parser.add_argument(
-        '--frames',
-        type=positive_int,
-        default=90,
-        metavar='N',
-        help='number of images to send (default: %(default)s)',
-    )
+    add_count(parser, '--frames', 90, 'images to send')
     parser.add_argument(
         '--rate',
         type=positive_float,
@@ -53,9 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run ``mtl demo``."""
+    from mtl_perception.evaluation.report import metrics_table
     from mtl_perception.live.demo import run_demo
 
-    demo = run_demo(
+    replayed, delivery, sent = run_demo(
         source=args.source,
         focal_length=args.focal_length,
         frames=args.frames,
@@ -66,8 +62,9 @@ def main(args: argparse.Namespace) -> int:
         seed=args.seed,
         output=args.output,
     )
-    print(demo)
-    if demo.uncalibrated:
+    print(f'{metrics_table(replayed.metrics)}\n{delivery}')
+    print(f'identical {replayed.identical} of {len(replayed.rows)} results to the predictor')
+    if sent.tally.uncalibrated:
         print(f'note      {ASSUMED_FOCAL_LENGTH}')
     print(f'written to {args.output}')
     return 0

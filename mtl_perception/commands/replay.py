@@ -148,20 +148,18 @@ def _replay(frames: 'BagFrames', args: argparse.Namespace) -> OSError | None:
 
 
 def _replay_live(frames: 'BagFrames', args: argparse.Namespace) -> None:
-    from mtl_perception.bags.replay import write_report
-    from mtl_perception.live.replay import replay_and_evaluate
+    import os
+
+    from mtl_perception.live.recorder import recording
+    from mtl_perception.live.replay import recorded_topics, replay_and_evaluate
+    from mtl_perception.ros.transport import transport_environment
 
     # A result of the node is complete when all its topics have arrived.
     predictor = options.make_predictor(args, TASKS)
-    replayed, delivery = replay_and_evaluate(
-        frames, predictor, args.output, args.node, rate=args.rate, keep_bag=args.bag
-    )
-    write_report(
-        args.output,
-        replayed,
-        frames,
-        delivery=delivery.figures(),
-        latencies=delivery.latencies,
-    )
+    os.environ.update(transport_environment(os.environ))
+    with recording(recorded_topics(args.node), args.node) as recorder:
+        replayed, delivery = replay_and_evaluate(
+            frames, predictor, args.output, recorder, rate=args.rate, keep_bag=args.bag
+        )
     print(f'{replayed}\n{delivery}')
     print(f'identical {replayed.identical} of {len(replayed.rows)} results to the predictor')

@@ -1,18 +1,17 @@
-"""Replay a bag to a running node over DDS and record its results."""
+"""Replay a bag to a running node over DDS, record its results and evaluate them."""
 
 import math
-import os
 import tempfile
 import time
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 from rclpy.node import NodeNameNonExistentError
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tqdm import tqdm
 
-from mtl_perception.bags.frames import BagFrame, BagFrames, Selection
+from mtl_perception.bags.frames import BagFrame, BagFrames
 from mtl_perception.bags.messages import (
     CAMERA_INFO,
     COMPRESSED_IMAGE,
@@ -21,31 +20,21 @@ from mtl_perception.bags.messages import (
     serialize,
 )
 from mtl_perception.bags.reader import BagReader
-from mtl_perception.bags.replay import Replayed, prefetched, replay, write_input
+from mtl_perception.bags.replay import Replayed, prefetched, replay, write_input, write_report
 from mtl_perception.bags.topics import find_topics
 from mtl_perception.bags.writer import BagWriter
 from mtl_perception.inference.predictor import Predictor
 from mtl_perception.live.delivery import Delivery
-from mtl_perception.live.processes import recording
-from mtl_perception.live.recorder import LOSSLESS_QOS, Recorder
+from mtl_perception.live.recorder import DISCOVERY_TIMEOUT, LOSSLESS_QOS, NodeError, Recorder
 from mtl_perception.messages.calibration import intrinsics
 from mtl_perception.messages.stamps import SECOND
-from mtl_perception.ros.transport import transport_environment
+from mtl_perception.ros.diagnostics import Counts
 from mtl_perception.tasks import TASKS
 
 MESSAGE_CLASSES = {IMAGE: Image, COMPRESSED_IMAGE: CompressedImage, CAMERA_INFO: CameraInfo}
 
 NODE_INPUTS = 2
 """Subscriptions of an active node: images, raw or compressed, and CameraInfo."""
-
-DISCOVERY_TIMEOUT = 15.0
-"""Longest time until the node and its topics are found, in seconds."""
-
-LOADING_TIMEOUT = 120.0
-"""Longest time until the node has loaded its network, in seconds."""
-
-IDLE_TIMEOUT = 20.0
-"""Longest time until the node has finished its images, in seconds."""
 
 RESEND_AFTER = 5.0
 """Seconds until an image without a result is sent again; doubled after each attempt."""
@@ -54,10 +43,6 @@ MAX_RESENT = 4
 
 PREFETCHED = 20
 """Frames read in advance."""
-
-
-class NodeError(ValueError):
-    """The node cannot be used; the text states the reason."""
 
 
 def published_topics(node: str) -> dict[str, str]:
@@ -75,38 +60,53 @@ def replay_and_evaluate(
     frames: BagFrames,
     predictor: Predictor,
     output: Path,
-    node: str,
+    recorder: Recorder,
     *,
     rate: float | None = None,
     keep_bag: bool = True,
 ) -> tuple[Replayed, Delivery]:
-    """Send ``frames`` to a running node and evaluate the maps that it publishes.
+    """Send ``frames`` to a running node, evaluate the maps that it publishes, and write a report.
+
+    Each image is sent unchanged, with its stamp, after its CameraInfo. Only the first of several
+    images with one stamp is sent.
 
     Args:
         frames: Frames, iterated once.
         predictor: Predictor with the network of the node, for values that a node does not publish.
-        output: Folder for ``frames.png`` and the bag of input and results.
-        node: Fully qualified name of the node.
-        rate: Speed relative to real time; ``None`` for lockstep.
+        output: Folder for pictures, figures, and the bag of images with results and the results.
+        recorder: Recorder of the ``recorded_topics`` of the node.
+        rate: Speed relative to real time; ``None``: each image after the result of the previous,
+            and again if no result arrives.
         keep_bag: Whether to keep the bag.
 
     Raises:
-        BagError, NodeError, OSError: See ``replay`` and ``replay_live``.
+        NodeError: The node is not active, takes other images, lacks an output, or has no result.
+        OSError: A file cannot be written.
     """
+    node = recorder.node_name
+    recorder.wait_until_active()
     with tempfile.TemporaryDirectory(prefix='mtl_replay_') as folder:
         bag = (output if keep_bag else Path(folder)) / 'bag'
-        delivery = replay_live(frames, node, bag, rate=rate)
+        with BagWriter(bag) as writer:
+            delivery = _Player(recorder, writer).play(frames, rate)
         with BagReader(bag) as recorded:
-            return replay(recorded_frames(recorded, frames, node), predictor, output), delivery
+            replayed = replay(recorded_frames(recorded, frames, node), predictor, output)
+    figures = {'node': node, 'rate': rate, **delivery.figures()}
+    write_report(output, replayed, frames, delivery=figures, latencies=delivery.latencies)
+    return replayed, delivery
 
 
-def recorded_frames(bag: BagReader, frames: BagFrames, node: str) -> BagFrames:
-    """Return the frames of a bag of ``replay_live``, with the maps that ``node`` published.
+def recorded_frames(
+    bag: BagReader, frames: BagFrames, node: str, *, every: int = 1, limit: int | None = None
+) -> BagFrames:
+    """Return the frames of a bag of ``replay_and_evaluate``, with the maps that ``node`` published.
 
     Args:
-        bag: Bag of ``replay_live``.
+        bag: Bag of images with results, and of the results.
         frames: Frames that were sent.
         node: Fully qualified name of the node.
+        every: Step between selected frames.
+        limit: Largest number of frames.
     """
     truth = frames.topics.truth.items()
     topics = find_topics(
@@ -116,59 +116,8 @@ def recorded_frames(bag: BagReader, frames: BagFrames, node: str) -> BagFrames:
         truth={task: name for task, name in truth if name in bag.topics},
         published=published_topics(node),
     )
-    selection = frames.selection
-    matching = Selection(tolerance=selection.tolerance, focal_length=selection.focal_length)
-    return BagFrames(bag, topics, matching)
-
-
-def replay_live(frames: BagFrames, node: str, bag: Path, *, rate: float | None = None) -> Delivery:
-    """Send ``frames`` to a running node and record them and their results, as ``play`` does.
-
-    Args:
-        frames: Frames to iterate over once.
-        node: Fully qualified name of the node.
-        bag: Folder of the bag to write.
-        rate: Speed relative to real time; ``None``: each image after the result of the previous.
-
-    Raises:
-        NodeError: The node does not run, is not active, or takes other images.
-        OSError: The bag cannot be written.
-    """
-    os.environ.update(transport_environment(os.environ))
-    with recording(recorded_topics(node), node) as recorder:
-        _wait_until_active(recorder)
-        return play(frames, recorder, bag, rate=rate)
-
-
-def play(
-    frames: BagFrames, recorder: Recorder, bag: Path, *, rate: float | None = None
-) -> Delivery:
-    """Send ``frames`` to an active node; write images with results, and the results, to ``bag``.
-
-    Each image is sent unchanged, with its stamp, after its CameraInfo. Only the first of several
-    images with one stamp is sent.
-
-    Args:
-        frames: Frames to iterate over once.
-        recorder: Recorder of ``recorded_topics``.
-        bag: Folder of the bag to write.
-        rate: Speed relative to real time; ``None``: each image after the result of the previous,
-            and again if no result arrives.
-
-    Raises:
-        NodeError: The node takes other images, lacks an output, or gives no result.
-        OSError: The bag cannot be written.
-    """
-    with BagWriter(bag) as writer:
-        player = _Player(recorder, writer)
-        player.connect(frames)
-        with tqdm(desc='live', total=len(frames), unit='frame', disable=None) as bar:
-            items = _unique(prefetched(frames, PREFETCHED), bar)
-            delivery = player.in_lockstep(items) if rate is None else player.in_time(items, rate)
-    if not delivery.published:
-        msg = f'{recorder.node_name}: no result for any of {delivery.sent} images'
-        raise NodeError(msg)
-    return delivery
+    selection = replace(frames.selection, start=0.0, duration=None, every=every, limit=limit)
+    return BagFrames(bag, topics, selection)
 
 
 class _Player:
@@ -183,7 +132,18 @@ class _Player:
         self._first_sent = 0
         self._last_result = 0
 
-    def connect(self, frames: BagFrames) -> None:
+    def play(self, frames: BagFrames, rate: float | None) -> Delivery:
+        """Send the frames; write images with results, and the results."""
+        self._connect(frames)
+        with tqdm(desc='live', total=len(frames), unit='frame', disable=None) as bar:
+            items = _unique(prefetched(frames, PREFETCHED), bar)
+            delivery = self._in_lockstep(items) if rate is None else self._in_time(items, rate)
+        if not delivery.published:
+            msg = f'{self._node}: no result for any of {delivery.sent} images'
+            raise NodeError(msg)
+        return delivery
+
+    def _connect(self, frames: BagFrames) -> None:
         """Publish on the input topics of the node and wait until all topics are connected."""
         recorder = self._recorder
         recorder.spin_until(lambda: len(self._inputs()) == NODE_INPUTS, DISCOVERY_TIMEOUT)
@@ -205,55 +165,40 @@ class _Player:
             raise NodeError(msg)
         self._image = recorder.create_publisher(MESSAGE_CLASSES[kind], inputs[kind], LOSSLESS_QOS)
         self._info = recorder.create_publisher(CameraInfo, inputs[CAMERA_INFO], LOSSLESS_QOS)
-        publishers = (self._image, self._info)
+        recorder.expect(
+            lambda: (
+                self._image.get_subscription_count()
+                and self._info.get_subscription_count()
+                and recorder.is_connected()
+            ),
+            DISCOVERY_TIMEOUT,
+            f'{self._node}: topics not connected',
+        )
 
-        def is_connected() -> bool:
-            has_listeners = all(publisher.get_subscription_count() for publisher in publishers)
-            return has_listeners and recorder.status.subscribers >= len(recorder.topics)
-
-        if not recorder.spin_until(is_connected, DISCOVERY_TIMEOUT):
-            msg = f'{self._node}: topics not connected after {DISCOVERY_TIMEOUT:.0f} s'
-            raise NodeError(msg)
-
-    def in_lockstep(self, items: Iterator[BagFrame]) -> Delivery:
+    def _in_lockstep(self, items: Iterator[BagFrame]) -> Delivery:
         """Send each image after the result of the previous one."""
         resent = 0
         for item in items:
             resent += self._send_until_answered(item)
             self._keep(item.stamp)
-        published = len(self._latencies)
-        return Delivery(
-            published,
-            published,
-            resent=resent,
-            node=self._node,
-            seconds=self._seconds(),
-            latencies=self._latencies,
-        )
+        sent = len(self._latencies)
+        return self._delivery(sent, Counts(received=sent, published=sent), resent)
 
-    def in_time(self, items: Iterator[BagFrame], rate: float) -> Delivery:
+    def _in_time(self, items: Iterator[BagFrame], rate: float) -> Delivery:
         """Send each image at its time in the bag, whether or not the node is ready."""
         recorder = self._recorder
         recorder.start_counting()
-        began, first, sent = time.monotonic(), None, 0
-        for item in items:
-            first = item.time if first is None else first
+        began, first, sent = 0.0, 0, 0
+        for sent, item in enumerate(items, 1):
+            if sent == 1:
+                began, first = time.monotonic(), item.time
             due = began + (item.time - first) / SECOND / rate
             recorder.spin_for(due - time.monotonic())
             self._collect()
             self._send(item)
-            sent += 1
-        recorder.spin_until(partial(recorder.is_idle, recorder.statuses), IDLE_TIMEOUT)
+        recorder.wait_until_idle()
         self._collect()
-        return Delivery.from_counts(
-            recorder.counts,
-            sent=sent,
-            published=len(self._latencies),
-            node=self._node,
-            rate=rate,
-            seconds=self._seconds(),
-            latencies=self._latencies,
-        )
+        return self._delivery(sent, recorder.counts)
 
     def _send_until_answered(self, item: BagFrame) -> int:
         """Return how often the image was sent again."""
@@ -317,35 +262,9 @@ class _Player:
         self._latencies[stamp] = (recorded.arrival - sent_at) / 1e6
         self._last_result = recorded.arrival
 
-    def _seconds(self) -> float:
-        return max(0, self._last_result - self._first_sent) / SECOND
-
-
-def _wait_until_active(recorder: Recorder) -> None:
-    """Wait until the node is active.
-
-    Raises:
-        NodeError: The node does not run, or is not active.
-    """
-
-    def phase() -> str:
-        return recorder.status.phase
-
-    if not recorder.spin_until(lambda: recorder.statuses, DISCOVERY_TIMEOUT):
-        msg = (
-            f'no node {recorder.node_name} is running in this ROS domain; start it with ros2 '
-            'launch mtl_perception mtl.launch.py, or name it with --node'
-        )
-        raise NodeError(msg)
-    recorder.spin_until(lambda: phase() != 'loading', LOADING_TIMEOUT)
-    seen = recorder.statuses
-    # A node that has just loaded its network is about to be activated.
-    recorder.spin_until(
-        lambda: phase() == 'active' or recorder.statuses >= seen + 2, DISCOVERY_TIMEOUT
-    )
-    if phase() != 'active':
-        msg = f'{recorder.node_name} is not active: {recorder.status.message}'
-        raise NodeError(msg)
+    def _delivery(self, sent: int, counts: Counts, resent: int = 0) -> Delivery:
+        seconds = max(0, self._last_result - self._first_sent) / SECOND
+        return Delivery(sent, len(self._latencies), counts, resent, seconds, self._latencies)
 
 
 def _calibration_topic(node: str) -> str:

@@ -71,7 +71,7 @@ def test_in_real_time_every_image_is_published_overtaken_or_lost(
 def test_a_node_that_is_not_there_is_one_line(
     street_bag, tiny_checkpoint, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr('mtl_perception.live.replay.DISCOVERY_TIMEOUT', 1.0)
+    monkeypatch.setattr('mtl_perception.live.recorder.DISCOVERY_TIMEOUT', 1.0)
     assert replay(street_bag, tiny_checkpoint, tmp_path, '--live', '--node', '/absent') == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith('mtl replay: no node /absent is running in this ROS domain')
