@@ -68,7 +68,8 @@ def replay_and_evaluate(
     """Send ``frames`` to a running node, evaluate the maps that it publishes, and write a report.
 
     Each image is sent unchanged, with its stamp, after its CameraInfo. Only the first of several
-    images with one stamp is sent.
+    images with one stamp is sent. With a ``rate``, the first image is sent twice: its first result
+    does not count, as the node prepares the network for a new size.
 
     Args:
         frames: Frames, iterated once.
@@ -187,10 +188,10 @@ class _Player:
     def _in_time(self, items: Iterator[BagFrame], rate: float) -> Delivery:
         """Send each image at its time in the bag, whether or not the node is ready."""
         recorder = self._recorder
-        recorder.start_counting()
         began, first, sent = 0.0, 0, 0
         for sent, item in enumerate(items, 1):
             if sent == 1:
+                self._warm_up(item)
                 began, first = time.monotonic(), item.time
             due = began + (item.time - first) / SECOND / rate
             recorder.spin_for(due - time.monotonic())
@@ -199,6 +200,16 @@ class _Player:
         recorder.wait_until_idle()
         self._collect()
         return self._delivery(sent, recorder.counts)
+
+    def _warm_up(self, item: BagFrame) -> None:
+        """Send an image whose result does not count."""
+        recorder = self._recorder
+        recorder.start_counting()
+        self._send(item)
+        recorder.wait_until_idle()
+        recorder.start_counting()
+        recorder.frames.clear()
+        self._first_sent = 0
 
     def _send_until_answered(self, item: BagFrame) -> int:
         """Return how often the image was sent again."""

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from sensor_msgs.msg import Image
 
 from mtl_perception.bags.dataset import write_dataset_bag
 from mtl_perception.commands import main
@@ -54,6 +55,7 @@ def test_in_real_time_every_image_is_published_overtaken_or_lost(
 ):
     frames = [paths.read() for paths in find_frames(streets, 'train')] * 5
     write_dataset_bag(frames, tmp_path / 'bag', rate=30)
+    images = ros.collect(Image, '/mtl_perception/image', 100)
     output = tmp_path / 'out'
     status = replay(tmp_path / 'bag', tiny_checkpoint, output, '--live', '--rate', '10', '--no-bag')
     assert status == 0, ros.logs()
@@ -65,6 +67,9 @@ def test_in_real_time_every_image_is_published_overtaken_or_lost(
     assert fates_sum == 40
     assert metrics_of(output)['frames'] == fates['published']
     assert not (output / 'bag').exists()
+    ros.spin_until(lambda: len(images) == 41)
+    stamps = [image.header.stamp.nanosec for image in images[:3]]
+    assert stamps[0] == stamps[1] != stamps[2]  # the first image warms up the node
 
 
 @pytest.mark.usefixtures('ros')
