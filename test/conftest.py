@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 ROS_TESTS = [Path(__file__).parent / name for name in ('ros', 'live', 'benchmark/test_node.py')]
 """Folders and files that import ROS; all their tests have the marker ``ros``."""
 
+HAS_ROS = all(map(find_spec, ('rclpy', 'sensor_msgs')))
+
 
 class _Unimportable(pytest.File):
     """File that imports ROS where ROS is not installed: one test that is skipped."""
@@ -39,15 +41,15 @@ def pytest_pycollect_makemodule(
 ) -> pytest.Collector | None:
     if not any(module_path.is_relative_to(path) for path in ROS_TESTS):
         return None
-    kind = pytest.Module if find_spec('rclpy') else _Unimportable
+    kind = pytest.Module if HAS_ROS else _Unimportable
     module = kind.from_parent(parent, path=module_path)
     module.add_marker('ros')
     return module
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker('ros') and not find_spec('rclpy'):
-        pytest.skip('rclpy is not installed')
+    if item.get_closest_marker('ros') and not HAS_ROS:
+        pytest.skip('rclpy or sensor_msgs is not installed')
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -1,7 +1,4 @@
 import pytest
-
-pytest.importorskip('sensor_msgs', reason='sensor_msgs is not installed')
-
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 

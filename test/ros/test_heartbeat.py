@@ -4,9 +4,6 @@ from collections.abc import Callable, Iterator
 from threading import Lock
 
 import pytest
-
-pytest.importorskip('sensor_msgs', reason='sensor_msgs is not installed')
-
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy

@@ -6,9 +6,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-
-pytest.importorskip('sensor_msgs', reason='sensor_msgs is not installed')
-
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 

@@ -7,9 +7,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-
-pytest.importorskip('sensor_msgs', reason='sensor_msgs is not installed')
-
 from rclpy.clock import Clock
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
