@@ -30,13 +30,7 @@ def camera_info_scaled(info: Any, width: int, height: int, header: Any) -> Any:
 
     K and P refer to the full sensor. The published image is the region of interest (the whole
     sensor if it is empty), binned. Both are folded into K and P of the copy, whose binning and
-    region of interest are cleared.
-
-    Args:
-        info: CameraInfo; reads ``width``, ``height``, ``roi``, ``k`` and ``p``.
-        width: Width of the image, in pixels.
-        height: Height of the image, in pixels.
-        header: Header of the copy.
+    region of interest are cleared. Reads ``width``, ``height``, ``roi``, ``k`` and ``p``.
 
     Raises:
         MessageError: ``info`` has no size.
@@ -62,11 +56,6 @@ def camera_info_scaled(info: Any, width: int, height: int, header: Any) -> Any:
 
 def intrinsics(info: Any, width: int, height: int) -> Camera:
     """Return the pinhole camera of a rectified image of ``width`` × ``height`` pixels.
-
-    Args:
-        info: CameraInfo; reads ``header`` and the attributes that ``camera_info_scaled`` reads.
-        width: Width of the image, in pixels.
-        height: Height of the image, in pixels.
 
     Raises:
         MessageError: ``info`` has no size or no calibration.
@@ -95,8 +84,7 @@ def pinhole_camera(info: Any) -> Camera:
 def region_of_interest(info: Any) -> tuple[int, int, int, int]:
     """Return (x, y, width, height) of the image on the sensor, in pixels of the sensor.
 
-    An empty region of interest stands for the whole sensor. Reads ``roi``, ``width`` and
-    ``height`` of a CameraInfo.
+    An empty region of interest stands for the whole sensor.
     """
     roi = info.roi
     if roi.width and roi.height:

@@ -86,11 +86,8 @@ def image_to_rgb(
 ) -> np.ndarray:
     """Return a ``sensor_msgs/Image`` as ``(height, width, 3)`` uint8 RGB.
 
-    The array may share the memory of the message. Rows may be padded.
-
-    Args:
-        msg: Image; reads ``height``, ``width``, ``encoding``, ``is_bigendian``, ``step``, ``data``.
-        convert: Conversion with the arguments, result and errors of ``pixels_to_rgb``.
+    The array may share the memory of the message. Rows may be padded. ``convert`` has the
+    arguments, result and errors of ``pixels_to_rgb``.
 
     Raises:
         MessageError: Unknown encoding, no pixels, rows shorter than the width, or too little data.
@@ -104,9 +101,6 @@ def image_to_rgb(
 
 def compressed_to_rgb(msg: Any) -> np.ndarray:
     """Return a ``sensor_msgs/CompressedImage`` as ``(height, width, 3)`` uint8 RGB.
-
-    Args:
-        msg: CompressedImage; reads ``format`` and ``data``.
 
     Raises:
         MessageError: The data is not a whole picture in a format that OpenCV reads.
@@ -142,9 +136,6 @@ def compressed_format(codec: str) -> str:
 def image_to_map(msg: Any) -> np.ndarray:
     """Return the ``(H, W)`` uint8, uint16 or float32 map of a mono8, mono16 or 32FC1 image.
 
-    Args:
-        msg: Image; reads the attributes that ``image_to_rgb`` reads.
-
     Raises:
         MessageError: Another encoding, no pixels, rows shorter than the width, or too little data.
     """
@@ -168,7 +159,6 @@ def image_fields(values: np.ndarray, encoding: str) -> dict[str, Any]:
 
 
 def _pixels(msg: Any, encoding: Encoding) -> np.ndarray:
-    """Return contiguous pixels in native byte order: the checked data without its padding."""
     row = msg.width * encoding.channels * np.dtype(encoding.dtype).itemsize
     data = np.frombuffer(msg.data, np.uint8)
     if row == 0 or msg.height == 0:
@@ -183,6 +173,4 @@ def _pixels(msg: Any, encoding: Encoding) -> np.ndarray:
     rows = data[: msg.height * msg.step].reshape(msg.height, msg.step)[:, :row]
     stored = np.dtype(encoding.dtype).newbyteorder('>' if msg.is_bigendian else '<')
     values: np.ndarray = np.ascontiguousarray(rows).view(stored).astype(encoding.dtype, copy=False)
-    if encoding.channels == 1:
-        return values
-    return values.reshape(msg.height, msg.width, encoding.channels)
+    return values if encoding.channels == 1 else values.reshape(msg.height, msg.width, -1)

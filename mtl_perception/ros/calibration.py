@@ -55,13 +55,8 @@ class Calibration:
     ) -> tuple[CameraInfo, Camera]:
         """Return the CameraInfo of an image, at the image's size, and its pinhole camera.
 
-        The first call waits for an expected CameraInfo, unless ``focal_length`` is known.
-
-        Args:
-            header: Header of the image.
-            width: Width of the image, in pixels.
-            height: Height of the image, in pixels.
-            focal_length: Focal length to assume without a CameraInfo, in pixels; 0: unknown.
+        Without a CameraInfo, ``focal_length`` is assumed, in pixels. If it is 0, it is unknown, and
+        the first call waits for an expected CameraInfo.
         """
         if self._is_first and not focal_length and self._expects():
             # CameraInfo may follow its image, whose depth would be that of an assumed camera.
@@ -83,10 +78,8 @@ class Calibration:
                 return scaled, camera
         elif self._infos:
             others = ', '.join(map(repr, sorted(self._infos)))
-            text = (
-                f'camera_info is of frame {others}, not {frame_id!r} as the image; it is not used'
-            )
-            self._warn(frame_id, 'other frame', text)
+            text = f'camera_info is of frame {others}, not {frame_id!r} as the image'
+            self._warn(frame_id, 'other frame', f'{text}; it is not used')
         if focal_length > 0:
             source = f'from the parameter focal_length, {focal_length:g}'
         else:
