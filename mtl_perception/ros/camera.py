@@ -95,11 +95,9 @@ class CameraNode(Node):
         self._image = self.create_publisher(Image, topic, qos)
         info_topic = camera_info_topic or default_topic
         self._camera_info = self.create_publisher(CameraInfo, info_topic, qos)
-        self._compressed = (
-            self.create_publisher(CompressedImage, f'{topic}/compressed', qos)
-            if compressed
-            else None
-        )
+        self._compressed = None
+        if compressed:
+            self._compressed = self.create_publisher(CompressedImage, f'{topic}/compressed', qos)
 
     def run(self) -> None:
         """Publish until the images or the count end, ``stop`` is called or ROS shuts down.

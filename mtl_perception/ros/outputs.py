@@ -82,13 +82,8 @@ def _map(picture: Callable[[Prediction], np.ndarray | None]) -> Callable[[Result
     return build
 
 
-def _depth_camera_info(result: Result, _memory: Memory) -> CameraInfo:
-    return result.info_at(*result.size)
-
-
 def _overlay(result: Result, memory: Memory) -> Image:
-    image = result.image_at(*result.size)
-    overlay = result.prediction.overlay(image)
+    overlay = result.prediction.overlay(result.image_at(*result.size))
     return rgb_to_image(overlay, result.header, memory=memory)
 
 
@@ -119,7 +114,7 @@ OUTPUTS = (
         for topic, picture in MAP_TOPICS.items()
     ),
     Output('semantic/confidence', Image, _map(lambda maps: maps.confidence)),
-    Output('depth/camera_info', CameraInfo, _depth_camera_info, ('depth',)),
+    Output('depth/camera_info', CameraInfo, lambda a, _: a.info_at(*a.size), ('depth',)),
     Output('overlay/image', Image, _overlay, ('instance', 'depth'), partial=True),
     Output('points', PointCloud2, _points, ('instance', 'depth')),
 )

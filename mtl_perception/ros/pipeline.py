@@ -63,13 +63,9 @@ class Inferred:
     """An image after inference.
 
     Attributes:
-        msg: Message of the image.
         wanted: Outputs to publish.
         values: Parameters at the start of inference.
         image: ``(H, W, 3)`` uint8 RGB.
-        info: CameraInfo of the image.
-        camera: Pinhole camera of the image.
-        maps: Maps that the network predicts.
         waiting: Seconds of waiting for the stage and, on the first image, for a CameraInfo.
         decoding: Seconds of decoding.
         time: End of inference, by ``time.perf_counter``.
@@ -140,12 +136,12 @@ class Pipeline:
         self.statistics = Statistics()
         self.converter = Converter()
         self._values = values
-        self._expects_camera_info = expects_camera_info
         self._context = context
         self._clock = clock
         self._logger = logger
         self._memory = {output: Memory() for output in publishers}
-        self._calibration = Calibration(logger, expects_camera_info)
+        self._new_calibration = partial(Calibration, logger, expects_camera_info)
+        self._calibration = self._new_calibration()
         self._stages: tuple[Stage[Arrival], Stage[Inferred]] | None = None
 
     def apply(self, values: Values) -> None:
@@ -162,7 +158,7 @@ class Pipeline:
     def start(self) -> None:
         """Begin to process images."""
         self.statistics = Statistics()
-        self._calibration = Calibration(self._logger, self._expects_camera_info)
+        self._calibration = self._new_calibration()
         publication = Stage(self._publish, 'publication')
         inference = Stage(partial(self._infer, publication.hand_over), 'inference')
         self._stages = inference, publication
@@ -191,7 +187,6 @@ class Pipeline:
         self._calibration.update(info)
 
     def _infer(self, hand_over: Callable[[Inferred], None], arrival: Arrival) -> None:
-        """Decode an image and run the network."""
         taken = time.perf_counter()
         msg, values = arrival.msg, self._values
         with self._counting_failures():
@@ -216,22 +211,10 @@ class Pipeline:
             info, camera = self._calibration.look_up(msg.header, width, height, values.focal_length)
             waiting = time.perf_counter() - arrival.time - decoding
             maps = self._predictor.infer(image)
-            inferred = Inferred(
-                msg,
-                wanted,
-                values,
-                image,
-                info,
-                camera,
-                maps,
-                waiting=waiting,
-                decoding=decoding,
-                time=time.perf_counter(),
-            )
-            hand_over(inferred)
+            times = waiting, decoding, time.perf_counter()
+            hand_over(Inferred(msg, wanted, values, image, info, camera, maps, *times))
 
     def _publish(self, inferred: Inferred) -> None:
-        """Postprocess the maps, build the wanted outputs and publish them."""
         taken = time.perf_counter()
         msg, image, wanted = inferred.msg, inferred.image, inferred.wanted
         with self._counting_failures():
