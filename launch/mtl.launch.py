@@ -1,5 +1,6 @@
 """Start the node, with ``source:=…`` a camera, and with ``rviz:=true`` RViz."""
 
+import posixpath
 import sys
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
@@ -13,9 +14,7 @@ BOOLEAN = ('true', 'false')
 
 ARGUMENTS = (
     DeclareLaunchArgument(
-        'image',
-        default_value='/camera/image_raw',
-        description='topic of the rectified camera image',
+        'image', default_value='/camera/image_raw', description='topic of the rectified images'
     ),
     DeclareLaunchArgument(
         'camera_info',
@@ -50,14 +49,12 @@ ARGUMENTS = (
         'autostart',
         default_value='',
         choices=['', *BOOLEAN],
-        description='configure and activate the node without a lifecycle manager; empty: as in '
-        'params_file',
+        description='configure and activate without a lifecycle manager; empty: as in params_file',
     ),
     DeclareLaunchArgument(
         'source',
         default_value='',
-        description='source to publish as a camera: a picture, folder, video, device number or '
-        "'synthetic'; empty: no camera is started",
+        description='picture, folder, video, device number or synthetic to publish; empty: none',
     ),
     DeclareLaunchArgument(
         'frame_id',
@@ -122,17 +119,13 @@ def _perception(argument: dict[str, str]) -> Node:
 
 
 def _camera(argument: dict[str, str]) -> ExecuteProcess:
-    command = [sys.executable, '-m', 'mtl_perception', 'camera', argument['source']]
-    options = {
-        '--topic': argument['image'],
-        '--camera-info-topic': argument['camera_info'],
-        '--namespace': argument['namespace'],
-        '--frame-id': argument['frame_id'],
-    }
-    for option, value in options.items():
-        command += [option, value]
-    # The node may subscribe to either transport: params_file decides too.
-    command.append('--compressed')
+    command = [
+        *(sys.executable, '-m', 'mtl_perception', 'camera', argument['source']),
+        *('--topic', argument['image'], '--camera-info-topic', argument['camera_info']),
+        *('--namespace', argument['namespace'], '--frame-id', argument['frame_id']),
+        # The node may subscribe to either transport: params_file decides too.
+        '--compressed',
+    ]
     return ExecuteProcess(cmd=command, name='camera', output='screen')
 
 
@@ -140,21 +133,15 @@ def _rviz(argument: dict[str, str]) -> Node:
     # The configuration file names topics without a namespace.
     moved = {f'/mtl_perception/{output}': f'mtl_perception/{output}' for output in SHOWN}
     moved['/camera/image_raw'] = argument['image']
+    root = posixpath.join('/', argument['namespace'].strip('/'))
+    simulated = argument['use_sim_time']
     return Node(
         package='rviz2',
         executable='rviz2',
         name='mtl_rviz',
         arguments=['-d', str(share_file('config', 'mtl.rviz')), '-f', argument['frame_id']],
-        parameters=[{'use_sim_time': argument['use_sim_time'] == 'true'}]
-        if argument['use_sim_time']
-        else None,
-        remappings=[(name, _absolute(topic, argument)) for name, topic in moved.items()],
+        parameters=[{'use_sim_time': simulated == 'true'}] if simulated else None,
+        # An absolute topic stays as it is.
+        remappings=[(name, posixpath.join(root, topic)) for name, topic in moved.items()],
         ros_arguments=['--log-level', argument['log_level']],
     )
-
-
-def _absolute(topic: str, argument: dict[str, str]) -> str:
-    if topic.startswith('/'):
-        return topic
-    namespace = argument['namespace'].strip('/')
-    return f'/{namespace}/{topic}' if namespace else f'/{topic}'
