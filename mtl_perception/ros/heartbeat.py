@@ -4,8 +4,8 @@ import os
 import socket
 import threading
 import traceback
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
@@ -14,7 +14,7 @@ from rclpy.qos import QoSCompatibility, qos_check_compatible
 from rclpy.subscription import Subscription
 from rclpy.utilities import get_rmw_implementation_identifier
 
-from mtl_perception.ros.diagnostics import Phase, Situation, Snapshot, diagnostic_status
+from mtl_perception.ros.diagnostics import Situation, Snapshot, diagnostic_status
 from mtl_perception.ros.pipeline import throttled
 from mtl_perception.ros.transport import loss_hint
 
@@ -30,25 +30,19 @@ REPEATED = throttled(60.0)
 
 @dataclass(frozen=True)
 class State:
-    """The part of a status that the node knows; the ROS graph supplies the rest.
+    """The part of a status that the node knows.
 
     Attributes:
-        phase: Life-cycle phase of the node.
-        failure: Reason why the last transition failed, or an empty text.
-        topic: Topic of the images.
+        situation: Situation without the attributes that the ROS graph supplies.
+        snapshot: Counts and measurements of the pipeline.
         subscription: Image subscription; ``None`` unless the node is active.
         outputs: Publishers of the outputs.
-        snapshot: Counts and measurements of the pipeline.
-        facts: Further entries of the status: device, checkpoint and so on.
     """
 
-    phase: Phase
-    failure: str
-    topic: str
+    situation: Situation
+    snapshot: Snapshot
     subscription: Subscription | None
     outputs: Collection[Publisher]
-    snapshot: Snapshot
-    facts: Mapping[str, str]
 
 
 class Heartbeat:
@@ -63,7 +57,7 @@ class Heartbeat:
     Args:
         node: Node to report on.
         state: Function that returns the state of the node.
-        entities: Lock without which no publisher or subscription is destroyed.
+        entities: Lock of the node's entities and of ``problems``; a transition holds it meanwhile.
     """
 
     def __init__(self, node: Node, state: Callable[[], State], entities: threading.Lock) -> None:
@@ -98,35 +92,31 @@ class Heartbeat:
         node = self._node
         with self._entities:
             state = self._state()
-            situation = self._situation(state)
+            situation = self._with_graph(state)
+            status = diagnostic_status(
+                node.get_fully_qualified_name(), socket.gethostname(), situation, state.snapshot
+            )
+            is_problem = situation.phase == 'active' and status.level != DiagnosticStatus.OK
+            self.problems = problems = self.problems + 1 if is_problem else 0
         array = DiagnosticArray()
         array.header.stamp = node.get_clock().now().to_msg()
-        status = diagnostic_status(
-            node.get_fully_qualified_name(), socket.gethostname(), situation, state.snapshot
-        )
         array.status.append(status)
         self._publisher.publish(array)
-        is_problem = situation.phase == 'active' and status.level != DiagnosticStatus.OK
-        self.problems = self.problems + 1 if is_problem else 0
-        if self.problems >= PATIENCE:
+        if problems >= PATIENCE:
             node.get_logger().warning(status.message, **REPEATED)
 
-    def _situation(self, state: State) -> Situation:
-        publishers, incompatible = self._offers(state)
-        return Situation(
-            phase=state.phase,
-            failure=state.failure,
-            topic=state.topic,
+    def _with_graph(self, state: State) -> Situation:
+        publishers, incompatible = self._offers(state.subscription)
+        return replace(
+            state.situation,
             publishers=publishers,
             incompatible=incompatible,
             subscribers=sum(output.get_subscription_count() for output in state.outputs),
             large_images_hint=loss_hint(os.environ, get_rmw_implementation_identifier()),
-            facts=state.facts,
         )
 
-    def _offers(self, state: State) -> tuple[int, tuple[str, ...]]:
+    def _offers(self, subscription: Subscription | None) -> tuple[int, tuple[str, ...]]:
         """Return the number of usable image publishers and the faults of the others."""
-        subscription = state.subscription
         if subscription is None:
             return 0, ()
         topic = subscription.topic_name
@@ -141,7 +131,7 @@ class Heartbeat:
             elif compatible == QoSCompatibility.ERROR:
                 faults.append(f'{name} has an incompatible QoS: {reason.rstrip("; ")}')
         if not offers:
-            return 0, self._elsewhere(state.topic, wanted_type)
+            return 0, self._elsewhere(topic, wanted_type)
         return len(offers) - len(faults), tuple(faults)
 
     def _elsewhere(self, topic: str, wanted_type: str) -> tuple[str, ...]:

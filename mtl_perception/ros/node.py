@@ -33,7 +33,7 @@ from mtl_perception.labels import LABELS
 from mtl_perception.memory import release_freed_memory, reuse_freed_memory
 from mtl_perception.resources import checkpoint_path
 from mtl_perception.ros import parameters
-from mtl_perception.ros.diagnostics import Phase, Snapshot
+from mtl_perception.ros.diagnostics import Phase, Situation, Snapshot
 from mtl_perception.ros.heartbeat import Heartbeat, State
 from mtl_perception.ros.outputs import OUTPUTS, Output, available_outputs
 from mtl_perception.ros.pipeline import Pipeline, warm_up
@@ -104,8 +104,9 @@ class PerceptionNode(LifecycleNode):
             self._deactivate()
             super().on_deactivate(state)
             return FAILURE
-        self._heartbeat.problems = 0
-        self._phase = 'active'
+        with self._entities:
+            self._heartbeat.problems = 0
+            self._phase = 'active'
         self.get_logger().info(f'active: subscribed to {self._image_topic()}')
         return result
 
@@ -251,8 +252,7 @@ class PerceptionNode(LifecycleNode):
             self.get_logger().error(f'cannot {transition}: {self._failure}')
 
     def _on_set_parameters(self, changes: Sequence[Parameter]) -> SetParametersResult:
-        changed = [change for change in changes if self._differs(change)]
-        fixed = parameters.not_live(changed)
+        fixed = parameters.fixed(self, changes)
         if fixed and self._phase != 'unconfigured':
             reason = (
                 f'{", ".join(fixed)} can only be changed while the node is unconfigured: send the '
@@ -267,28 +267,20 @@ class PerceptionNode(LifecycleNode):
             self._pipeline.apply(self._values)
         return SetParametersResult(successful=True)
 
-    def _differs(self, change: Parameter) -> bool:
-        return not self.has_parameter(change.name) or (
-            self.get_parameter(change.name).value != change.value
-        )
-
     def _state(self) -> State:
         predictor, pipeline = self._predictor, self._pipeline
-        return State(
-            phase=self._phase,
-            failure=self._failure,
-            topic=self._image_topic(),
-            subscription=self._image_input,
-            outputs=() if pipeline is None else pipeline.publishers.values(),
-            snapshot=Snapshot() if pipeline is None else pipeline.statistics.snapshot(),
-            facts={
-                'checkpoint': self._values.checkpoint,
-                'network': '' if predictor is None else predictor.description,
-                'device': self._values.device,
-                'image conversion': '' if pipeline is None else pipeline.converter.description,
-                'focal length': '' if pipeline is None else pipeline.focal_length,
-            },
-        )
+        facts = {
+            'checkpoint': self._values.checkpoint,
+            'network': '' if predictor is None else predictor.description,
+            'device': self._values.device,
+            'image conversion': '' if pipeline is None else pipeline.converter.description,
+            'focal length': '' if pipeline is None else pipeline.focal_length,
+        }
+        situation = Situation(self._phase, self._failure, self._image_topic(), facts=facts)
+        if pipeline is None:
+            return State(situation, Snapshot(), self._image_input, ())
+        snapshot, outputs = pipeline.statistics.snapshot(), pipeline.publishers.values()
+        return State(situation, snapshot, self._image_input, outputs)
 
 
 def _label_info_publisher(node: LifecycleNode) -> Callable[[], None]:

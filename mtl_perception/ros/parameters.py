@@ -64,10 +64,14 @@ def read(node: Node, changes: Iterable[Parameter] = ()) -> Values:
     return Values(grouping=grouping_parameters(values), **others)
 
 
-def not_live(changes: Iterable[Parameter]) -> list[str]:
-    """Return the names among ``changes`` that are fixed while the node is configured."""
-    settings = (_BY_NAME.get(change.name) for change in changes)
-    return [setting.name for setting in settings if setting is not None and not setting.live]
+def fixed(node: Node, changes: Iterable[Parameter]) -> list[str]:
+    """Return the names of real changes that a configured node must refuse."""
+    names = {setting.name for setting in SETTINGS if not setting.live}
+    return [
+        change.name
+        for change in changes
+        if change.name in names and node.get_parameter(change.name).value != change.value
+    ]
 
 
 def _descriptor(setting: Setting) -> ParameterDescriptor:
@@ -75,11 +79,9 @@ def _descriptor(setting: Setting) -> ParameterDescriptor:
     if setting.choices:
         descriptor.additional_constraints = 'one of: ' + ', '.join(setting.choices)
     if setting.range is not None:
-        low, high = setting.range
+        low, high = map(type(setting.default), setting.range)
         if isinstance(setting.default, int):
-            limits = IntegerRange(from_value=int(low), to_value=int(high))
-            descriptor.integer_range = [limits]
+            descriptor.integer_range = [IntegerRange(from_value=low, to_value=high)]
         else:
-            limits = FloatingPointRange(from_value=low, to_value=high)
-            descriptor.floating_point_range = [limits]
+            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
     return descriptor

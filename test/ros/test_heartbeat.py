@@ -10,7 +10,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
 from mtl_perception.ros import heartbeat
-from mtl_perception.ros.diagnostics import Phase, Snapshot
+from mtl_perception.ros.diagnostics import Phase, Situation, Snapshot
 from mtl_perception.ros.heartbeat import Heartbeat, State
 
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -33,8 +33,8 @@ def watch(ros, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[D
         node = ros.add(Node('camera_user', context=ros.context, cli_args=remapping))
         subscription = node.create_subscription(message_type, topic, print, qos)
         output = node.create_publisher(Image, '~/result', 1)
-        facts = {'device': 'abacus'}
-        state = State(phase, '', topic, subscription, [output], Snapshot(), facts)
+        situation = Situation(phase, topic=topic, facts={'device': 'abacus'})
+        state = State(situation, Snapshot(), subscription, [output])
         started.append(Heartbeat(node, lambda: state, Lock()))
         started[-1].start()
         return ros.collect(DiagnosticArray, '/diagnostics')
