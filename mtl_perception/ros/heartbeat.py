@@ -80,12 +80,13 @@ class Heartbeat:
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._stopping.wait(PERIOD) and self._node.context.ok():
+        # No context.ok() here: a context that shuts down locks it while it destroys its nodes.
+        while not self._stopping.wait(PERIOD):
             try:
                 self._publish()
             except Exception:
                 # ROS may have been shut down in the meantime.
-                if self._node.context.ok():
+                if not self._stopping.is_set() and self._node.context.ok():
                     self._node.get_logger().error(f'no diagnostics: {traceback.format_exc()}')
 
     def _publish(self) -> None:

@@ -1,7 +1,7 @@
 """Heartbeat of a node that only subscribes to images."""
 
 from collections.abc import Callable, Iterator
-from threading import Lock
+from threading import Event, Lock
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -88,6 +88,18 @@ def test_diagnostics_name_the_publisher_whose_qos_does_not_suit(ros, watch: Call
     assert found.level == DiagnosticStatus.ERROR
     assert '/test on /camera/image has an incompatible QoS' in found.message
     assert 'reliab' in found.message.lower()
+
+
+def test_the_heartbeat_does_not_wait_for_a_context_that_destroys_its_nodes(
+    ros, watch: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch()
+    beat = Event()
+    with monkeypatch.context() as patch:
+        # The context locks itself; it ends when the thread of the heartbeat ends.
+        patch.setattr(ros.context, 'ok', lambda: beat.wait(10))
+        patch.setattr(heartbeat, 'loss_hint', lambda *_: beat.set() or '')
+        assert beat.wait(5)
 
 
 @pytest.mark.parametrize(('phase', 'count'), [('active', 1), ('inactive', 0)])
