@@ -40,11 +40,11 @@ class LabelInfo:
 def create(ros, tiny_checkpoint: Path) -> Callable[..., PerceptionNode]:
     """Return a function that creates a node with the tiny network in this process."""
 
-    def create_node(**parameters) -> PerceptionNode:
+    def create_node(cli_args: list[str] | None = None, **parameters) -> PerceptionNode:
         parameters = {'autostart': False, 'checkpoint': str(tiny_checkpoint), **parameters}
         overrides = [Parameter(name, value=value) for name, value in parameters.items()]
-        node = PerceptionNode(context=ros.context, parameter_overrides=overrides)
-        return ros.add(node)
+        options = {'parameter_overrides': overrides, 'cli_args': cli_args}
+        return ros.add(PerceptionNode(context=ros.context, **options))
 
     return create_node
 
@@ -68,6 +68,14 @@ def image(seconds: int = 1) -> Image:
     header = Header(frame_id='optical')
     header.stamp.sec = seconds
     return rgb_to_image(PICTURE, header)
+
+
+def connect(ros, node: PerceptionNode, topic: str = 'semantic/image') -> tuple[Any, list[Image]]:
+    """Return a publisher of images for an active node, and its collected results."""
+    results = ros.collect(Image, f'/mtl_perception/{topic}')
+    publisher = ros.node.create_publisher(Image, '/mtl_perception/image', 1)
+    ros.spin_until(lambda: publisher.get_subscription_count() and count(node))
+    return publisher, results
 
 
 def status(ros, collected: list[DiagnosticArray], text: str) -> DiagnosticStatus:
@@ -190,9 +198,7 @@ def test_an_unknown_choice_is_refused_at_start_and_later(
 
 def test_live_parameters_take_effect_at_once(ros, perception: PerceptionNode) -> None:
     activate(perception)
-    found = ros.collect(Image, '/mtl_perception/depth/image')
-    publisher = ros.node.create_publisher(Image, '/mtl_perception/image', 1)
-    ros.spin_until(lambda: publisher.get_subscription_count() and count(perception))
+    publisher, found = connect(ros, perception, 'depth/image')
 
     def newest(condition: Callable[[Image], bool]) -> None:
         def is_there() -> bool:
@@ -306,6 +312,17 @@ def test_a_bad_qos_override_fails_the_activation_and_says_so(
     status(ros, collected, 'not configured: send the transition configure')
 
 
+def test_a_configuration_that_fails_at_a_publisher_leaves_nothing_behind(
+    create: Callable[..., PerceptionNode], capfd: pytest.CaptureFixture
+) -> None:
+    name = f'qos_overrides./mtl_perception/{OUTPUTS[-1].topic}.publisher.reliability'
+    node = create(**{name: 'perhaps'})
+    idle = entities(node)
+    assert node.trigger_configure() == FAILURE
+    assert 'cannot configure' in capfd.readouterr().err
+    assert entities(node) == idle
+
+
 def test_a_failing_cleanup_is_logged_and_leaves_the_node_usable(
     perception: PerceptionNode, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
@@ -325,10 +342,8 @@ def test_a_bad_image_is_counted_and_the_next_one_served(
     ros, perception: PerceptionNode, capfd: pytest.CaptureFixture
 ) -> None:
     activate(perception)
-    results = ros.collect(Image, '/mtl_perception/semantic/image')
     collected = ros.collect(DiagnosticArray, '/diagnostics')
-    publisher = ros.node.create_publisher(Image, '/mtl_perception/image', 1)
-    ros.spin_until(lambda: publisher.get_subscription_count() and count(perception))
+    publisher, results = connect(ros, perception)
     bad = image()
     bad.encoding = 'nonsense'
     publisher.publish(bad)
@@ -347,10 +362,8 @@ def test_a_failing_network_is_counted_and_the_next_image_served(
     ros, perception: PerceptionNode, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     activate(perception)
-    results = ros.collect(Image, '/mtl_perception/semantic/image')
     collected = ros.collect(DiagnosticArray, '/diagnostics')
-    publisher = ros.node.create_publisher(Image, '/mtl_perception/image', 1)
-    ros.spin_until(lambda: publisher.get_subscription_count() and count(perception))
+    publisher, results = connect(ros, perception)
     with monkeypatch.context() as patch:
         patch.setattr(Predictor, stage, lambda *_, **__: 1 / 0)
         publisher.publish(image())
@@ -403,9 +416,7 @@ def test_only_what_is_subscribed_to_is_computed(
 
 def test_a_changed_image_size_needs_no_new_configuration(ros, perception: PerceptionNode) -> None:
     activate(perception)
-    results = ros.collect(Image, '/mtl_perception/semantic/image')
-    publisher = ros.node.create_publisher(Image, '/mtl_perception/image', 1)
-    ros.spin_until(lambda: publisher.get_subscription_count() and count(perception))
+    publisher, results = connect(ros, perception)
     sizes = [(72, 128), (60, 80), (97, 131)]
     for i, (height, width) in enumerate(sizes):
         publisher.publish(rgb_to_image(np.zeros((height, width, 3), np.uint8), Header()))
@@ -413,19 +424,11 @@ def test_a_changed_image_size_needs_no_new_configuration(ros, perception: Percep
     assert [(msg.height, msg.width) for msg in results] == sizes
 
 
-def test_compressed_images_are_taken_below_the_remapped_topic(ros, tiny_checkpoint: Path) -> None:
-    overrides = [
-        Parameter('autostart', value=False),
-        Parameter('checkpoint', value=str(tiny_checkpoint)),
-        Parameter('image_transport', value='compressed'),
-    ]
-    node = ros.add(
-        PerceptionNode(
-            context=ros.context,
-            parameter_overrides=overrides,
-            cli_args=['--ros-args', '-r', '~/image:=/camera/image_raw'],
-        )
-    )
+def test_compressed_images_are_taken_below_the_remapped_topic(
+    ros, create: Callable[..., PerceptionNode]
+) -> None:
+    remapping = ['--ros-args', '-r', '~/image:=/camera/image_raw']
+    node = create(remapping, image_transport='compressed')
     activate(node)
     results = ros.collect(Image, '/mtl_perception/semantic/image')
     publisher = ros.node.create_publisher(CompressedImage, '/camera/image_raw/compressed', 1)
