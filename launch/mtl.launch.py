@@ -12,6 +12,15 @@ from mtl_perception.resources import share_file
 
 BOOLEAN = ('true', 'false')
 
+OVERRIDES = (
+    ('image_transport', ('raw', 'compressed'), 'raw, or compressed for <image>/compressed'),
+    ('checkpoint', (), '.safetensors file, street or synthetic'),
+    ('device', (), 'auto, cpu, cuda or cuda:N'),
+    ('autostart', BOOLEAN, 'configure and activate without a lifecycle manager'),
+    ('use_sim_time', BOOLEAN, 'take the time from /clock, for a bag or a simulator'),
+)
+"""Name, choices and description of each argument that may replace a value of params_file."""
+
 ARGUMENTS = (
     DeclareLaunchArgument(
         'image', default_value='/camera/image_raw', description='topic of the rectified images'
@@ -22,12 +31,6 @@ ARGUMENTS = (
         description='topic of the CameraInfo of the images, which makes depth metric',
     ),
     DeclareLaunchArgument(
-        'image_transport',
-        default_value='',
-        choices=['', 'raw', 'compressed'],
-        description='raw, or compressed for <image>/compressed; empty: as in params_file',
-    ),
-    DeclareLaunchArgument(
         'namespace', default_value='', description='namespace of the node and its outputs'
     ),
     DeclareLaunchArgument(
@@ -35,21 +38,14 @@ ARGUMENTS = (
         default_value=str(share_file('config', 'node.yaml')),
         description='YAML file with the parameters of the node',
     ),
-    DeclareLaunchArgument(
-        'checkpoint',
-        default_value='',
-        description='.safetensors file, street or synthetic; empty: as in params_file',
-    ),
-    DeclareLaunchArgument(
-        'device',
-        default_value='',
-        description='auto, cpu, cuda or cuda:N; empty: as in params_file',
-    ),
-    DeclareLaunchArgument(
-        'autostart',
-        default_value='',
-        choices=['', *BOOLEAN],
-        description='configure and activate without a lifecycle manager; empty: as in params_file',
+    *(
+        DeclareLaunchArgument(
+            name,
+            default_value='',
+            choices=('', *choices) if choices else None,
+            description=f'{description}; empty: as in params_file',
+        )
+        for name, choices, description in OVERRIDES
     ),
     DeclareLaunchArgument(
         'source',
@@ -63,12 +59,6 @@ ARGUMENTS = (
     ),
     DeclareLaunchArgument(
         'rviz', default_value='false', choices=BOOLEAN, description='start RViz 2'
-    ),
-    DeclareLaunchArgument(
-        'use_sim_time',
-        default_value='',
-        choices=['', *BOOLEAN],
-        description='take the time from /clock, for a bag or a simulator; empty: as in params_file',
     ),
     DeclareLaunchArgument(
         'log_level', default_value='info', description='debug, info, warn, error or fatal'
@@ -98,13 +88,10 @@ def _entities(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 
 def _perception(argument: dict[str, str]) -> Node:
-    overrides: dict[str, str | bool] = {
-        name: argument[name]
-        for name in ('checkpoint', 'device', 'image_transport')
-        if argument[name]
-    }
-    overrides |= {
-        name: argument[name] == 'true' for name in ('autostart', 'use_sim_time') if argument[name]
+    overrides = {
+        name: value == 'true' if value in BOOLEAN else value
+        for name, *_ in OVERRIDES
+        if (value := argument[name])
     }
     return Node(
         package='mtl_perception',

@@ -41,8 +41,6 @@ ARGUMENTS = (
     ),
 )
 
-TRANSFORMS = ('/tf', '/tf_static')
-
 
 def generate_launch_description() -> LaunchDescription:
     """Return the arguments, the node with its arguments, and the player."""
@@ -61,15 +59,10 @@ def _player(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     if argument['image_transport'] == 'compressed':
         image = f'{image}/compressed'
     # Only the inputs: recorded results of a node would mix with the results of this one.
-    topics = [image, argument['camera_info'], *TRANSFORMS]
+    topics = [image, argument['camera_info'], '/tf', '/tf_static']
     command = ['ros2', 'bag', 'play', argument['bag'], '--clock', '--rate', argument['rate']]
     command += ['--delay', argument['delay'], '--topics', *topics]
     if argument['loop'] == 'true':
         command.append('--loop')
-    player = ExecuteProcess(
-        cmd=command,
-        name='player',
-        output='screen',
-        additional_env=transport_environment(context.environment),
-    )
-    return [player]
+    environment = transport_environment(context.environment)
+    return [ExecuteProcess(cmd=command, name='player', output='screen', additional_env=environment)]
