@@ -1,6 +1,6 @@
 """Fast DDS settings for large images, as environment variables; imports no ROS."""
 
-import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -42,16 +42,14 @@ def transport_environment(environ: Mapping[str, str]) -> dict[str, str]:
 def loss_hint(environ: Mapping[str, str], middleware: str) -> str:
     """Return a remedy for images lost on the way to this process, as text.
 
-    Args:
-        environ: Environment of this process.
-        middleware: Identifier of the RMW implementation.
+    ``environ`` is of this process, ``middleware`` the identifier of the RMW implementation.
     """
     if 'fastrtps' not in middleware:
         return (
             f'raise net.core.rmem_max and the receive buffer of {middleware} to megabytes, or use '
             'compressed images'
         )
-    if SHARED_MEMORY.is_dir() and _bytes(SHARED_MEMORY) < 2 * SEGMENT:
+    if SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).total < 2 * SEGMENT:
         return (
             f'{SHARED_MEMORY} is too small for {SEGMENT >> 20} MiB each for camera and node: '
             'docker run --shm-size=1g, or use compressed images'
@@ -69,8 +67,3 @@ def _profile(environ: Mapping[str, str]) -> dict[str, str]:
     old = environ.get('ROS_DISTRO') in OLD_DISTRIBUTIONS
     name = OLD_PROFILE_VARIABLE if old else PROFILE_VARIABLE
     return {name: str(share_file('config', 'fastdds.xml'))}
-
-
-def _bytes(folder: Path) -> int:
-    state = os.statvfs(folder)
-    return state.f_blocks * state.f_frsize

@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -35,12 +36,12 @@ def test_humble_that_is_confined_to_this_host_stays_so() -> None:
 
 
 def test_hint_names_shared_memory_that_is_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('mtl_perception.ros.transport._bytes', lambda _folder: 2**26)
+    monkeypatch.setattr('shutil.disk_usage', lambda _folder: SimpleNamespace(total=2**26))
     assert 'is too small' in loss_hint({}, 'rmw_fastrtps_cpp')
 
 
 def test_hint_names_what_to_set_and_what_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('mtl_perception.ros.transport._bytes', lambda _folder: 2**34)
+    monkeypatch.setattr('shutil.disk_usage', lambda _folder: SimpleNamespace(total=2**34))
     assert 'set FASTDDS_DEFAULT_PROFILES_FILE=' in loss_hint({}, 'rmw_fastrtps_cpp')
     ours = loss_hint(transport_environment({}), 'rmw_fastrtps_cpp')
     assert "fastdds.xml for the camera's process" in ours
