@@ -72,8 +72,7 @@ class Calibration:
                 text = f'frame {frame_id!r}: {err}; camera_info is not used'
                 self._warn(frame_id, 'unusable', text)
             else:
-                self._warn_of_distortion(info)
-                self._warn_of_shape(info, width, height)
+                self._warn_of_doubts(info, width, height)
                 self._note_focal_length(frame_id, 'from camera_info', camera.fy)
                 return scaled, camera
         elif self._infos:
@@ -91,18 +90,16 @@ class Calibration:
         self._note_focal_length(frame_id, source, camera.fy)
         return camera_info(camera, width, height, header), camera
 
-    def _warn_of_distortion(self, info: CameraInfo) -> None:
+    def _warn_of_doubts(self, info: CameraInfo, width: int, height: int) -> None:
+        frame_id = info.header.frame_id
         if any(abs(value) > 1e-9 for value in info.d):
             text = (
-                f'camera_info of frame {info.header.frame_id!r} has distortion coefficients, but '
-                'images should be rectified; if they are not, run image_proc before this node'
+                f'camera_info of frame {frame_id!r} has distortion coefficients, but images should '
+                'be rectified; if they are not, run image_proc before this node'
             )
-            self._warn(info.header.frame_id, 'distortion', text)
-
-    def _warn_of_shape(self, info: CameraInfo, width: int, height: int) -> None:
+            self._warn(frame_id, 'distortion', text)
         _, _, region_width, region_height = region_of_interest(info)
         if abs(width * region_height / (height * region_width) - 1) > SHAPE_TOLERANCE:
-            frame_id = info.header.frame_id
             text = (
                 f'camera_info of frame {frame_id!r} is for {region_width}×{region_height} pixels, '
                 f'the image has {width}×{height}, another aspect ratio: depth and points will be '
@@ -112,14 +109,11 @@ class Calibration:
 
     def _note_focal_length(self, frame_id: str, source: str, pixels: float) -> None:
         self.focal_length = f'{pixels:.1f} px, {source}'
-        if self._is_new(frame_id, 'focal length', source):
+        if self._logged.get((frame_id, 'focal length')) != source:
             self._logger.info(f'focal length of frame {frame_id!r}: {self.focal_length}')
+        self._logged[frame_id, 'focal length'] = source
 
     def _warn(self, frame_id: str, subject: str, text: str) -> None:
-        if self._is_new(frame_id, subject, text):
+        if self._logged.get((frame_id, subject)) != text:
             self._logger.warning(text)
-
-    def _is_new(self, frame_id: str, subject: str, text: str) -> bool:
-        before = self._logged.get((frame_id, subject))
         self._logged[frame_id, subject] = text
-        return before != text

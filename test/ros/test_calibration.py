@@ -74,25 +74,21 @@ def test_which_focal_length_is_used_is_said_once(calibration: Calibration, log: 
     assert '500.0 px, from camera_info' in log.infos[1]
 
 
-def test_camera_info_of_another_frame_is_left_out_with_a_warning(
-    calibration: Calibration, log: Log
+@pytest.mark.parametrize(
+    ('info', 'reason'),
+    [
+        (of_frame('right', 800.0), "of frame 'right', not 'left' as the image; it is not used"),
+        (CameraInfo(header=Header(frame_id='left'), width=1280, height=720), 'no calibration'),
+    ],
+)
+def test_camera_info_of_another_frame_or_without_calibration_is_left_out_with_a_warning(
+    calibration: Calibration, log: Log, info: CameraInfo, reason: str
 ) -> None:
-    calibration.update(of_frame('right', 800.0))
+    calibration.update(info)
     for _ in range(3):
         assert focal_length(calibration, 'left', parameter=500.0) == 500.0
-    assert log.warnings == [
-        "camera_info is of frame 'right', not 'left' as the image; it is not used"
-    ]
-
-
-def test_camera_info_without_calibration_is_left_out_with_a_warning(
-    calibration: Calibration, log: Log
-) -> None:
-    calibration.update(CameraInfo(header=Header(frame_id='camera'), width=1280, height=720))
-    for _ in range(3):
-        assert focal_length(calibration, 'camera', parameter=500.0) == 500.0
-    assert len(log.warnings) == 1
-    assert 'no calibration' in log.warnings[0]
+    (warning,) = log.warnings
+    assert reason in warning
 
 
 def test_distortion_is_warned_of_once(calibration: Calibration, log: Log) -> None:
@@ -101,5 +97,5 @@ def test_distortion_is_warned_of_once(calibration: Calibration, log: Log) -> Non
     calibration.update(info)
     for _ in range(3):
         focal_length(calibration, 'camera')
-    assert len(log.warnings) == 1
-    assert 'distortion' in log.warnings[0]
+    (warning,) = log.warnings
+    assert 'distortion' in warning
