@@ -194,6 +194,11 @@ class Ros:
             self.executor.spin_once(timeout_sec=0.05)
             time.sleep(0.001)  # without a pause, frequent callbacks starve the other threads
 
+    def status(self, diagnostics: list, text: str) -> Any:
+        """Spin until the latest diagnostics contain ``text``; return that status."""
+        self.spin_until(lambda: diagnostics and text in diagnostics[-1].status[0].message)
+        return diagnostics[-1].status[0]
+
     def start(self, *arguments: str) -> subprocess.Popen:
         """Start ``python -m`` with these arguments in the domain of the test."""
         log = (self._logs / f'{len(self.processes)}.log').open('w')

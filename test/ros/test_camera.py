@@ -17,6 +17,7 @@ from mtl_perception.ros import camera as camera_node
 from mtl_perception.ros.camera import CameraNode
 
 CAMERA = Camera(100.0, 110.0, 31.5, 23.5)
+UNKNOWN = [Frame('x', np.zeros((48, 64, 3), np.uint8))]
 
 
 def pictures(count: int) -> list[Frame]:
@@ -102,18 +103,16 @@ def test_compressed_images_are_published_where_asked_for(ros, run) -> None:
 
 
 def test_camera_info_is_absent_where_no_focal_length_is_known(ros, run) -> None:
-    unknown = [Frame('x', np.zeros((48, 64, 3), np.uint8))]
     images = ros.collect(Image, '/image')
     infos = ros.collect(CameraInfo, '/camera_info')
-    run(unknown, rate=20.0, loop=True, count=5, wait_for_subscriber=True)
+    run(UNKNOWN, rate=20.0, loop=True, count=5, wait_for_subscriber=True)
     ros.spin_until(lambda: len(images) == 5)
     assert infos == []
 
 
 def test_a_stated_focal_length_stands_in(ros, run) -> None:
-    unknown = [Frame('x', np.zeros((48, 64, 3), np.uint8))]
     infos = ros.collect(CameraInfo, '/camera_info')
-    run(unknown, rate=20.0, loop=True, focal_length=70.0)
+    run(UNKNOWN, rate=20.0, loop=True, focal_length=70.0)
     ros.spin_until(lambda: infos)
     assert (infos[0].k[0], infos[0].k[2]) == (70.0, 31.5)
 

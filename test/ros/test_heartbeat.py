@@ -44,12 +44,6 @@ def watch(ros, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[D
         beat.stop()
 
 
-def status(ros, collected: list[DiagnosticArray], text: str) -> DiagnosticStatus:
-    """Spin until diagnostics contain ``text``; return that status."""
-    ros.spin_until(lambda: collected and text in collected[-1].status[0].message)
-    return collected[-1].status[0]
-
-
 def test_the_status_joins_the_nodes_state_and_the_graph(ros, watch: Callable) -> None:
     ros.collect(Image, '/camera_user/result')
     collected = watch()
@@ -70,21 +64,21 @@ def test_compressed_topics_are_named_as_they_are_to_be_remapped(ros, watch: Call
     collected = watch(CompressedImage, '/camera/image/compressed')
     ros.node.create_publisher(CompressedImage, '/front/image_raw/compressed', 1)
     ros.node.create_publisher(CompressedImage, '/front/depth/compressedDepth', 1)
-    found = status(ros, collected, 'images are published')
+    found = ros.status(collected, 'images are published')
     assert 'published on /front/image_raw: remap' in found.message
 
 
 def test_a_topic_of_the_other_transport_is_suggested(ros, watch: Callable) -> None:
     collected = watch(CompressedImage, '/camera/image/compressed')
     ros.node.create_publisher(Image, '/camera/image', 1)
-    found = status(ros, collected, 'has one')
+    found = ros.status(collected, 'has one')
     assert '/camera/image has one: set image_transport: raw' in found.message
 
 
 def test_diagnostics_name_the_publisher_whose_qos_does_not_suit(ros, watch: Callable) -> None:
     collected = watch(qos=RELIABLE)
     ros.node.create_publisher(Image, '/camera/image', BEST_EFFORT)
-    found = status(ros, collected, 'incompatible QoS')
+    found = ros.status(collected, 'incompatible QoS')
     assert found.level == DiagnosticStatus.ERROR
     assert '/test on /camera/image has an incompatible QoS' in found.message
     assert 'reliab' in found.message.lower()

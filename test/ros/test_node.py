@@ -25,6 +25,7 @@ from mtl_perception.tasks.instance import GroupingParameters
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
+Create = Callable[..., PerceptionNode]
 PICTURE = np.random.default_rng(0).integers(0, 256, (72, 128, 3), np.uint8)
 
 
@@ -37,7 +38,7 @@ class LabelInfo:
 
 
 @pytest.fixture
-def create(ros, tiny_checkpoint: Path) -> Callable[..., PerceptionNode]:
+def create(ros, tiny_checkpoint: Path) -> Create:
     """Return a function that creates a node with the tiny network in this process."""
 
     def create_node(cli_args: list[str] | None = None, **parameters) -> PerceptionNode:
@@ -50,7 +51,7 @@ def create(ros, tiny_checkpoint: Path) -> Callable[..., PerceptionNode]:
 
 
 @pytest.fixture
-def perception(create: Callable[..., PerceptionNode]) -> PerceptionNode:
+def perception(create: Create) -> PerceptionNode:
     return create()
 
 
@@ -76,12 +77,6 @@ def connect(ros, node: PerceptionNode, topic: str = 'semantic/image') -> tuple[A
     publisher = ros.node.create_publisher(Image, '/mtl_perception/image', 1)
     ros.spin_until(lambda: publisher.get_subscription_count() and count(node))
     return publisher, results
-
-
-def status(ros, collected: list[DiagnosticArray], text: str) -> DiagnosticStatus:
-    """Spin until diagnostics contain ``text``; return that status."""
-    ros.spin_until(lambda: collected and text in collected[-1].status[0].message)
-    return collected[-1].status[0]
 
 
 def values(found: DiagnosticStatus) -> dict[str, str]:
@@ -117,7 +112,7 @@ def test_the_node_can_be_shut_down_from_any_state(perception: PerceptionNode, be
 
 
 def test_a_missing_checkpoint_fails_the_transition_and_says_so(
-    ros, create: Callable[..., PerceptionNode], tmp_path: Path, capfd: pytest.CaptureFixture
+    ros, create: Create, tmp_path: Path, capfd: pytest.CaptureFixture
 ) -> None:
     absent = tmp_path / 'absent.safetensors'
     node = create(checkpoint=str(absent))
@@ -126,13 +121,13 @@ def test_a_missing_checkpoint_fails_the_transition_and_says_so(
     log = capfd.readouterr().err
     assert 'cannot configure' in log
     assert str(absent) in log
-    found = status(ros, collected, f'not configured: {absent}')
+    found = ros.status(collected, f'not configured: {absent}')
     assert found.level == DiagnosticStatus.ERROR
 
 
 @pytest.mark.parametrize('name', ['', 'street'])
 def test_an_embedded_checkpoint_that_is_not_there_fails_the_transition(
-    create: Callable[..., PerceptionNode],
+    create: Create,
     name: str,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -144,7 +139,7 @@ def test_an_embedded_checkpoint_that_is_not_there_fails_the_transition(
 
 
 def test_after_a_failure_the_node_can_be_configured_with_better_parameters(
-    create: Callable[..., PerceptionNode], tiny_checkpoint: Path, tmp_path: Path
+    create: Create, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     garbage = tmp_path / 'garbage.safetensors'
     garbage.write_bytes(b'no checkpoint')
@@ -155,7 +150,7 @@ def test_after_a_failure_the_node_can_be_configured_with_better_parameters(
 
 
 def test_an_unknown_device_fails_the_transition(
-    create: Callable[..., PerceptionNode], capfd: pytest.CaptureFixture
+    create: Create, capfd: pytest.CaptureFixture
 ) -> None:
     assert create(device='abacus').trigger_configure() == FAILURE
     assert "unknown device 'abacus'" in capfd.readouterr().err
@@ -166,7 +161,7 @@ def test_an_unknown_device_fails_the_transition(
     [('max_depth', -1.0), ('instance.min_samples', 0), ('focal_length', -5.0)],
 )
 def test_a_value_out_of_range_is_refused_at_start_and_later(
-    create: Callable[..., PerceptionNode], name: str, value: float
+    create: Create, name: str, value: float
 ) -> None:
     with pytest.raises(InvalidParameterValueException, match=f'{name} out of range'):
         create(**{name: value})
@@ -185,9 +180,7 @@ def test_a_refused_parameter_ends_the_process_with_one_line(capsys: pytest.Captu
     assert error.count('\n') == 1
 
 
-def test_an_unknown_choice_is_refused_at_start_and_later(
-    create: Callable[..., PerceptionNode],
-) -> None:
+def test_an_unknown_choice_is_refused_at_start_and_later(create: Create) -> None:
     expected = 'output_size must be input or network'
     with pytest.raises((ValueError, ParameterException), match=expected):
         create(output_size='huge')
@@ -221,10 +214,7 @@ def count(node: PerceptionNode) -> int:
 
 
 def test_a_network_for_labels_alone_publishes_what_it_has(
-    ros,
-    create: Callable[..., PerceptionNode],
-    partial_checkpoint: Callable[..., Path],
-    capfd: pytest.CaptureFixture,
+    ros, create: Create, partial_checkpoint: Callable[..., Path], capfd: pytest.CaptureFixture
 ) -> None:
     node = create(checkpoint=str(partial_checkpoint('semantic')))
     publisher = ros.node.create_publisher(Image, '/mtl_perception/image', 1)
@@ -245,9 +235,7 @@ def test_a_network_for_labels_alone_publishes_what_it_has(
     ros.spin_until(is_there)
 
 
-def test_grouping_parameters_are_those_of_the_instance_task(
-    create: Callable[..., PerceptionNode],
-) -> None:
+def test_grouping_parameters_are_those_of_the_instance_task(create: Create) -> None:
     node = create()
     for parameter in dataclasses.fields(GroupingParameters):
         name = f'instance.{parameter.name}'
@@ -277,9 +265,7 @@ def test_label_names_can_be_read_but_not_set(perception: PerceptionNode) -> None
     assert 'read-only' in reason
 
 
-def test_qos_of_inputs_and_outputs_can_be_overridden(
-    create: Callable[..., PerceptionNode],
-) -> None:
+def test_qos_of_inputs_and_outputs_can_be_overridden(create: Create) -> None:
     node = create(
         **{
             'qos_overrides./mtl_perception/image.subscription.reliability': 'reliable',
@@ -299,7 +285,7 @@ def test_qos_of_inputs_and_outputs_can_be_overridden(
 
 
 def test_a_bad_qos_override_fails_the_activation_and_says_so(
-    ros, create: Callable[..., PerceptionNode], capfd: pytest.CaptureFixture
+    ros, create: Create, capfd: pytest.CaptureFixture
 ) -> None:
     name = 'qos_overrides./mtl_perception/image.subscription.reliability'
     node = create(**{name: 'perhaps'})
@@ -307,13 +293,13 @@ def test_a_bad_qos_override_fails_the_activation_and_says_so(
     assert node.trigger_activate() == FAILURE
     assert 'cannot activate' in capfd.readouterr().err
     collected = ros.collect(DiagnosticArray, '/diagnostics')
-    status(ros, collected, 'not activated')
+    ros.status(collected, 'not activated')
     assert node.trigger_cleanup() == SUCCESS
-    status(ros, collected, 'not configured: send the transition configure')
+    ros.status(collected, 'not configured: send the transition configure')
 
 
 def test_a_configuration_that_fails_at_a_publisher_leaves_nothing_behind(
-    create: Callable[..., PerceptionNode], capfd: pytest.CaptureFixture
+    create: Create, capfd: pytest.CaptureFixture
 ) -> None:
     name = f'qos_overrides./mtl_perception/{OUTPUTS[-1].topic}.publisher.reliability'
     node = create(**{name: 'perhaps'})
@@ -347,7 +333,7 @@ def test_a_bad_image_is_counted_and_the_next_one_served(
     bad = image()
     bad.encoding = 'nonsense'
     publisher.publish(bad)
-    found = status(ros, collected, 'images cannot be used')
+    found = ros.status(collected, 'images cannot be used')
     assert found.level == DiagnosticStatus.ERROR
     assert "encoding 'nonsense'" in found.message
     assert values(found)['bad messages'] == '1'
@@ -367,7 +353,7 @@ def test_a_failing_network_is_counted_and_the_next_image_served(
     with monkeypatch.context() as patch:
         patch.setattr(Predictor, stage, lambda *_, **__: 1 / 0)
         publisher.publish(image())
-        found = status(ros, collected, 'ZeroDivisionError')
+        found = ros.status(collected, 'ZeroDivisionError')
     assert values(found)['failed'] == '1'
     publisher.publish(image(seconds=7))
     ros.spin_until(lambda: results)
@@ -404,7 +390,7 @@ def test_only_what_is_subscribed_to_is_computed(
     publisher = ros.node.create_publisher(Image, '/mtl_perception/image', 1)
     ros.spin_until(publisher.get_subscription_count)
     publisher.publish(image())
-    found = status(ros, collected, 'nobody subscribes')
+    found = ros.status(collected, 'nobody subscribes')
     assert values(found)['without subscriber'] == '1'
     assert asked == []
     results = ros.collect(Image, f'/mtl_perception/{topic}')
@@ -424,9 +410,7 @@ def test_a_changed_image_size_needs_no_new_configuration(ros, perception: Percep
     assert [(msg.height, msg.width) for msg in results] == sizes
 
 
-def test_compressed_images_are_taken_below_the_remapped_topic(
-    ros, create: Callable[..., PerceptionNode]
-) -> None:
+def test_compressed_images_are_taken_below_the_remapped_topic(ros, create: Create) -> None:
     remapping = ['--ros-args', '-r', '~/image:=/camera/image_raw']
     node = create(remapping, image_transport='compressed')
     activate(node)
@@ -440,49 +424,40 @@ def test_compressed_images_are_taken_below_the_remapped_topic(
 
 def test_diagnostics_tell_why_there_are_no_images(ros, perception: PerceptionNode) -> None:
     collected = ros.collect(DiagnosticArray, '/diagnostics')
-    found = status(ros, collected, 'not configured')
+    found = ros.status(collected, 'not configured')
     assert found.name == 'mtl_perception: pipeline'
     perception.trigger_configure()
-    status(ros, collected, 'inactive')
+    ros.status(collected, 'inactive')
     perception.trigger_activate()
-    found = status(ros, collected, 'no publisher on /mtl_perception/image')
+    found = ros.status(collected, 'no publisher on /mtl_perception/image')
     assert values(found)['image conversion'] == Converter().description
     compressed = ros.node.create_publisher(CompressedImage, '/mtl_perception/image/compressed', 1)
-    status(ros, collected, 'has one: set image_transport: compressed')
+    ros.status(collected, 'has one: set image_transport: compressed')
     ros.node.destroy_publisher(compressed)
     elsewhere = ros.node.create_publisher(Image, '/front/image_raw', 1)
-    status(ros, collected, 'images are published on /front/image_raw: remap ~/image')
+    ros.status(collected, 'images are published on /front/image_raw: remap ~/image')
     ros.node.destroy_publisher(elsewhere)
-    status(ros, collected, 'no publisher on /mtl_perception/image')
+    ros.status(collected, 'no publisher on /mtl_perception/image')
     ros.node.create_publisher(Image, '/mtl_perception/image', 1)
-    status(ros, collected, 'though it has a publisher')
+    ros.status(collected, 'though it has a publisher')
 
 
 def test_label_names_are_published_latched_where_vision_msgs_is_installed(
     perception: PerceptionNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Sent(list):
-        def publish(self, msg: Any) -> None:
-            self.append(msg)
-
-    sent, topics = Sent(), []
+    sent, topics = [], []
 
     def create_publisher(message_type: type, topic: str, qos: QoSProfile, **options: Any) -> Any:
         if message_type is not LabelInfo:
             return create(message_type, topic, qos, **options)
         topics.append((topic, qos.durability))
-        return sent
+        return SimpleNamespace(publish=sent.append)
 
-    create, destroy = perception.create_lifecycle_publisher, perception.destroy_lifecycle_publisher
+    create = perception.create_lifecycle_publisher
     messages = SimpleNamespace(LabelInfo=LabelInfo, VisionClass=SimpleNamespace)
     monkeypatch.setitem(sys.modules, 'vision_msgs', SimpleNamespace(msg=messages))
     monkeypatch.setitem(sys.modules, 'vision_msgs.msg', messages)
     monkeypatch.setattr(perception, 'create_lifecycle_publisher', create_publisher)
-    monkeypatch.setattr(
-        perception,
-        'destroy_lifecycle_publisher',
-        lambda publisher: publisher is sent or destroy(publisher),
-    )
     activate(perception)
     assert topics == [('~/semantic/label_info', DurabilityPolicy.TRANSIENT_LOCAL)]
     (message,) = sent

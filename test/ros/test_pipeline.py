@@ -154,18 +154,6 @@ def world() -> Iterator[World]:
     pipeline.stop()
 
 
-def stop(world: World) -> Callable[[], None]:
-    """Begin to stop; return a function that waits for the end."""
-    thread = threading.Thread(target=world.pipeline.stop)
-    thread.start()
-
-    def wait() -> None:
-        thread.join(TIMEOUT)
-        assert not thread.is_alive()
-
-    return wait
-
-
 def test_the_next_image_is_in_the_network_while_the_one_before_is_grouped(world: World) -> None:
     world.send(1)
     world.predictor.infers.wait_for(1)
@@ -221,9 +209,11 @@ def test_stop_publishes_what_is_in_work_and_counts_what_waits(world: World) -> N
     world.send(2)
     world.predictor.infers.wait_for(2)
     world.send(3)
-    wait = stop(world)
+    stopping = threading.Thread(target=world.pipeline.stop)
+    stopping.start()
     world.let_everything_pass()
-    wait()
+    stopping.join(TIMEOUT)
+    assert not stopping.is_alive()
     assert world.publisher.numbers() == [1, 2]
     assert world.counts() == {'published': 2, 'overtaken': 1}
 

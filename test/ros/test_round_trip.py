@@ -11,19 +11,13 @@ from lifecycle_msgs.srv import ChangeState
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from mtl_perception.labels import COLORS, IS_EVALUATED
+from mtl_perception.messages.stamps import nanoseconds
 from mtl_perception.ros.messages import CLOUD_DTYPE
 from mtl_perception.ros.outputs import OUTPUTS
 
 HEIGHT, WIDTH = 720, 1280
 NETWORK = (32, 64)
 FOCAL_LENGTH = 1000.0
-
-TRANSITIONS = {
-    'configure': Transition.TRANSITION_CONFIGURE,
-    'cleanup': Transition.TRANSITION_CLEANUP,
-    'activate': Transition.TRANSITION_ACTIVATE,
-    'deactivate': Transition.TRANSITION_DEACTIVATE,
-}
 
 ENCODINGS = {
     'semantic/image': ('mono8', 1),
@@ -42,13 +36,12 @@ def pixels(msg: Image) -> np.ndarray:
     return values.reshape(msg.height, msg.width, -1).squeeze()
 
 
-def stamp(msg) -> tuple[int, int]:
-    return msg.header.stamp.sec, msg.header.stamp.nanosec
-
-
 def complete_frame(found: dict[str, list]) -> dict | None:
     """Return the messages of the first stamp that arrived on every topic."""
-    by_topic = {topic: {stamp(msg): msg for msg in messages} for topic, messages in found.items()}
+    by_topic = {
+        topic: {nanoseconds(msg.header): msg for msg in messages}
+        for topic, messages in found.items()
+    }
     common = set.intersection(*(set(messages) for messages in by_topic.values()))
     if not common:
         return None
@@ -138,7 +131,8 @@ def test_a_busy_node_survives_transitions(ros, tiny_checkpoint: Path, tmp_path: 
     ros.spin_until(client.service_is_ready)
     steps = ('deactivate', 'activate', 'deactivate', 'cleanup', 'configure', 'activate')
     for step in steps * 5:
-        request = ChangeState.Request(transition=Transition(id=TRANSITIONS[step]))
+        number = getattr(Transition, f'TRANSITION_{step.upper()}')
+        request = ChangeState.Request(transition=Transition(id=number))
         answer = client.call_async(request)
         ros.spin_until(lambda answer=answer: answer.done() or node.poll() is not None)
         assert answer.done(), ros.logs()
