@@ -44,6 +44,11 @@ NODE_NAME = 'mtl_perception'
 SPIN_TIMEOUT = 1.0
 """Longest time between two checks for shutdown, in seconds."""
 
+OVERRIDABLE: dict[str, Any] = {
+    'qos_overriding_options': QoSOverridingOptions.with_default_policies()
+}
+"""Options of publishers and subscriptions that let parameters override the QoS."""
+
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
 
@@ -161,9 +166,14 @@ class PerceptionNode(LifecycleNode):
         release_freed_memory()
         with self._entities:
             self._publish_label_info = _label_info_publisher(self)
+            create = self.create_lifecycle_publisher
+            publishers: dict[Output, LifecyclePublisher] = {
+                output: create(output.type, f'~/{output.topic}', 1, **OVERRIDABLE)
+                for output in outputs
+            }
             self._pipeline = Pipeline(
                 predictor,
-                {output: self._create_publisher(output) for output in outputs},
+                publishers,
                 values,
                 expects_camera_info=self._expects_camera_info,
                 context=self.context,
@@ -176,14 +186,6 @@ class PerceptionNode(LifecycleNode):
                 f'the network has only the tasks {", ".join(predictor.tasks)}: no publisher of '
                 f'{", ".join(absent)}'
             )
-
-    def _create_publisher(self, output: Output) -> LifecyclePublisher:
-        return self.create_lifecycle_publisher(
-            output.type,
-            f'~/{output.topic}',
-            QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
 
     def _activate(self) -> None:
         if self._pipeline is None:
@@ -200,13 +202,8 @@ class PerceptionNode(LifecycleNode):
         )
 
     def _subscribe(self, message_type: type, topic: str, callback: Any) -> Subscription:
-        return self.create_subscription(
-            message_type,
-            topic,
-            callback,
-            QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
+        qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        return self.create_subscription(message_type, topic, callback, qos, **OVERRIDABLE)
 
     def _image_topic(self) -> str:
         """Return the topic of the images; remapping ~/image moves the compressed topic too."""
@@ -293,11 +290,7 @@ def _label_info_publisher(node: LifecycleNode) -> Callable[[], None]:
             'lists the names too'
         )
         return lambda: None
-    latched = QoSProfile(
-        depth=1,
-        reliability=ReliabilityPolicy.RELIABLE,
-        durability=DurabilityPolicy.TRANSIENT_LOCAL,
-    )
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     publisher = node.create_lifecycle_publisher(LabelInfo, '~/semantic/label_info', latched)
 
     def publish() -> None:

@@ -105,7 +105,6 @@ class Pipeline:
     Bad images and failures of the network are counted and logged; the next image is not affected.
 
     Attributes:
-        publishers: Publisher of each output.
         converter: Conversion of images to RGB.
         statistics: Counts and measurements since ``start``. Every received image is published,
             overtaken, unwanted, bad, failed or in work; after ``stop`` none is in work.
