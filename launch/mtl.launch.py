@@ -65,7 +65,6 @@ ARGUMENTS = (
     ),
 )
 
-
 SHOWN = ('overlay/image', 'semantic/color', 'instance/color', 'depth/image', 'points')
 """Outputs that config/mtl.rviz displays."""
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ROS_TESTS = [Path(__file__).parent / name for name in ('ros', 'live', 'benchmark/test_node.py')]
 """Folders and files that import ROS; all their tests have the marker ``ros``."""
 
-HAS_ROS = all(map(find_spec, ('rclpy', 'sensor_msgs')))
+HAS_ROS = all(map(find_spec, ('rclpy', 'sensor_msgs', 'diagnostic_msgs')))
 
 
 class _Unimportable(pytest.File):
@@ -49,7 +49,7 @@ def pytest_pycollect_makemodule(
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker('ros') and not HAS_ROS:
-        pytest.skip('rclpy or sensor_msgs is not installed')
+        pytest.skip('rclpy or its messages are not installed')
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -91,9 +91,8 @@ class CameraNode(Node):
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self)
         qos = QoSProfile(depth=HISTORY_DEPTH, reliability=ReliabilityPolicy.RELIABLE)
-        default_topic = ''.join(topic.rpartition('/')[:2]) + 'camera_info'
+        info_topic = camera_info_topic or ''.join(topic.rpartition('/')[:2]) + 'camera_info'
         self._image = self.create_publisher(Image, topic, qos)
-        info_topic = camera_info_topic or default_topic
         self._camera_info = self.create_publisher(CameraInfo, info_topic, qos)
         self._compressed = None
         if compressed:

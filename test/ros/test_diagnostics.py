@@ -1,9 +1,6 @@
 from dataclasses import replace
 
 import pytest
-
-pytest.importorskip('diagnostic_msgs', reason='diagnostic_msgs is not installed')
-
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from mtl_perception.ros.diagnostics import (
