@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MkDocs hook: let relative links lead to the same file on the site as in the repository.
 
 The README is the first page of the site, and every other published file outside ``docs/`` keeps its

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write overlays and metrics of a rosbag2 bag, without ROS: bag.py drive/ overlays/ --limit 100."""
 
 import argparse

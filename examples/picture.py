@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Print the objects in a picture and write its overlay: picture.py street.jpg overlay.png."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fine-tune on frames in the Cityscapes layout: train.py frames/ tuned.safetensors --steps 1000."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write the overlay of a video: video.py drive.mp4 overlay.mp4."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Start the node, with ``source:=…`` a camera, and with ``rviz:=true`` RViz."""
 
 import posixpath

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Play a bag through the node at the time of the bag; RViz shows the results.
 
 All arguments of mtl.launch.py apply.

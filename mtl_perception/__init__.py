@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Semantic labels, instances and metric depth from one forward pass, as ROS 2 topics.
 
 Examples:

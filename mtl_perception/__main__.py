@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run the ``mtl`` command line as ``python -m mtl_perception``."""
 
 import sys

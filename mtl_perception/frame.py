@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Image, ground truth and camera of one moment."""
 
 from dataclasses import dataclass

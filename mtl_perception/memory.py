@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Memory of the process, and how the C library treats freed memory."""
 
 import ctypes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Objects in an instance map: class, score, box, mask and distance."""
 
 from collections.abc import Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prediction of one image: maps, objects, overlay and files."""
 
 from collections.abc import Callable, Mapping

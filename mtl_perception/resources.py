@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Paths of the installed launch files, configurations and checkpoints."""
 
 from pathlib import Path

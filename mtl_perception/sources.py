@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sources of images: pictures, videos, camera devices and a synthetic street."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixtures that several tests share, and the rule for tests that need ROS."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The documentation: short, without dead links, and in agreement with the code."""
 
 import io

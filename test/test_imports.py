@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Imports: a module imports only what its row of the table in CONTRIBUTING.md allows."""
 
 import ast

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The launch files, and the configuration files that belong to them."""
 
 import importlib.util

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bags of datasets: images, calibration and ground truth at a steady rate."""
 
 from collections.abc import Iterable, Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames of a bag: images with calibration, ground truth and published maps."""
 
 import dataclasses

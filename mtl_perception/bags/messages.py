@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Messages of rosbags, which needs no ROS installation.
 
 Their attributes are named as in ROS's classes, so the functions of ``messages`` accept both.

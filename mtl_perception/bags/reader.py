@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading of bags, and of the intact part of damaged bags."""
 
 import itertools

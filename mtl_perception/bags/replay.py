@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Evaluation of a predictor on every frame of a bag, at the speed of the network.
 
 Four threads work at the same time: one reads and decodes, one runs the network, one postprocesses

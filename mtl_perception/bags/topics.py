@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Topics of a bag: images, calibration, ground truth and published maps."""
 
 from collections.abc import Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writing of bags, without a ROS installation."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Speed and AP of the grouping, compared with scikit-learn and Panoptic-DeepLab."""
 
 import functools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Timing in turns, and the times and the machine that every benchmark reports.
 
 Alternatives run in turns in one process, so that load on the machine slows all of them alike.

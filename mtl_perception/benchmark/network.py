@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Speed of the network in all runtimes, eager PyTorch and single-task networks."""
 
 import copy

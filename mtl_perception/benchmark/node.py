@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Speed of the node: a camera, the node and a recorder over DDS, as on a robot."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Benchmark a replay against the predictor alone: the cost of reading, evaluating and writing."""
 
 import statistics

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Speed of training, compared with the network alone."""
 
 import itertools

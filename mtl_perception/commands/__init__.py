@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ``mtl`` command line: one module per command, with ``add_arguments`` and ``main``.
 
 The docstring of the module is the help text of the command. ``mtl --help`` waits for all imports at

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Train the paper's nine rows with equal budgets, and compare them.
 
 The rows are: semantic, instance and depth alone; all three with equal, tuned and learned weights;

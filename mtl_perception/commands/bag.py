@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Convert a dataset in the Cityscapes folder layout to a bag with ground truth, for mtl replay.
 
 The bag (MCAP) holds the images, their CameraInfo, and the ground truth that each frame has:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measure the speed and quality of a part of this package, compared with alternatives.
 
 Alternatives run in turns in one process, so that their ratio also holds on a noisy machine.

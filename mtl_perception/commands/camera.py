@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Publish images as a ROS 2 camera: image, camera_info and, with --compressed, image/compressed.
 
 SOURCE is a picture, a folder of pictures, a video file, a camera device (its number or /dev/videoN)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Draw the curves of several trainings on common axes, a panel for each task.
 
 Reads the TensorBoard logs of mtl train, during the training or afterwards, and writes curves.png.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Send a synthetic drive to a node over DDS, and evaluate the results that it publishes.
 
 The node runs in a process of its own. Without --source the images are a synthetic drive with ground

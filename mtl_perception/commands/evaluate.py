@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Evaluate a checkpoint on a dataset in the Cityscapes folder layout.
 
 The official cityscapesscripts compute IoU, iIoU and AP at the size of the ground truth. Errors of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Export a checkpoint for other programs, as ONNX or as OpenVINO's .xml and .bin.
 
 The file holds the float32 network for one input size, including preprocessing and decoding: the

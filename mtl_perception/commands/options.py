@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Options of several commands, each with one spelling and one meaning."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Predict a picture, a folder of pictures or a video; write overview pictures and raw maps.
 
 For each image NAME, OUTPUT/NAME.png shows input, labels, instances, depth and overlay side by

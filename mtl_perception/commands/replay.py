@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Evaluate a network on a bag, frame by frame, with the predictor of the node.
 
 BAG is a rosbag2 folder (MCAP or SQLite, also split or compressed) or one of its files. ROS is not

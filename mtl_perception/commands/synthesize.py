@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Render synthetic streets with exact ground truth in the Cityscapes folder layout.
 
 A frame depends only on the seed, the split, its number and the size. Run an interrupted command

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames on disk: reading, writing, caching and augmentation."""
 
 SPLITS = ('train', 'val', 'test')

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random views of a frame, with ground truth and camera to match."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cache of decoded frames on disk, at the size that training needs."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read and write street frames in the folder layout of Cityscapes.
 
 A frame is an image ``ROOT/leftImg8bit/SPLIT/CITY/NAME_leftImg8bit.png`` (or ``.jpg``). Its ground

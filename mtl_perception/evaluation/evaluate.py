@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compare predictions with ground truth, frame by frame."""
 
 from collections.abc import Sequence

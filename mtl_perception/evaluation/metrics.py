@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Metrics pooled over the pixels of all frames.
 
 Averages of averages per image would give more weight to pixels of frames with few valid pixels.

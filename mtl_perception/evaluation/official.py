@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Official Cityscapes evaluation: cityscapesscripts as a library, frame by frame.
 
 The two scripts run once on folders and count the pixels of each mask, which they read from files.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Figures of an evaluation, for ``metrics.json`` and as a table."""
 
 from collections.abc import Iterator

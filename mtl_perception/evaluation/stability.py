@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Steadiness of predictions from frame to frame along dense optical flow, without ground truth.
 
 A pixel x of a frame was at x + b(x) in the previous frame, where b is the backward flow (OpenCV's

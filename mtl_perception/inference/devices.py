@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Devices of this machine and their capabilities."""
 
 from collections.abc import Sequence

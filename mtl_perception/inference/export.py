@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Export of a checkpoint for other programs, as ONNX or in OpenVINO's own format."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Predict images and write overviews, raw maps and explanations."""
 
 import itertools

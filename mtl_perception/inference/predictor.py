@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Predictions from images: preprocessing, one forward pass, postprocessing."""
 
 import time

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runtimes of the network: one small interface, one class for each back end.
 
 Every runtime agrees with float32 PyTorch up to rounding to 16 bits. With the embedded checkpoints,

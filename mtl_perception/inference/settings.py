@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node's parameters: one table that the node, its file and the commands are checked against."""
 
 from collections.abc import Iterator, Mapping

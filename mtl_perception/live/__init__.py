@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tools for a running node: recorder, live replay and demo."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Delivery of images to a node and of its results back."""
 
 from collections.abc import Mapping

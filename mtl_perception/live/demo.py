@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Replay a synthetic drive, or pictures, through a node in a process of its own and evaluate it."""
 
 import logging

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Start a node in a process of its own, and record it."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Record the outputs and the status of a node over DDS."""
 
 import contextlib

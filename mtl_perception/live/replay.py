@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Replay a bag to a running node over DDS, record its results and evaluate them."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Contents of ROS messages as arrays and numbers, without ROS.
 
 Functions take a message of any class with the attributes of the ROS message of that name: a class

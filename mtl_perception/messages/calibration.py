@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Conversion between ``sensor_msgs/CameraInfo`` and pinhole cameras.
 
 Pixel centres have integer coordinates, as in OpenCV and image_geometry: the image reaches from −0.5

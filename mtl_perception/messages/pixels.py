@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Conversion between the pixels of image messages and arrays."""
 
 import sys

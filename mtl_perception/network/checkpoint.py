@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checkpoints: ``.safetensors`` files of weights, with a description as metadata."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Encoders and their ImageNet weights."""
 
 from collections.abc import Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The network for inference: fewer, larger operations from pixels to maps."""
 
 from collections.abc import Collection, Sequence

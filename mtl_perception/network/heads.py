@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Modules after the encoder: an optional context module, and one head for each task."""
 
 import torch

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ResNets without classifier, dilated to preserve the resolution of their features.
 
 He et al., *Deep Residual Learning for Image Recognition*, CVPR 2016; dilation as in Yu, Koltun,

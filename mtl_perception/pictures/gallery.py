@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pictures of the best and the worst frames of an evaluation."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Picture of the grouping of votes into instances, to tune its parameters."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Colours of maps and the overlay on the camera image."""
 
 import colorsys

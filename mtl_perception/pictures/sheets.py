@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rows of pictures with titles, and sheets of rows."""
 
 from collections.abc import Mapping, Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Camera of an image: from CameraInfo, from a parameter, or assumed."""
 
 import threading

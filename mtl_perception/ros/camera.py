@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Publish images from any source as a ROS 2 camera, at a steady rate."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Statistics of the node, and the status that it publishes on ``/diagnostics``."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Heartbeat of the node: its status on ``/diagnostics``, once a second."""
 
 import os

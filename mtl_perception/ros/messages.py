@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makers of ROS messages, and the conversion of received images by cv_bridge."""
 
 import array

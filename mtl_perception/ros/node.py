@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lifecycle node ``mtl_perception``: images in, labels, instances and depth out.
 
 This module joins the parts: transitions, parameters, subscriptions and publishers.

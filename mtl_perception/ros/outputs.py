@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Table of the output topics: their contents and the tasks that they need."""
 
 from collections.abc import Callable, Collection

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parameters of ``inference.settings`` on a ROS 2 node."""
 
 from collections.abc import Iterable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pipeline from image messages to the subscribed outputs, in two threads."""
 
 import time

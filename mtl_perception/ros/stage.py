@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A stage of a pipeline: a thread with room for one waiting item."""
 
 import threading

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fast DDS settings for large images, as environment variables; imports no ROS."""
 
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Synthetic streets with exact ground truth: image, labels and depth from one geometry.
 
 The stations are a random layout (``layout``) of templates (``vehicles``, ``people``,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write synthetic streets as a dataset in the Cityscapes folder layout."""
 
 import multiprocessing

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ground of a street: road, crossings, kerbs, sidewalks, verges and open ground."""
 
 import numpy as np

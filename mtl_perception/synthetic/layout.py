@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layout of a street: ground, road marks, roadside objects and traffic."""
 
 from random import Random

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Camera image from linear light: exposure, blur, noise and compression."""
 
 from random import Random

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Road marks: lines, zebra crossings, stop lines and arrows."""
 
 import numpy as np

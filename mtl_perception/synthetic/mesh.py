@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Triangle meshes and primitives, the parts of all objects in a synthetic street.
 
 World coordinates are in metres: x right, y up, z forward along the street. The frame of an object

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Palettes: random materials for the slots of each template."""
 
 from random import Random

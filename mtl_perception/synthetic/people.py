@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Templates of people: tubes around a skeleton posed by its hips, hands and feet."""
 
 from dataclasses import dataclass

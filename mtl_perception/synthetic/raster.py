@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Z-buffer: the visible triangle and its inverse depth at each sample of an image."""
 
 from typing import NamedTuple

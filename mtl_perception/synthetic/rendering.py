@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rendering of a triangle soup to an image with exact ground truth."""
 
 from dataclasses import dataclass

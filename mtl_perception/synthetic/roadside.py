@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Roadside of a street: posts, signs, furniture, trees, buildings and boundaries of lots."""
 
 import numpy as np

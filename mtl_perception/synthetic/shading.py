@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Light of each sample: materials under sun and sky, seen through fog."""
 
 from typing import NamedTuple

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Street: course, dimensions and the things placed in it."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Styles of streets: width, buildings, plants, people and traffic."""
 
 from dataclasses import dataclass

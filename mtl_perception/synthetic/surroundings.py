@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Templates of roadside objects: buildings, plants, boundaries, poles, lights and signs."""
 
 from functools import lru_cache

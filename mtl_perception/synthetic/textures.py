@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bank of procedural textures, generated once per process and tinted by the materials.
 
 A texture is tileable RGB with two more channels: the tint (how much the colour of the material

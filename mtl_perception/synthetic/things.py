@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Things in a street and their triangles for the renderer."""
 
 from collections.abc import Callable, Iterable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Road users: parked and moving vehicles, riders and pedestrians."""
 
 import math

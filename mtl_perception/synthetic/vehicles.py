@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Templates of cars, trucks, buses, motorcycles and bicycles, centred on the ground.
 
 Positions along a vehicle are fractions from the front bumper (0) to the rear (1); heights are

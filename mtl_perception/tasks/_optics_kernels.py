@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compiled half of ``optics.py``, in its own module because importing numba takes half a second.
 
 The points are kept in a k-d tree, a cell list whose cells adapt to the density, so that outliers

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The depth task: inverse depth as the disparity of a reference stereo rig.
 
 The rig has Cityscapes' baseline B₀ and the focal length f of the camera in pixels of the output

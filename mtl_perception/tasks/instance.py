@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The instance task: each pixel of an object votes for the object's centroid."""
 
 import itertools

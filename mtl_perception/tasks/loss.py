@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sums of losses over valid pixels."""
 
 from dataclasses import dataclass

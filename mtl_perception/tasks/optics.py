@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """OPTICS, exact and in real time: density-based ordering of points and clusters cut from it.
 
 Ankerst, Breunig, Kriegel, Sander, *OPTICS: Ordering Points To Identify the Clustering Structure*,

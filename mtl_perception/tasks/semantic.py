@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The semantic task: the class of every pixel."""
 
 from collections.abc import Mapping

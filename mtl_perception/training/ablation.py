@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The paper's ablation: train one network with nine choices of tasks and weights."""
 
 import fcntl

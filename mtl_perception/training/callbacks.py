@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lightning callbacks and plugins: checkpoints, curves, pictures, failing processes."""
 
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``mtl train``: LightningCLI that ends with a checkpoint for inference."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rows of the ablation, and table, figures and curves of its finished runs."""
 
 import statistics

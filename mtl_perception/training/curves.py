@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Curves of one or more trainings: read from TensorBoard's logs, drawn with matplotlib."""
 
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lightning data module: batches from one or more datasets in the Cityscapes layout."""
 
 import math

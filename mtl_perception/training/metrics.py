@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Validation metrics during training, pooled over pixels and processes."""
 
 from collections.abc import Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lightning module: network, losses, weighting, optimizer, schedule and metrics."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training samples: random views for training, whole frames for validation."""
 
 from collections.abc import Callable, Mapping, Sequence

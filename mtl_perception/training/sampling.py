@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Order of the training samples, which a resumed run continues with any number of workers."""
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Matching of images with calibration, ground truth and published maps."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every storage and compression of bags, and the intact part of damaged bags."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Replays without ROS: figures equal to mtl evaluate, result bags that other readers accept."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Choice of the topics of a bag."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The benchmark of the grouping: its votes, maps, peers and figures."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Timing in turns, the summary of times, and the description of the machine."""
 
 import os

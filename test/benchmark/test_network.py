@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The benchmark of the network: its alternatives, and the operations of the roofline."""
 
 from dataclasses import replace

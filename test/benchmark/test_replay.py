@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Consistency of the figures of ``mtl benchmark replay``."""
 
 import pytest

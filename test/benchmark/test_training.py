@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The benchmark of training: the turns, the ratio, and the table."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command line in general: help, exit statuses and one-line errors."""
 
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Augmentation changes the picture and keeps ground truth and camera consistent with it."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cache of frames: content, replacement of entries, and sharing."""
 
 import multiprocessing

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Cityscapes layout: writing, reading, absent files and damaged files."""
 
 import json

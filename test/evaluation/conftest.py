@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small synthetic street with exact truth, and its perfect prediction."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Devices are chosen by name, from the GPUs that PyTorch has kernels for."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An exported network agrees with its checkpoint and carries its metadata."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Predictions from images: sizes, metric depth, requested maps and refused arguments."""
 
 import gc

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every runtime agrees with float32 PyTorch, can be configured again and releases its memory."""
 
 import gc

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo: pictures replayed over DDS to a node in a process of its own."""
 
 import csv

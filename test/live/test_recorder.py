@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recording of a node, whose messages the test publishes over DDS."""
 
 import time

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A bag replayed through the node, which is a process of its own here."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checkpoints survive a round trip; foreign or damaged files are refused by name."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Encoders: shapes, strides, and pretrained weights under their original names."""
 
 from importlib.resources import files

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The fused network equals the network with decoding, in fewer operations."""
 
 import pytest

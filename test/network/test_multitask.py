@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The whole network: outputs, tasks, context and number of weights."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A prediction with two cars, for pictures of it."""
 
 import numpy as np

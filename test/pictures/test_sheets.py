@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 import numpy as np
 
 from mtl_perception.pictures.maps import color_labels, color_offsets, draw_overlay

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 import pytest
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 import threading
 import time
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Heartbeat of a node that only subscribes to images."""
 
 from collections.abc import Callable, Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pipeline between its callbacks and its publishers, with stages that the test releases."""
 
 import queue

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Camera, node and test in three processes that communicate only over DDS."""
 
 import signal

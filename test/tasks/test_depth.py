@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The depth task: disparity of the reference rig, its loss by hand, and decoded metres."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The instance task: targets by brute force, the loss by hand, and votes that become instances."""
 
 import functools

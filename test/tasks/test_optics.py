@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """OPTICS equals scikit-learn bit for bit, with weights, limits and refused arguments."""
 
 import functools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The semantic task: targets, the loss by hand, and decoded maps."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weighting of losses: optimum, limits and absent tasks."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A finished run for the tests of the ablation and its comparison."""
 
 from collections.abc import Callable

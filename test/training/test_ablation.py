@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``mtl ablate``: options of each run, finished and failed runs, and the comparison."""
 
 import fcntl

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Callbacks: pictures and curves of a training, whole checkpoints, the end of siblings."""
 
 import signal

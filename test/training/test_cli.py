@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``mtl train``: shipped configurations, final checkpoint, resuming and one-line errors."""
 
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The comparison of an ablation's finished runs: figures, table and curves."""
 
 import cv2

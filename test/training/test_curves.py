@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Curves: read from TensorBoard's logs and drawn together."""
 
 import cv2

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The data module: batches from one or more datasets, whole or damaged."""
 
 import shutil

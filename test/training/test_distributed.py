@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two processes train like one on the joined batches, also if one of them lacks a task."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Validation metrics during training equal the metrics of the final evaluation."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Lightning module: effect of a step on losses, weights and uncertainties."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A killed and resumed run ends with the weights of an uninterrupted run, bit for bit."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Samples: targets of all tasks at half the size of the image."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The order of samples: a function of seed and position, shared by processes and groups."""
 
 from collections import Counter
