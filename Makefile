@@ -13,7 +13,7 @@ REQUIREMENTS := requirements.txt requirements-ros.txt requirements-train.txt req
 
 help:
 	@echo 'make setup   create $(VENV) with the pinned requirements, including ROS 2'
-	@echo 'make demo    run a camera and the node on a synthetic street; results in out/demo'
+	@echo 'make demo    send a synthetic drive to the node; results in out/demo'
 	@echo 'make test    run all tests'
 	@echo 'make quick   run the tests that are fast and need no ROS'
 	@echo 'make lint    run ruff and mypy'
