@@ -111,3 +111,23 @@ def resize_nearest(
     if out is None and values.shape[:2] == (height, width):
         return values
     return cv2.resize(values, (width, height), dst=out, interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def resize_depth(depth: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return ``(H, W)`` depth at another size by nearest neighbour, without losing sparse points.
+
+    In a smaller map, a pixel that would be unknown takes the smallest depth in its cell: of sparse
+    points, such as LiDAR's, nearest neighbour alone would keep only one in the area of a cell.
+    """
+    resized = resize_nearest(depth, height, width)
+    rows, columns = depth.shape
+    unknown = np.isnan(resized)
+    if height * width >= rows * columns or not unknown.any():
+        return resized
+    y, x = np.nonzero(~np.isnan(depth))
+    row, column = y * height // rows, x * width // columns
+    lost = unknown[row, column]
+    points, row, column = depth[y[lost], x[lost]], row[lost], column[lost]
+    order = np.argsort(-points, kind='stable')  # the last point that is assigned to a cell holds
+    resized[row[order], column[order]] = points[order]
+    return resized

@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mtl_perception.frame import Camera, Frame, resize_nearest
+from mtl_perception.frame import Camera, Frame, resize_depth, resize_nearest
 from mtl_perception.labels import IS_EVALUATED
 
 
@@ -84,7 +84,12 @@ def resize_frame(frame: Frame, height: int, width: int) -> Frame:
         cx=(camera.cx + 0.5) * sx - 0.5,
         cy=(camera.cy + 0.5) * sy - 0.5,
     )
-    return _changed(frame, image, camera, lambda values: resize_nearest(values, height, width))
+
+    def resized(values: np.ndarray) -> np.ndarray:
+        resize = resize_depth if values.dtype.kind == 'f' else resize_nearest
+        return resize(values, height, width)
+
+    return _changed(frame, image, camera, resized)
 
 
 def flip_frame(frame: Frame) -> Frame:

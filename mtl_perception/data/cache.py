@@ -18,7 +18,7 @@ from mtl_perception.frame import Camera, Frame
 
 MAPS = ('image', 'labels', 'instances', 'depth')
 
-FORMAT = 2
+FORMAT = 3
 """Version of decoding, shrinking and storage; increase it when one of them changes."""
 
 
