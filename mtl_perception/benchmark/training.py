@@ -13,7 +13,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, Checkpoint
 from tqdm import tqdm
 
 from mtl_perception.benchmark.measuring import Result, Times, describe_machine, times_of
@@ -107,7 +107,9 @@ def benchmark_training(
         cli = training_cli(['--config', str(config), *overrides, *own], runs=False)
         others = (ALONE, EAGER) if compare else (ALONE,)
         turns = Turns(rounds, steps, 1 + PREFETCHED * cli.datamodule.workers, others)
-        cli.trainer.callbacks.append(turns)  # type: ignore[attr-defined]
+        # A checkpoint of a large network takes longer to write than the turns take.
+        callbacks: list[Callback] = cli.trainer.callbacks  # type: ignore[attr-defined]
+        callbacks[:] = [found for found in callbacks if not isinstance(found, Checkpoint)] + [turns]
         cli.trainer.fit(cli.model, cli.datamodule)
     data, network = cli.datamodule, cli.model.network.config
     device = cli.trainer.strategy.root_device

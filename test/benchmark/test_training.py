@@ -8,6 +8,7 @@ import pytest
 from mtl_perception.benchmark.training import ALONE, EAGER, LOOP, benchmark_training
 from mtl_perception.commands import main
 from mtl_perception.resources import share_file
+from mtl_perception.training.callbacks import AtomicCheckpointIO
 
 SMALL = (
     *('--data.input_height', '64', '--data.crop', '[64,128]', '--data.batch_size', '2'),
@@ -19,6 +20,8 @@ SMALL = (
 @pytest.mark.slow
 def test_loop_and_network_alone_are_timed_in_turns(streets, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    saved: list[object] = []
+    monkeypatch.setattr(AtomicCheckpointIO, 'save_checkpoint', lambda *args: saved.append(args))
     benchmark = benchmark_training(
         share_file('config', 'ablate_synthetic.yaml'),
         ['--data.root', str(streets), '--data.cache', str(tmp_path / 'cache'), *SMALL],
@@ -36,6 +39,7 @@ def test_loop_and_network_alone_are_timed_in_turns(streets, tmp_path, monkeypatc
     assert any((tmp_path / 'cache').rglob('*'))
     assert [path.name for path in tmp_path.iterdir()] == ['cache']
     assert f'{benchmark.ratio:.0%} of the network alone' in str(benchmark)
+    assert not saved
 
 
 @pytest.mark.slow
