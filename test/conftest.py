@@ -26,7 +26,7 @@ HAS_ROS = all(map(find_spec, ('rclpy', 'sensor_msgs', 'diagnostic_msgs')))
 
 
 class _Unimportable(pytest.File):
-    """File that imports ROS where ROS is not installed: one test that is skipped."""
+    """File that imports ROS where ROS is not installed or wanted: one test that is skipped."""
 
     def collect(self) -> Iterator[pytest.Item]:
         yield _Skipped.from_parent(self, name='needs_ros')
@@ -42,7 +42,9 @@ def pytest_pycollect_makemodule(
 ) -> pytest.Collector | None:
     if not any(module_path.is_relative_to(path) for path in ROS_TESTS):
         return None
-    kind = pytest.Module if HAS_ROS else _Unimportable
+    # ROS starts threads when it is imported: a process for the other tests should not import it.
+    is_deselected = 'not ros' in parent.config.option.markexpr
+    kind = pytest.Module if HAS_ROS and not is_deselected else _Unimportable
     module = kind.from_parent(parent, path=module_path)
     module.add_marker('ros')
     return module
