@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Predictions from images: preprocessing, one forward pass, postprocessing."""
 
+import math
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -54,7 +55,7 @@ class Predictor:
     Raises:
         FileNotFoundError: The checkpoint does not exist.
         CheckpointError: The checkpoint cannot be used, or lacks a task.
-        ValueError: The device or runtime is unknown or absent.
+        ValueError: The device or runtime is unknown or absent, or ``needs`` has an unknown task.
 
     Examples:
         >>> import numpy as np
@@ -78,6 +79,9 @@ class Predictor:
         grouping: GroupingParameters = GroupingParameters(),  # noqa: B008 (frozen)
         needs: Collection[str] = (),
     ) -> None:
+        if unknown := sorted({*needs} - {*TASKS}):
+            msg = f'unknown tasks {", ".join(unknown)}; choose from {", ".join(TASKS)}'
+            raise ValueError(msg)
         network, self.info = load_checkpoint(checkpoint_path(checkpoint))
         needed = [task for task in TASKS if task in {'semantic', *needs}]
         if missing := [task for task in needed if task not in self.tasks]:
@@ -87,6 +91,7 @@ class Predictor:
             )
             raise CheckpointError(msg)
         self._runtime = create_runtime(runtime, network, device, self.info.input_height)
+        self._is_closed = False
         self._image_size: tuple[int, ...] = ()
         if 'instance' in self.tasks:
             compile_optics()  # the first image must not wait for it
@@ -135,6 +140,9 @@ class Predictor:
             instances: Whether to group votes into instances.
             depth: Whether to decode depth.
 
+        Raises:
+            ValueError: The focal length is not positive; see also ``infer``.
+
         Examples:
             >>> import numpy as np
             >>> from mtl_perception import Predictor
@@ -144,15 +152,29 @@ class Predictor:
             >>> prediction.instances is None, prediction.depth.shape
             (True, (128, 176))
         """
+        if focal_length is not None and not 0 < focal_length < math.inf:
+            msg = f'the focal length must be a positive number of pixels, got {focal_length}'
+            raise ValueError(msg)
+        maps = self.infer(image)
         focal_ratio = focal_length / len(image) if focal_length else CITYSCAPES_FOCAL_RATIO
-        return self.postprocess(self.infer(image), focal_ratio, instances=instances, depth=depth)
+        return self.postprocess(maps, focal_ratio, instances=instances, depth=depth)
 
     def infer(self, image: np.ndarray) -> NetworkMaps:
         """Run the network on ``(H, W, 3)`` uint8 RGB: the part of ``predict`` on the device.
 
         An image of another size than the last one has an additional stage, ``configure``, in which
         the runtime prepares for the size.
+
+        Raises:
+            ValueError: The image has another type or shape, or the predictor is closed.
         """
+        if self._is_closed:
+            msg = 'the predictor is closed'
+            raise ValueError(msg)
+        # OpenCV ignores a buffer of another type or shape, so the network would see an old image.
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            msg = f'the image must be (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}'
+            raise ValueError(msg)
         milliseconds: dict[str, float] = {}
         size = image.shape[:2]
         if size != self._image_size:
@@ -200,8 +222,10 @@ class Predictor:
         return prediction
 
     def close(self) -> None:
-        """Release the network and its memory; the predictor cannot be used afterwards."""
-        self._runtime.close()
+        """Release the network and its memory; the predictor cannot predict afterwards."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._runtime.close()
 
 
 @contextmanager

@@ -158,9 +158,10 @@ def test_a_network_that_lacks_a_task_that_is_needed_is_refused(partial_checkpoin
         ({'runtime': 'tensorrt'}, "unknown runtime 'tensorrt'; choose auto, torch, cuda_graph"),
         ({'device': 'tpu'}, "unknown device 'tpu'"),
         ({'device': 'cuda:99'}, "no device 'cuda:99'"),
+        ({'needs': ('depth', 'pose')}, 'unknown tasks pose; choose from semantic, instance'),
     ],
 )
-def test_unknown_runtimes_and_devices_are_refused(tiny_checkpoint, options, message):
+def test_unknown_runtimes_devices_and_tasks_are_refused(tiny_checkpoint, options, message):
     with pytest.raises(ValueError, match=message):
         Predictor(tiny_checkpoint, **options)
 
@@ -183,6 +184,44 @@ def test_a_with_block_releases_the_network(tiny_checkpoint, image):
         network = weakref.ref(predictor._runtime._network)
     gc.collect()
     assert network() is None
+
+
+@pytest.mark.parametrize('runtime', ['torch', 'openvino'])
+def test_a_closed_predictor_says_so_and_can_be_closed_again(tiny_checkpoint, image, runtime):
+    predictor = Predictor(tiny_checkpoint, device='cpu', runtime=runtime)
+    predictor.close()
+    predictor.close()
+    with pytest.raises(ValueError, match='the predictor is closed'):
+        predictor.predict(image)
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda image: image[..., 0],
+        lambda image: image[..., :1],
+        lambda image: image[..., [0, 1, 2, 2]],
+        lambda image: image.astype(np.float32),
+        lambda image: image[:0],
+    ],
+    ids=['grey', 'one channel', 'four channels', 'float32', 'empty'],
+)
+def test_an_image_that_is_not_rgb_of_8_bits_is_refused(predictor, image, change):
+    wrong = change(image)
+    with pytest.raises(ValueError, match=rf'uint8 RGB, got .*{wrong.dtype}'):
+        predictor.predict(wrong)
+
+
+def test_the_memory_layout_of_an_image_does_not_matter(predictor, image):
+    expected = predictor.predict(image)
+    for other in (np.asfortranarray(image), np.repeat(image, 2, 1)[:, ::2]):
+        np.testing.assert_array_equal(predictor.predict(other).offsets, expected.offsets)
+
+
+@pytest.mark.parametrize('focal_length', [0.0, -500.0, np.nan, np.inf])
+def test_a_focal_length_that_is_not_positive_is_refused(predictor, image, focal_length):
+    with pytest.raises(ValueError, match='focal length must be a positive number'):
+        predictor.predict(image, focal_length)
 
 
 def test_after_a_size_that_failed_the_next_image_is_right_again(
