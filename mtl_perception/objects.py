@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mtl_perception.labels import INSTANCE_ID_BASE, LABELS
+from mtl_perception.labels import INSTANCE_ID_BASE, LABELS, NUM_LABELS
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,9 @@ def find_objects(
         depth: ``(h, w)`` metres, +Inf beyond the maximum, NaN unknown.
         scores: Score of each instance ID.
 
+    Raises:
+        ValueError: An ID has no label, or the maps differ in size.
+
     Examples:
         >>> instances = np.array([[7, 26000, 26000], [7, 26000, 26000]], np.uint16)
         >>> (car,) = find_objects(instances, np.full((2, 3), 12.5, np.float32), {26000: 0.75})
@@ -63,6 +66,12 @@ def find_objects(
     """
     if instances is None:
         return []
+    if depth is not None and depth.shape != instances.shape:
+        msg = f'the instance map has the shape {instances.shape}, the depth map {depth.shape}'
+        raise ValueError(msg)
+    if (highest := instances.max(initial=0)) >= NUM_LABELS * INSTANCE_ID_BASE:
+        msg = f'{highest} is not an instance ID: label · 1000 + k with a label below {NUM_LABELS}'
+        raise ValueError(msg)
     ids = instances.ravel()
     pixels = np.nonzero(ids >= INSTANCE_ID_BASE)[0]
     pixels = pixels[np.argsort(ids[pixels], kind='stable')]

@@ -52,6 +52,21 @@ def test_maps_without_instances_hold_no_objects(maps):
     instances, depth = maps
     assert find_objects(None) == []
     assert find_objects(np.full_like(instances, CAR), depth) == []
+    assert find_objects(np.zeros((0, 0), np.uint16)) == []
+
+
+@pytest.mark.parametrize('wrong', [34_000, 65_535])
+def test_an_id_without_a_label_is_refused(maps, wrong):
+    instances, depth = maps
+    instances[0, 0] = wrong
+    with pytest.raises(ValueError, match=f'{wrong} is not an instance ID'):
+        find_objects(instances, depth)
+
+
+def test_maps_of_two_sizes_are_refused(maps):
+    instances, depth = maps
+    with pytest.raises(ValueError, match=r'shape \(40, 60\), the depth map \(20, 60\)'):
+        find_objects(instances, depth[::2])
 
 
 def test_an_object_of_one_pixel_in_the_corner_has_a_box_of_one_pixel():
