@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from mtl_perception.files import make_folder, write_file, write_json
+from mtl_perception.files import make_folder, write_file
 from mtl_perception.training.cli import RESUME_FILE
 from mtl_perception.training.comparison import ROWS, finished_run, run_folder, write_comparison
 
@@ -140,7 +140,8 @@ def _keep_settings(output: Path, config: Path, overrides: Sequence[str]) -> None
         raise AblationError(msg) from err
     settings = {'config': values, 'overrides': list(overrides)}
     if not path.is_file():
-        write_json(path, settings)
+        # Not write_json: settings are compared later, and it would replace an infinite number.
+        write_file(path, (json.dumps(settings, indent=2) + '\n').encode())
     elif json.loads(path.read_text()) != settings:
         msg = (
             f'{output}: was begun with another configuration or other options (see {path.name}); '

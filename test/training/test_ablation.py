@@ -93,6 +93,15 @@ def test_other_settings_are_refused_because_budgets_would_differ(config, tmp_pat
     assert len(trained) == 1
 
 
+def test_an_infinite_number_in_the_configuration_is_the_same_setting_again(
+    config, tmp_path, trained
+):
+    config.write_text('trainer: {max_steps: 3, gradient_clip_val: .inf}\n')
+    for row in ('depth', 'all'):
+        ablate(config, tmp_path / 'out', rows=[row])
+    assert len(trained) == 2
+
+
 def test_a_configuration_that_is_no_yaml_is_named(tmp_path):
     config = tmp_path / 'broken.yaml'
     config.write_text('trainer: [')
