@@ -11,7 +11,7 @@ HOOK = Path(__file__).resolve().parents[1] / '.githooks' / 'commit-msg'
 
 def run(message: str, folder: Path) -> subprocess.CompletedProcess:
     path = folder / 'COMMIT_EDITMSG'
-    path.write_text(message, encoding='utf-8')
+    path.write_bytes(message.encode())
     return subprocess.run(['sh', HOOK, path], capture_output=True, text=True)
 
 
@@ -20,6 +20,7 @@ def run(message: str, folder: Path) -> subprocess.CompletedProcess:
     [
         'Add a camera',
         'Add a camera\n\nThe reason, with a comma; and a semicolon.\n',
+        'Add a camera\r\n\r\nThe reason.\r\n',
         '\n# a comment\nNeed fewer pages\n# another comment\n',
         'Pass ' + 'é' * 67,
         'Merge branch main, as it was, into a branch.\nand more',
@@ -41,6 +42,7 @@ def test_a_subject_of_one_thought_passes(message, tmp_path):
         ('Adds a camera', 'imperative'),
         ('Adding a camera', 'imperative'),
         ('Add a camera.', 'without a period'),
+        ('Add a camera.\r\n', 'without a period'),
         ('Add a camera, remove a recorder', 'one thought'),
         ('Add a camera; remove a recorder', 'one thought'),
         ('Merge colours, and draw them', 'one thought'),
@@ -52,7 +54,7 @@ def test_any_other_subject_is_refused_with_the_reason(message, reason, tmp_path)
     result = run(message, tmp_path)
     assert result.returncode == 1
     assert reason in result.stderr
-    assert message.partition('\n')[0] in result.stderr
+    assert message.partition('\n')[0].rstrip() in result.stderr
 
 
 def test_git_can_run_the_hook():
