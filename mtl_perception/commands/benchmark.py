@@ -137,14 +137,14 @@ def _add_node(parser: argparse.ArgumentParser) -> None:
         type=options.positive_float,
         default=30.0,
         metavar='HZ',
-        help='rate of the images in Hz (default: %(default)s)',
+        help='rate of the images in Hz',
     )
     parser.add_argument(
         '--seconds',
         type=options.positive_float,
         default=20.0,
         metavar='S',
-        help='duration of the measurement in seconds (default: %(default)s)',
+        help='duration of the measurement in seconds',
     )
     parser.add_argument(
         '--compare',

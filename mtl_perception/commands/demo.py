@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive_float,
         default=30.0,
         metavar='HZ',
-        help='images per second (default: %(default)s)',
+        help='images per second',
     )
     add_checkpoint(parser)
     add_output(parser, 'out/demo')

@@ -112,7 +112,7 @@ def add_output(parser: argparse.ArgumentParser, default: str) -> None:
 def add_limit(parser: argparse.ArgumentParser, what: str) -> None:
     """Add ``--limit``."""
     parser.add_argument(
-        '--limit', type=positive_int, metavar='N', help=f'use the first N {what} only'
+        '--limit', type=positive_int, metavar='N', help=f'use only the first N {what}'
     )
 
 
