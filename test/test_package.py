@@ -29,6 +29,13 @@ def test_the_version_is_the_same_everywhere():
     assert mtl_perception.__version__ == manifest == setup
 
 
+def test_the_public_names_are_listed_and_load_nothing_before_their_use():
+    code = 'import sys, mtl_perception as m; print(*dir(m), "torch" in sys.modules, m.Object)'
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    found = "Object Prediction Predictor __version__ False <class 'mtl_perception.objects.Object'>"
+    assert (result.stdout.strip(), result.stderr) == (found, '')
+
+
 def test_share_files_are_found_in_a_source_checkout():
     assert share_directory() == SOURCE
     assert share_file('config', 'node.yaml').is_file()
