@@ -34,6 +34,9 @@ END_TIMEOUT = 20.0
 SETTLED = 3
 """Statuses after loading until the node is not about to be activated."""
 
+STATUS_DEPTH = 10
+"""Largest number of diagnostics messages that wait for the recorder."""
+
 POLL = 0.05
 """Longest time between two checks of a condition, in seconds."""
 
@@ -93,7 +96,9 @@ class Recorder(Node):
         for topic, message_type in topics.items():
             on_message = partial(self._on_message, topic)
             self.create_subscription(message_type, topic, on_message, LOSSLESS_QOS, raw=True)
-        self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
+        self.create_subscription(
+            DiagnosticArray, '/diagnostics', self._on_diagnostics, STATUS_DEPTH
+        )
 
     @property
     def counts(self) -> Counts:
@@ -135,10 +140,13 @@ class Recorder(Node):
     def wait_until_idle(self) -> bool:
         """Wait until the node has finished its images and all results have arrived.
 
+        Statuses that arrived before the call do not count: they may precede the last image.
+
         Returns:
             Whether it has within ``END_TIMEOUT``.
         """
-        # The first status after the last image may have been computed before its arrival.
+        self._receive_waiting()
+        # The next status may still have been computed before the last image arrived.
         needed = self.statuses + 2
         return self.spin_until(
             lambda: (
@@ -184,6 +192,11 @@ class Recorder(Node):
         """Release the node and its executor."""
         self._executor.shutdown()
         super().destroy_node()
+
+    def _receive_waiting(self) -> None:
+        """Receive all statuses that are waiting; a round takes one message of each topic."""
+        for _ in range(STATUS_DEPTH * (len(self.topics) + 1)):
+            self._executor.spin_once(timeout_sec=0)
 
     def _is_complete(self, frame: RecordedFrame) -> bool:
         return len(frame.messages) == len(self.topics)

@@ -207,6 +207,8 @@ class _Player:
         recorder = self._recorder
         recorder.start_counting()
         self._send(item)
+        # A node under load may report that it is idle before the image reaches it.
+        recorder.spin_until(lambda: recorder.counts.received, RESEND_AFTER)
         recorder.wait_until_idle()
         recorder.start_counting()
         recorder.frames.clear()

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recording of a node, whose messages the test publishes over DDS."""
 
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
@@ -39,6 +42,7 @@ def publish(ros, recorder):
         for phase in phases:
             status = diagnostic_status(node, 'robot', Situation(phase), Snapshot(counts))
             statuses.publish(DiagnosticArray(status=[status]))
+        statuses.wait_for_all_acked()
 
     def publish_image(topic: str, stamp: int) -> None:
         image = Image()
@@ -50,6 +54,24 @@ def publish(ros, recorder):
     return publish_statuses, publish_image
 
 
+@contextmanager
+def heartbeat(publish_statuses, counts: Counts) -> Iterator[None]:
+    """Publish the status of an active node again and again."""
+    stopping = threading.Event()
+
+    def run() -> None:
+        while not stopping.wait(0.1):
+            publish_statuses(counts, 'active')
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join()
+
+
 def test_a_recorder_is_idle_when_the_node_and_all_its_results_are(recorder, publish, monkeypatch):
     monkeypatch.setattr(recorder_module, 'END_TIMEOUT', 1.0)
     publish_statuses, publish_image = publish
@@ -57,19 +79,31 @@ def test_a_recorder_is_idle_when_the_node_and_all_its_results_are(recorder, publ
     assert recorder.spin_until(lambda: recorder.statuses, 5.0)
     recorder.start_counting()
     done = Counts(received=9, published=8, overtaken=1)
-    publish_statuses(done._replace(received=10), 'active', 'active')
-    assert not recorder.wait_until_idle()
+    with heartbeat(publish_statuses, done._replace(received=10)):
+        assert not recorder.wait_until_idle()
     assert recorder.counts.pending == 1
-    publish_image('/node/a', stamp=1)
-    assert recorder.complete() == []
-    publish_statuses(done, 'active', 'active')
+    with heartbeat(publish_statuses, done):
+        publish_image('/node/a', stamp=1)
+        assert recorder.complete() == []
+        assert not recorder.wait_until_idle()
+        publish_image('/node/b', stamp=1)
+        assert recorder.complete() == [10**9]
+        assert recorder.wait_until_idle()
+
+
+def test_statuses_that_wait_or_a_single_one_do_not_make_a_recorder_idle(
+    recorder, publish, monkeypatch
+):
+    monkeypatch.setattr(recorder_module, 'END_TIMEOUT', 1.0)
+    publish_statuses, _ = publish
+    publish_statuses(NOTHING, *['active'] * 5)
     assert not recorder.wait_until_idle()
-    publish_image('/node/b', stamp=1)
-    assert recorder.complete() == [10**9]
-    publish_statuses(done, 'active', 'active')
-    assert recorder.wait_until_idle()
-    publish_statuses(done, 'active')
+    assert recorder.statuses == 5
+    timer = threading.Timer(0.5, publish_statuses, (NOTHING, 'active'))
+    timer.start()
     assert not recorder.wait_until_idle()
+    timer.join()
+    assert recorder.statuses == 6
 
 
 def test_a_node_that_has_just_loaded_its_network_is_awaited(recorder, publish):
