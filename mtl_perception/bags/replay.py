@@ -25,7 +25,7 @@ from mtl_perception.bags.messages import CAMERA_INFO, map_message, rgb_message, 
 from mtl_perception.bags.reader import BagError
 from mtl_perception.bags.writer import BagWriter
 from mtl_perception.evaluation.evaluate import METRICS_FILE, Evaluation
-from mtl_perception.evaluation.report import FrameScores, Metrics, metrics_table
+from mtl_perception.evaluation.report import FrameScores, Metrics, metrics_table, number, percent
 from mtl_perception.evaluation.stability import Change, StabilityScores, TemporalStability
 from mtl_perception.files import write_file, write_json
 from mtl_perception.inference.predictor import Predictor
@@ -122,13 +122,11 @@ class Replayed:
         lines = [f'rate      {self.fps:.1f} frames/s', f'stages    {medians} ms median']
         if any((self.metrics['semantic'], self.metrics['instance'], self.metrics['depth'])):
             lines.insert(0, metrics_table(self.metrics))
-        if self.stability:
-            label, depth, tracked = (
-                _percent(self.stability[name]) for name in ('label_change', 'depth_change', 'valid')
-            )
+        if stability := self.stability:
             lines.append(
-                f'stability {label} of labels and {depth} of depth change from frame to frame, '
-                f'where flow tracks them: {tracked} of all pixels'
+                f'stability {percent(stability["label_change"])} of labels change; '
+                f'depth changes by {number(stability["depth_change"])} on average (|ln ratio|); '
+                f'flow tracks {percent(stability["valid"])} of all pixels'
             )
         return '\n'.join(lines)
 
@@ -378,10 +376,6 @@ def _line(row: Row, latency: float | None) -> dict[str, Any]:
 
 def _milliseconds_since(began: float) -> float:
     return (time.perf_counter() - began) * 1e3
-
-
-def _percent(value: float | None) -> str:
-    return '–' if value is None else f'{value:.1%}'
 
 
 def _equal(a: np.ndarray | None, b: np.ndarray | None) -> bool:

@@ -58,6 +58,16 @@ def metrics_table(metrics: Metrics) -> str:
     return '\n'.join(lines)
 
 
+def percent(share: float | None) -> str:
+    """Return a share as text in percent, with a dash for an unknown one."""
+    return '–' if share is None else f'{share * 100:.1f} %'
+
+
+def number(value: float | None) -> str:
+    """Return a number as text, with a dash for an unknown one."""
+    return '–' if value is None else f'{value:.3f}'
+
+
 @dataclass(frozen=True)
 class FrameScores:
     """IoU of classes and depth errors of one frame, ``None`` without ground truth."""
@@ -84,22 +94,22 @@ def _summary(metrics: Metrics) -> Iterator[str]:
     semantic, instance, depth = metrics['semantic'], metrics['instance'], metrics['depth']
     if semantic:
         yield (
-            f'semantic  IoU {_percent(semantic["iou_class"])} of classes, '
-            f'{_percent(semantic["iou_category"])} of categories; '
-            f'iIoU {_percent(semantic["iiou_class"])} and {_percent(semantic["iiou_category"])}'
+            f'semantic  IoU {percent(semantic["iou_class"])} of classes, '
+            f'{percent(semantic["iou_category"])} of categories; '
+            f'iIoU {percent(semantic["iiou_class"])} and {percent(semantic["iiou_category"])}'
         )
     if instance:
         yield (
-            f'instance  AP {_percent(instance["ap"])}, AP50 {_percent(instance["ap50"])}; '
-            f'offset error {_number(instance["mean_error_px"])} px mean, '
-            f'{_number(instance["rms_error_px"])} px RMS'
+            f'instance  AP {percent(instance["ap"])}, AP50 {percent(instance["ap50"])}; '
+            f'offset error {number(instance["mean_error_px"])} px mean, '
+            f'{number(instance["rms_error_px"])} px RMS'
         )
     if depth:
         yield (
-            f'depth     AbsRel {_number(depth["abs_rel"])}, RMSE {_number(depth["rmse"])} m, '
-            f'δ<1.25 {_percent(depth["delta1"])}; '
-            f'disparity error {_number(depth["mean_disparity_error_px"])} px mean, '
-            f'{_number(depth["rms_disparity_error_px"])} px RMS'
+            f'depth     AbsRel {number(depth["abs_rel"])}, RMSE {number(depth["rmse"])} m, '
+            f'δ<1.25 {percent(depth["delta1"])}; '
+            f'disparity error {number(depth["mean_disparity_error_px"])} px mean, '
+            f'{number(depth["rms_disparity_error_px"])} px RMS'
         )
     for task in ('semantic', 'instance', 'depth'):
         if not metrics[task]:
@@ -115,7 +125,7 @@ def _classes(metrics: Metrics) -> Iterator[str]:
     for name in (LABELS[label_id].name for label_id in EVALUATED_IDS):
         precision = precisions.get(name, {'ap': None, 'ap50': None})
         values = (ious.get(name), precision['ap'], precision['ap50'])
-        yield f'{name:<15}' + ''.join(f'{_percent(value):>9}' for value in values)
+        yield f'{name:<15}' + ''.join(f'{percent(value):>9}' for value in values)
 
 
 def _groups(metrics: Metrics) -> Iterator[str]:
@@ -124,13 +134,5 @@ def _groups(metrics: Metrics) -> Iterator[str]:
         yield ''
         yield f'{f"groups of {name}":<24}{"IoU":>9}'
         for group, iou in scores['per_group'].items():
-            yield f'{group:<24}{_percent(iou):>9}'
-        yield f'{"mean":<24}{_percent(scores["iou"]):>9}'
-
-
-def _percent(share: float | None) -> str:
-    return '–' if share is None else f'{share * 100:.1f} %'
-
-
-def _number(value: float | None) -> str:
-    return '–' if value is None else f'{value:.3f}'
+            yield f'{group:<24}{percent(iou):>9}'
+        yield f'{"mean":<24}{percent(scores["iou"]):>9}'

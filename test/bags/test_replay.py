@@ -19,10 +19,12 @@ import pytest
 from mcap.reader import make_reader
 
 from mtl_perception.bags.messages import IMAGE, deserialize, header, rgb_message
-from mtl_perception.bags.replay import prefetched
+from mtl_perception.bags.replay import Replayed, prefetched
 from mtl_perception.bags.writer import BagWriter
 from mtl_perception.commands import main
 from mtl_perception.data.cityscapes import find_frames
+from mtl_perception.evaluation.evaluate import Evaluation
+from mtl_perception.evaluation.stability import StabilityScores
 from mtl_perception.inference.predictor import Predictor
 from mtl_perception.messages.pixels import image_to_map
 from mtl_perception.messages.stamps import header_stamp
@@ -140,6 +142,20 @@ def test_every_frame_has_a_line_and_every_stage_a_time(replayed):
     assert metrics['stability']['pairs'] == 7
     assert metrics['fps'] > 0
     assert metrics['bag']['truth']['depth']['matched'] == 8
+
+
+def test_the_table_states_a_share_of_labels_and_the_mean_change_of_depth():
+    def line(depth_change: float | None) -> str:
+        stability = StabilityScores(
+            pairs=1, valid=0.5, label_change=0.125, depth_change=depth_change
+        )
+        return str(Replayed(Evaluation().compute(), stability, [], 1.0, None)).splitlines()[-1]
+
+    assert line(0.8264) == (
+        'stability 12.5 % of labels change; depth changes by 0.826 on average (|ln ratio|); '
+        'flow tracks 50.0 % of all pixels'
+    )
+    assert 'depth changes by – on average' in line(None)
 
 
 def test_the_worst_frames_are_pictured(replayed):
