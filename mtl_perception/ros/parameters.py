@@ -2,18 +2,13 @@
 """The parameters of ``inference.settings`` on a ROS 2 node."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from mtl_perception.inference.settings import (
-    GROUPING_PREFIX,
-    SETTINGS,
-    Setting,
-    grouping_parameters,
-)
+from mtl_perception.inference.settings import SETTINGS, Setting, grouping_parameters
 from mtl_perception.labels import LABELS
 from mtl_perception.tasks.instance import GroupingParameters
 
@@ -22,7 +17,10 @@ _BY_NAME = {setting.name: setting for setting in SETTINGS}
 
 @dataclass(frozen=True)
 class Values:
-    """Checked values of all parameters; ``grouping`` holds the ``instance.*`` ones."""
+    """Checked values of all parameters; ``grouping`` holds the ``instance.*`` ones.
+
+    A field has the name and the type of its ``Setting``.
+    """
 
     autostart: bool
     checkpoint: str
@@ -61,8 +59,9 @@ def read(node: Node, changes: Iterable[Parameter] = ()) -> Values:
     values |= {change.name: change.value for change in changes if change.name in _BY_NAME}
     for name, value in values.items():
         _BY_NAME[name].check(value)
-    others = {n: value for n, value in values.items() if not n.startswith(GROUPING_PREFIX)}
-    return Values(grouping=grouping_parameters(values), **others)
+    grouping = grouping_parameters(values)
+    names = (field.name for field in fields(Values) if field.name != 'grouping')
+    return Values(grouping=grouping, **{name: values[name] for name in names})
 
 
 def fixed(node: Node, changes: Iterable[Parameter]) -> list[str]:
