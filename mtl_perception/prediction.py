@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prediction of one image: maps, objects, overlay and files."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -90,16 +90,32 @@ class Prediction(NetworkMaps):
         return draw_overlay(image, self)
 
 
-MAP_TOPICS: Mapping[str, Callable[[Prediction], np.ndarray | None]] = {
-    'semantic/image': lambda maps: maps.labels,
-    'semantic/color': lambda maps: color_labels(maps.labels),
-    'instance/image': lambda maps: maps.instances,
-    'instance/color': lambda maps: (
-        None if maps.instances is None else color_instances(maps.instances)
+class MapTopic(NamedTuple):
+    """Topic of a map.
+
+    Attributes:
+        name: Name relative to the node.
+        task: Task that the network needs.
+        picture: Function that returns ``(h, w)`` values or ``(h, w, 3)`` RGB.
+    """
+
+    name: str
+    task: str
+    picture: Callable[[Prediction], np.ndarray | None]
+
+
+MAP_TOPICS = (
+    MapTopic('semantic/image', 'semantic', lambda maps: maps.labels),
+    MapTopic('semantic/color', 'semantic', lambda maps: color_labels(maps.labels)),
+    MapTopic('instance/image', 'instance', lambda maps: maps.instances),
+    MapTopic(
+        'instance/color',
+        'instance',
+        lambda maps: None if maps.instances is None else color_instances(maps.instances),
     ),
-    'depth/image': lambda maps: maps.depth,
-}
-"""Topics of maps, relative to the node, and their content: ``(h, w)`` values or RGB."""
+    MapTopic('depth/image', 'depth', lambda maps: maps.depth),
+)
+"""Topics of maps that the node publishes and an offline replay writes."""
 
 DEPTH_UNITS = 256
 """Values per metre in the depth picture, as in KITTI's depth maps."""

@@ -348,11 +348,11 @@ def _outputs(item: BagFrame, prediction: Prediction) -> Iterator[tuple[str, Any]
     image, head = item.frame.image, item.header
     height, width = image.shape[:2]
     maps = prediction.resized(height, width)
-    for topic, picture in MAP_TOPICS.items():
-        values = picture(maps)
+    for topic in MAP_TOPICS:
+        values = topic.picture(maps)
         if values is not None:
             message = map_message if values.ndim == 2 else rgb_message
-            yield topic, message(values, head)
+            yield topic.name, message(values, head)
     if maps.depth is not None:
         yield 'depth/camera_info', camera_info_scaled(item.info, width, height, head)
     yield 'overlay/image', rgb_message(prediction.overlay(image), head)

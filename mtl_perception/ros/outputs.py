@@ -110,10 +110,7 @@ def _computed(values: np.ndarray | None) -> np.ndarray:
 
 
 OUTPUTS = (
-    *(
-        Output(topic, Image, _map(picture), tasks=(topic.partition('/')[0],))
-        for topic, picture in MAP_TOPICS.items()
-    ),
+    *(Output(name, Image, _map(picture), (task,)) for name, task, picture in MAP_TOPICS),
     Output('semantic/confidence', Image, _map(lambda maps: maps.confidence)),
     Output('depth/camera_info', CameraInfo, lambda a, _: a.info_at(*a.size), ('depth',)),
     Output('overlay/image', Image, _overlay, ('instance', 'depth'), partial=True),
