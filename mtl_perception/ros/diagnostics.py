@@ -26,6 +26,9 @@ SILENCE = 3.0
 LOSS = 0.1
 """Ratio of missing images above which the status is a warning."""
 
+MAX_AGE = 3600.0
+"""Seconds above which an age means that stamps and clock differ, as in a replay of old stamps."""
+
 Phase = Literal['unconfigured', 'loading', 'inactive', 'active', 'finalized']
 """Phase of the node's life cycle."""
 
@@ -75,7 +78,7 @@ class Snapshot:
         problem: Text of the latest error.
         milliseconds: Mean time of each stage; ``frame`` is their sum.
         age: Median time from stamp to publication in milliseconds; ``None`` before the first
-            result.
+            result, and if it is negative or above ``MAX_AGE``.
     """
 
     counts: Counts = field(default_factory=Counts)
@@ -230,7 +233,6 @@ class Statistics:
         with self._lock:
             now = self._clock()
             self._forget(now - WINDOW)
-            ages = [age for *_, age in self._results]
             return Snapshot(
                 Counts(**self._totals),
                 Counts(**{name: len(times) for name, times in self._times.items()}),
@@ -240,7 +242,7 @@ class Statistics:
                 silence=now - self._last_image,
                 problem=self._problem,
                 milliseconds=_means([milliseconds for _, milliseconds, _ in self._results]),
-                age=1e3 * statistics.median(ages) if ages else None,
+                age=_median_age([age for *_, age in self._results]),
             )
 
     def _count(self, what: str) -> float:
@@ -345,6 +347,11 @@ def _missing(stamps: list[float]) -> int:
     spacing = statistics.fmean(gap for gap in gaps if gap < 1.75 * short)
     longest = max(PAUSE, 3 * spacing)
     return sum(max(0, round(gap / spacing) - 1) for gap in gaps if gap < longest)
+
+
+def _median_age(ages: list[float]) -> float | None:
+    age = statistics.median(ages) if ages else -1.0
+    return 1e3 * age if 0 <= age <= MAX_AGE else None
 
 
 def _means(entries: list[Mapping[str, float]]) -> dict[str, float]:

@@ -50,6 +50,16 @@ def test_rates_totals_and_means_are_counted() -> None:
     assert snapshot.recent == snapshot.counts
 
 
+@pytest.mark.parametrize(
+    ('age', 'reported'), [(0.05, 50.0), (-0.05, None), (3601.0, None), (218027323.0, None)]
+)
+def test_ages_that_no_image_can_have_are_not_reported(age: float, reported: float | None) -> None:
+    statistics = Statistics(Clock())
+    assert statistics.snapshot().age is None
+    statistics.published({'network': 30.0}, age=age)
+    assert statistics.snapshot().age == reported
+
+
 def test_stages_that_few_frames_have_still_add_up_to_the_mean_frame() -> None:
     statistics = Statistics(Clock())
     statistics.published({'network': 30.0, 'publish': 2.0}, age=0.05)
