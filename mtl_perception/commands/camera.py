@@ -11,6 +11,7 @@ Examples:
 
 import argparse
 import contextlib
+import itertools
 import os
 from collections.abc import Iterable
 
@@ -72,9 +73,12 @@ def main(args: argparse.Namespace) -> int:
     from mtl_perception.sources import SYNTHETIC, open_source
 
     with contextlib.suppress(KeyboardInterrupt):  # the usual way to end a camera
-        images: Iterable = open_source(args.source, size=args.size, seed=args.seed)
+        source = open_source(args.source, size=args.size, seed=args.seed)
+        images: Iterable = source
         if args.source == SYNTHETIC:  # rendering is slower than a camera
-            images = list(tqdm(images, desc='rendering', unit='frame', leave=False))
+            total = min(len(source), args.count or len(source))
+            frames = itertools.islice(source, total)
+            images = list(tqdm(frames, 'rendering', total, unit='frame', leave=False))
         os.environ.update(transport_environment(os.environ))
         rclpy.init(args=[])
         try:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from mtl_perception.frame import Camera, Frame
 from mtl_perception.messages.pixels import compressed_to_rgb, image_to_rgb
 from mtl_perception.ros import camera as camera_node
 from mtl_perception.ros.camera import CameraNode
+from mtl_perception.synthetic import synthetic_drive
 
 CAMERA = Camera(100.0, 110.0, 31.5, 23.5)
 UNKNOWN = [Frame('x', np.zeros((48, 64, 3), np.uint8))]
@@ -153,6 +155,20 @@ def test_the_command_publishes_a_folder_once_and_ends(ros, tmp_path: Path) -> No
     ros.spin_until(lambda: len(images) == 3)
     assert process.returncode == 0
     assert images[0].header.frame_id == 'front'
+
+
+@pytest.mark.usefixtures('ros')
+def test_no_more_frames_of_the_street_are_rendered_than_published(monkeypatch) -> None:
+    rendered = []
+
+    def drive(*args: Any, **kwargs: Any) -> Iterator[Frame]:
+        for frame in synthetic_drive(*args, **kwargs):
+            rendered.append(frame.name)
+            yield frame
+
+    monkeypatch.setattr('mtl_perception.synthetic.synthetic_drive', drive)
+    assert main(['camera', 'synthetic', '--count', '2', '--size', '32x64']) == 0
+    assert len(rendered) == 2
 
 
 def test_the_command_says_in_one_line_what_it_cannot_open(ros, tmp_path: Path) -> None:
