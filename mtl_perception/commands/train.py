@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train a checkpoint with Lightning: ``mtl train fit --config FILE``.
+"""Train a checkpoint with Lightning: mtl train fit --config FILE.
 
 The configuration file defines data, network and schedule; options override its values.
 

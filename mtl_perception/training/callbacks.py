@@ -49,10 +49,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class ResumableCheckpoint(ModelCheckpoint):
-    """Skip the save of the step that was resumed from.
+    """Save last.ckpt, from which a run resumes.
 
-    Lightning saves that step again at the first of the batches whose gradients are accumulated. A
-    run resumed from that file would take the step without this batch.
+    The step that was resumed from is not saved again: Lightning would save it at the first of the
+    batches whose gradients are accumulated. A run resumed from that file would take the step
+    without this batch.
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

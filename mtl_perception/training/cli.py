@@ -46,7 +46,10 @@ LOCAL = (
 )
 """Paths and loggers of this machine, which stay out of the checkpoint's recipe."""
 
-FIT_USAGE = 'mtl train fit --config FILE [--SECTION.OPTION VALUE ...]'
+FIT_USAGE = (
+    'mtl train fit --config FILE [--SECTION.OPTION VALUE ...]\n'
+    'FILE is for example config/train_synthetic.yaml'
+)
 
 
 def run(arguments: list[str]) -> None:
@@ -87,7 +90,7 @@ def training_cli(arguments: list[str], *, runs: bool = True) -> 'TrainingCLI':
         args=arguments,
         run=runs,
         # The default usage is a hundred lines of options before the error.
-        parser_kwargs={'prog': 'mtl train', 'fit': {'usage': FIT_USAGE}},
+        parser_kwargs={'prog': 'mtl train', 'usage': FIT_USAGE, 'fit': {'usage': FIT_USAGE}},
         seed_everything_default=0,
         trainer_defaults={
             'default_root_dir': 'out/train',

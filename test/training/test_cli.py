@@ -253,3 +253,8 @@ def test_help_and_no_arguments_tell_how_to_train(capsys):
     assert main(['train', '--help']) == 0
     assert main(['train']) == 2
     assert 'mtl train fit --config' in capsys.readouterr().out
+    with pytest.raises(SystemExit, match='2'):
+        main(['train', 'fit'])
+    error = capsys.readouterr().err
+    assert '--config FILE' in error
+    assert 'config/train_synthetic.yaml' in error
