@@ -87,7 +87,7 @@ def _run_network(args: argparse.Namespace) -> Benchmark:
 
 def _add_instances(parser: argparse.ArgumentParser) -> None:
     options.add_checkpoint(parser)
-    options.add_limit(parser, 'scenes (default: 50)')
+    options.add_limit(parser, 'scenes', 50)
     options.add_seed(parser)
     options.add_count(parser, '--repetitions', 20, 'timed runs, scikit-learn excepted')
     options.add_count(
@@ -111,7 +111,7 @@ def _run_instances(args: argparse.Namespace) -> Benchmark:
         args.checkpoint, device=args.device, runtime=args.runtime, needs=('instance',)
     ) as predictor:
         print(predictor.description)
-        scenes = predict_scenes(predictor, args.seed, args.limit or 50)
+        scenes = predict_scenes(predictor, args.seed, args.limit)
     return benchmark_instances(
         scenes,
         seed=args.seed,
@@ -178,7 +178,7 @@ def _run_node(args: argparse.Namespace) -> Benchmark:
 
 def _add_replay(parser: argparse.ArgumentParser) -> None:
     options.add_checkpoint(parser)
-    options.add_limit(parser, 'frames (default: 60)')
+    options.add_limit(parser, 'frames', 60)
     options.add_seed(parser)
     options.add_count(parser, '--repetitions', 3, 'timed runs of each')
 
@@ -193,7 +193,7 @@ def _run_replay(args: argparse.Namespace) -> Benchmark:
     from mtl_perception.inference.predictor import Predictor
     from mtl_perception.synthetic import synthetic_drive
 
-    frames = list(synthetic_drive(args.seed, args.limit or 60))
+    frames = list(synthetic_drive(args.seed, args.limit))
     with Predictor(args.checkpoint, device=args.device, runtime=args.runtime) as predictor:
         return benchmark_replay(predictor, frames, repetitions=args.repetitions)
 

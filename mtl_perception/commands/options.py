@@ -109,10 +109,14 @@ def add_output(parser: argparse.ArgumentParser, default: str) -> None:
     )
 
 
-def add_limit(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add ``--limit``."""
+def add_limit(parser: argparse.ArgumentParser, what: str, default: int | None = None) -> None:
+    """Add ``--limit``, the number of ``what`` to use; ``None`` is all."""
     parser.add_argument(
-        '--limit', type=positive_int, metavar='N', help=f'use only the first N {what}'
+        '--limit',
+        type=positive_int,
+        default=default,
+        metavar='N',
+        help=f'use only the first N {what}',
     )
 
 
