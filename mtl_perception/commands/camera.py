@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='TOPIC',
         help='topic of the CameraInfo (default: camera_info next to the images)',
     )
-    options.add_focal_length(parser)
+    options.add_focal_length(parser, default='unknown: no CameraInfo')
     parser.add_argument(
         '--compressed', action='store_true', help='publish JPEG images too, if subscribed to'
     )

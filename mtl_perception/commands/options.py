@@ -138,15 +138,17 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
 
 
 def add_focal_length(
-    parser: argparse._ActionsContainer, images: str = 'images of unknown focal length'
+    parser: argparse._ActionsContainer,
+    images: str = 'images of unknown focal length',
+    default: str = "Cityscapes' field of view",
 ) -> None:
-    """Add ``--focal-length``, the focal length of ``images``; ``None`` is unknown."""
+    """Add ``--focal-length`` of ``images``; ``None`` is unknown and has the effect ``default``."""
     parser.add_argument(
         '--focal-length',
         type=positive_float,
         metavar='PX',
-        help=f'vertical focal length of {images}, in pixels; depth is proportional to it (default: '
-        "Cityscapes' field of view)",
+        help=f'vertical focal length of {images}, in pixels; depth is proportional to it '
+        f'(default: {default})',
     )
 
 
