@@ -17,7 +17,7 @@ from mtl_perception.commands.options import HelpFormatter
 COMMANDS = {
     'demo': 'run a camera and the node, and compare the maps with the ground truth',
     'camera': 'publish pictures, a video, a device or a synthetic street as a ROS 2 camera',
-    'predict': 'write pictures and raw maps of images or a video',
+    'predict': 'run a checkpoint on pictures, a video or a device; write pictures and raw maps',
     'evaluate': "measure a checkpoint with Cityscapes' official metrics",
     'replay': 'measure a checkpoint or the running node on a bag',
     'bag': 'convert a dataset to a bag with ground truth',

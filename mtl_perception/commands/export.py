@@ -3,12 +3,13 @@
 
 The file holds the float32 network for one input size, including preprocessing and decoding: the
 input "image" is (1, H, W, 3) uint8 RGB; the outputs, at half that size, are "labels" and
-"confidence" (uint8), "offsets" and "disparity" (float32). The metadata hold the label names and the
-checkpoint's own metadata. Before the file is written, OpenVINO runs it and the result is compared
-with PyTorch.
+"confidence" (uint8), "offsets" and "disparity" (float32). The metadata holds the label names and
+the checkpoint's own metadata. Before the file is written, OpenVINO runs it and the result is
+compared with PyTorch.
 
 Resize each image to the height that the checkpoint was trained for, 256, and to the width that
-keeps its aspect ratio, rounded to a multiple of 32: for example 640x480 to 352x256.
+keeps its aspect ratio, rounded to a multiple of 32: for example, images of a camera of 640x480
+(width x height) to 352x256, that is --size 256x352.
 
 For TensorRT, convert the ONNX file on the target machine (use --fp16 before TensorRT 10 and on GPUs
 older than Ampere):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Predict a picture, a folder of pictures or a video; write overview pictures and raw maps.
+"""Run a checkpoint on pictures, a video or a device; write overview pictures and raw maps.
 
 For each image NAME, OUTPUT/NAME.png shows input, labels, instances, depth and overlay side by
 side. OUTPUT/raw contains the maps at the size of the image:
@@ -59,11 +59,11 @@ def main(args: argparse.Namespace) -> int:
     source = open_source(args.source)
     make_folder(args.output)
     predictor = options.make_predictor(args, ('instance',) if args.explain else ())
-    images = itertools.islice(source, args.limit)
+    selected = itertools.islice(source, args.limit)
     total = min(filter(None, (len(source), args.limit)), default=None)
     predicted = predict_images(
         predictor,
-        tqdm(images, total=total, unit='image', disable=None),
+        tqdm(selected, total=total, unit='image', disable=None),
         args.output,
         focal_length=args.focal_length,
         raw=args.raw,
@@ -73,8 +73,9 @@ def main(args: argparse.Namespace) -> int:
     if not seconds:
         msg = f'{args.source}: none of its images could be read'
         raise ValueError(msg)
+    images = '1 image' if len(seconds) == 1 else f'{len(seconds)} images'
     print(
-        f'{len(seconds)} images in {args.output}, {1 / statistics.median(seconds):.1f} frames/s'
+        f'{images} in {args.output}, {1 / statistics.median(seconds):.1f} frames/s'
         + (f'; {unreadable} could not be read' if unreadable else '')
     )
     if predicted.is_assumed and 'depth' in predictor.tasks:

@@ -55,7 +55,7 @@ FAILURE = TransitionCallbackReturn.FAILURE
 
 
 class PerceptionNode(LifecycleNode):
-    """Node that runs the network on the newest image; the README lists topics and parameters.
+    """Node that runs the network on the newest image; docs/node.md lists topics and parameters.
 
     Args:
         options: Options of ``rclpy.lifecycle.LifecycleNode``.
