@@ -36,9 +36,10 @@ $(STAMP): $(REQUIREMENTS) setup.py
 demo: $(STAMP)
 	@$(BIN)/mtl demo
 
-# ROS starts threads; keep the core tests in a separate process.
+# ROS and Lightning start threads and processes; keep each in a process of its own.
 test: $(STAMP)
-	@$(BIN)/pytest -m 'not ros'
+	@$(BIN)/pytest -m 'not ros' --ignore=test/training
+	@$(BIN)/pytest -m 'not ros' test/training
 	@$(BIN)/pytest -m ros
 
 quick: $(STAMP)
