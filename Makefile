@@ -43,7 +43,8 @@ test: $(STAMP)
 	@$(BIN)/pytest -m ros
 
 quick: $(STAMP)
-	@$(BIN)/pytest -m 'not slow and not ros'
+	@$(BIN)/pytest -m 'not slow and not ros' --ignore=test/training
+	@$(BIN)/pytest -m 'not slow and not ros' test/training
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .
