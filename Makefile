@@ -15,7 +15,7 @@ help:
 	@echo 'make setup   create $(VENV) with the pinned requirements, including ROS 2'
 	@echo 'make demo    send a synthetic drive to the node; results in out/demo'
 	@echo 'make test    run all tests'
-	@echo 'make quick   run the tests that are fast and need no ROS'
+	@echo 'make quick   run the fast tests, without ROS and training'
 	@echo 'make lint    run ruff and mypy'
 	@echo 'make format  fix and format the sources with ruff'
 	@echo 'make docs    build the documentation in out/site'
@@ -44,7 +44,6 @@ test: $(STAMP)
 
 quick: $(STAMP)
 	@$(BIN)/pytest -m 'not slow and not ros' --ignore=test/training
-	@$(BIN)/pytest -m 'not slow and not ros' test/training
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .
